@@ -1,0 +1,45 @@
+# Set up and run voxanchor with Python 3.11+ and pip alone. `make help` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= 2
+
+.PHONY: help setup quickstart test slow lint types check clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: $(VENV)/.ready ## make .venv with everything installed
+
+# Set up again only when what is to be installed has changed. resemblyzer carries the GE2E weights; its own
+# dependencies are heavy, partly stale, and not needed for them.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "voxanchor needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps resemblyzer
+	touch $@
+
+quickstart: setup ## synthetic voices, three stages, table and report in runs/quickstart
+	$(BIN)/voxanchor quickstart --out runs/quickstart
+
+test: setup ## the quick tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m 'not slow'
+
+slow: setup ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: setup ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## types
+	$(BIN)/mypy
+
+check: lint types test ## everything that must be green
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,210 @@
+"""Clips of recorded sound: what they are, kept in memory, and cut or looped to a length."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+
+from voxanchor.audio.io import read
+from voxanchor.audio.level import FRAME_SAMPLES, active_frames
+from voxanchor.errors import AudioError
+from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
+
+PIECE_S = 30.0
+"""Longer clips are drawn from in pieces of this length, so that an hour of music costs no more than a minute."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of a recording.
+
+    Attributes:
+        path: the file.
+        speaker: who talks in it; empty when nobody does, or when it is not known.
+        start_s: where the stretch begins.
+        duration_s: its length; to the end of the file when None.
+    """
+
+    path: str
+    speaker: str = ""
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """File name without its folder: what the clip is called on every machine."""
+        return Path(self.path).name
+
+
+class ClipCache:
+    """Decoded clips, kept in memory up to a number of bytes; the one unused for longest goes first.
+
+    Threads may share one. A pickled copy (a worker process) starts empty with the same limit.
+    """
+
+    def __init__(self, max_bytes: int = 512 * 2**20) -> None:
+        self.max_bytes = max_bytes
+        self._clear()
+
+    def read(self, clip: Clip) -> Waveform:
+        """Return (T,) float32 at 16 kHz, read-only: all of the clip.
+
+        Raises:
+            AudioError: as `voxanchor.audio.io.read`.
+        """
+        return self._entry(clip)[0]
+
+    def active(self, clip: Clip) -> BoolArray:
+        """Return (ceil(T / 320),) bool: which 20 ms frames of the clip are active.
+
+        Raises:
+            AudioError: as `voxanchor.audio.io.read`.
+        """
+        return self._entry(clip)[1]
+
+    def _entry(self, clip: Clip) -> tuple[Waveform, BoolArray]:
+        key = (clip.path, clip.start_s, clip.duration_s)
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        # Decoded outside the lock: two threads may decode the same clip once each, but none waits for another's file.
+        waveform = read(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
+        waveform.setflags(write=False)
+        entry = (waveform, active_frames(waveform))
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = entry
+                self._bytes += waveform.nbytes
+            while self._bytes > self.max_bytes and len(self._entries) > 1:
+                self._bytes -= self._entries.popitem(last=False)[1][0].nbytes
+        return entry
+
+    def _clear(self) -> None:
+        self._entries: OrderedDict[tuple[str, float, float | None], tuple[Waveform, BoolArray]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.max_bytes = state["max_bytes"]
+        self._clear()
+
+
+def piece(clip: Clip, generator: np.random.Generator) -> Clip:
+    """Return the clip, or a random piece of 30 s of one whose stated duration is longer."""
+    if clip.duration_s is None or clip.duration_s < 2 * PIECE_S:
+        return clip
+    index = int(generator.integers(int(clip.duration_s // PIECE_S)))
+    return replace(clip, start_s=clip.start_s + index * PIECE_S, duration_s=PIECE_S)
+
+
+def fit(
+    waveform: Waveform,
+    length: int,
+    generator: np.random.Generator,
+    *,
+    crossfade_s: float = 0.05,
+    active: BoolArray | None = None,
+) -> Waveform:
+    """Return (length,) float32: a random crop of a longer waveform, or a shorter one looped from a random point.
+
+    Crops are drawn among those that hold at least a quarter of the active sound that the fullest crop of that length
+    holds, so a clip with long silent stretches never gives silence. Loops are joined by an equal-power cross-fade: no
+    click, and no dip in level.
+
+    Args:
+        waveform: (T,) float32.
+        length: number of samples wanted.
+        generator: decides where the crop or loop starts.
+        crossfade_s: length of the overlap where a loop is joined (at most half the waveform).
+        active: (ceil(T / 320),) the waveform's active frames, where they are known already.
+
+    Raises:
+        AudioError: the waveform is empty, or no sample is wanted.
+    """
+    if len(waveform) == 0 or length < 1:
+        raise AudioError(f"{len(waveform)} samples cannot be fitted to a length of {length}")
+    if len(waveform) == length:
+        return waveform
+    if len(waveform) < length:
+        return _loop(waveform, length, generator, round(crossfade_s * SAMPLE_RATE))
+    start = _start(waveform, length, generator, active_frames(waveform) if active is None else active)
+    return waveform[start : start + length]
+
+
+def at_speed(waveform: Waveform, speed: float, length: int) -> Waveform:
+    """Return (length,) float32: the waveform played `speed` times as fast, pitch and tempo together.
+
+    Args:
+        waveform: (T,) float32 with ``T = source_length(length, speed)``.
+        speed: playback speed; above 1 is faster and higher.
+        length: number of samples wanted.
+    """
+    if speed == 1.0:
+        return waveform
+    # Samples recorded at `speed` times the rate, brought to the rate.
+    resampled: Waveform = soxr.resample(waveform, speed, 1.0)
+    return np.resize(resampled, length) if len(resampled) < length else resampled[:length]
+
+
+def source_length(length: int, speed: float) -> int:
+    """Return how many samples `at_speed` needs to give `length` of them."""
+    return length if speed == 1.0 else int(np.ceil(length * speed)) + 1
+
+
+def digest(*parts: object) -> str:
+    """Return 16 hex digits that stand for the parts: the same on every machine."""
+    return hashlib.sha256("\n".join(repr(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def clips_digest(clips: Iterable[Clip]) -> str:
+    """Return 16 hex digits for the clips by file name, size, speaker and stretch, wherever the folder lies.
+
+    Raises:
+        AudioError: a file is missing.
+    """
+    try:
+        facts = [(c.name, Path(c.path).stat().st_size, c.speaker, c.start_s, c.duration_s) for c in clips]
+    except OSError as error:
+        raise AudioError(
+            f"{error.filename}: {error.strerror}; the clip was there when the folder was listed"
+        ) from error
+    return digest(*sorted(facts, key=repr))
+
+
+def stable_order(clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Return the clips in an order that does not depend on where their folder lies or how it was listed."""
+    return tuple(sorted(clips, key=lambda clip: (clip.speaker, clip.name, clip.start_s, clip.path)))
+
+
+def _loop(waveform: Waveform, length: int, generator: np.random.Generator, crossfade: int) -> Waveform:
+    overlap = min(crossfade, len(waveform) // 2)
+    seamless = waveform[: len(waveform) - overlap].copy()
+    if overlap:
+        angle = (np.arange(overlap, dtype=np.float32) + 0.5) * np.float32(np.pi / 2 / overlap)
+        seamless[:overlap] = waveform[:overlap] * np.sin(angle) + waveform[-overlap:] * np.cos(angle)
+    phase = int(generator.integers(len(seamless)))
+    return np.resize(np.roll(seamless, -phase), length)
+
+
+def _start(waveform: Waveform, length: int, generator: np.random.Generator, active: BoolArray) -> int:
+    last = len(waveform) - length
+    starts = np.append(np.arange(0, last, FRAME_SAMPLES), last)
+    before = np.concatenate(([0], np.cumsum(active)))
+    # Only frames that lie wholly inside the crop are sure to be heard in it.
+    first_frame = -(-starts // FRAME_SAMPLES)
+    end_frame = np.where(starts == last, len(active), (starts + length) // FRAME_SAMPLES)
+    heard = before[np.maximum(end_frame, first_frame)] - before[first_frame]
+    fullest = int(heard.max())
+    if fullest == 0:  # silence, or a crop too short to hold a frame: around the loudest sample
+        return int(np.clip(int(np.abs(waveform).argmax()) - length // 2, 0, last))
+    return int(generator.choice(starts[heard >= max(1.0, fullest / 4)]))

@@ -1,0 +1,61 @@
+"""The command line: parse, run one command, and end with an exit status that means something."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+
+import voxanchor
+from voxanchor.cli import commands
+from voxanchor.errors import VoxanchorError
+
+DESCRIPTION = """voxanchor makes speaker-verification models robust to noise without breaking what they already do.
+
+Exit status: 0 done, 1 failed, 2 command or recipe not understood, 3 recordings unusable, 4 model unusable,
+5 output folder holds something else, 6 an optional package is missing, 7 training cannot go on, 8 no decision (verify),
+130 interrupted (start the same command again to resume)."""
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "quickstart": commands.quickstart,
+    "train": commands.train,
+    "robustify": commands.robustify,
+    "evaluate": commands.evaluate,
+    "embed": commands.embed,
+    "verify": commands.verify,
+    "models": commands.models,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command in `arguments` (by default the process's own) and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; errors a user can mend are one message on standard error."""
+    if list(arguments) == ["--version"]:
+        print(f"voxanchor {voxanchor.__version__}")
+        return 0
+    if not arguments:
+        arguments = ["--help"]
+    try:
+        return int(
+            tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="voxanchor",
+                description=DESCRIPTION,
+                args=list(arguments),
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+        )
+    except VoxanchorError as error:
+        print(f"voxanchor: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("voxanchor: interrupted; start the same command again to resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output left, as `head` does: nothing is wrong, and nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

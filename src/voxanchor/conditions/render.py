@@ -1,0 +1,59 @@
+"""Putting a recording into a condition."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.mix import mix
+from voxanchor.conditions.spec import Condition
+from voxanchor.errors import AudioError
+from voxanchor.types import Waveform
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A recording in a condition, and what was done to it.
+
+    Attributes:
+        waveform: (T,) float32, never clipped or normalised.
+        condition: what was asked for.
+        snr_db: what was measured after mixing; None when clean.
+        peak: largest absolute sample; 1.0 is full scale.
+        description: what was added, for a listener.
+    """
+
+    waveform: Waveform
+    condition: Condition
+    snr_db: float | None
+    peak: float
+    description: str
+
+
+def render(
+    waveform: Waveform,
+    condition: Condition,
+    bank: NoiseBank,
+    generator: np.random.Generator,
+    exclude: frozenset[str] = frozenset(),
+) -> Rendered:
+    """Return a recording in a condition; the result depends on the arguments only.
+
+    Args:
+        waveform: (T,) float32 clean speech at 16 kHz; passed through unchanged when the condition is clean.
+        condition: what is to happen to it.
+        bank: where noise is drawn from.
+        generator: decides which noise; untouched when the condition is clean.
+        exclude: speakers (or paths of files) that must not be heard in the noise, such as those of the trial.
+
+    Raises:
+        AudioError: the recording is empty, silent or not finite, or a noise clip cannot be read.
+        CorpusError: the bank lacks the kind of noise, or nothing is left after `exclude`.
+    """
+    if len(waveform) == 0:
+        raise AudioError("an empty recording has no condition")
+    if condition.noise is None or condition.snr_db is None:
+        return Rendered(waveform, condition, None, float(np.abs(waveform).max()), "clean")
+    noise = bank.draw(condition.noise, len(waveform), generator, exclude)
+    mixture = mix(waveform, noise.waveform, condition.snr_db)
+    return Rendered(mixture.waveform, condition, mixture.snr_db, mixture.peak, noise.description)

@@ -1,0 +1,53 @@
+"""Decoding every file of a folder once, to know its length and whether it can be used."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxanchor.audio import io, level
+from voxanchor.errors import AudioError
+from voxanchor.progress import track
+from voxanchor.types import SAMPLE_RATE
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a file showed: its length, or why it cannot be used."""
+
+    duration_s: float = 0.0
+    reason: str = ""
+
+
+def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
+    try:
+        waveform = io.read(path)
+    except AudioError as error:
+        return Checked(reason=str(error).removeprefix(f"{path}: "))
+    length_s = len(waveform) / SAMPLE_RATE
+    if length_s < min_duration_s:
+        return Checked(reason=f"too short: {length_s:.2f} s, {min_duration_s:g} s needed")
+    active = level.active_s(waveform)
+    if active == 0.0:
+        return Checked(reason="silent: every sample is zero")
+    if active < min_active_s:
+        return Checked(reason=f"too little sound: {active:.2f} s active, {min_active_s:g} s needed")
+    return Checked(duration_s=length_s)
+
+
+def check_files(paths: list[Path], min_duration_s: float, min_active_s: float, label: str) -> list[Checked]:
+    """Return what decoding each file showed, in the order of the paths; several are decoded at once.
+
+    Args:
+        paths: the files.
+        min_duration_s: shortest usable one.
+        min_active_s: least active sound of a usable one.
+        label: what the progress display calls the job.
+    """
+    results: list[Checked] = []
+    with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
+        for result in pool.map(lambda path: _check(path, min_duration_s, min_active_s), paths):
+            results.append(result)
+            advance(1)
+    return results

@@ -1,0 +1,164 @@
+"""Reading the folders in which corpora come: speech whose speakers the folders name, and noise by kind.
+
+Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from voxanchor.audio import io
+from voxanchor.audio.clips import Clip
+from voxanchor.corpus.checks import check_files
+from voxanchor.corpus.manifest import Manifest, Unusable
+from voxanchor.corpus.owners import EXPECTED, OWNER, detect
+from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.errors import CorpusError, RecipeError
+
+LAYOUTS = ("auto", "speakers", "voxceleb", "librispeech", "flat")
+"""Names `scan` knows."""
+
+MIN_DURATION_S = 0.3
+"""Shortest usable recording."""
+
+MIN_ACTIVE_S = 0.1
+"""Least active speech of a usable recording: a spoken word can have less than 0.2 s, and words are joined later."""
+
+NOISE_KINDS = ("noise", "music", "speech")
+"""Folder names that say what the recordings below them are."""
+
+_MIN_NOISE_S = 0.02  # a click is noise too: only silence is not
+
+
+def scan(
+    folder: Path | str,
+    layout: str = "auto",
+    max_unusable_share: float = 0.2,
+) -> Manifest:
+    """Return the recordings of a folder of speech, each decoded once; the unusable ones are listed with their reason.
+
+    Layouts: ``speakers`` (the first folder names the speaker, folders below it the session), ``voxceleb``
+    (``idXXXXX/<video>/<n>.wav``), ``librispeech`` (``<speaker>/<chapter>/<speaker>-<chapter>-<n>.flac``, also without
+    the chapter's folder), ``flat`` (speakers unknown), ``auto`` (whichever fits most files). Utterances are called by
+    their path inside the folder and sorted by it. Files that are not audio are ignored.
+
+    Args:
+        folder: where the recordings lie, at any depth.
+        layout: one of `LAYOUTS`.
+        max_unusable_share: largest share of unusable recordings, 0 to 1, with which the rest is still used.
+
+    Raises:
+        RecipeError: if the layout is unknown.
+        CorpusError: if the folder holds no audio, none that is usable, or too large a share that is not.
+    """
+    if layout not in LAYOUTS:
+        raise RecipeError(f"there is no layout '{layout}'; choose among {', '.join(LAYOUTS)}")
+    folder = Path(folder)
+    paths = io.find_audio(folder)
+    if not paths:
+        raise CorpusError(f"no audio in {folder}: it needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
+    names = [PurePosixPath(path.relative_to(folder).as_posix()) for path in paths]
+    if layout == "auto":
+        layout = detect(names)
+    utterances: list[Utterance] = []
+    unusable: list[Unusable] = []
+    for path, name, checked in zip(
+        paths, names, check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {folder}"), strict=True
+    ):
+        owner = OWNER[layout](name)
+        if reason := checked.reason or ("" if owner else EXPECTED[layout]):
+            unusable.append(Unusable(str(path), reason))
+        elif owner:
+            utterances.append(
+                Utterance(
+                    id=str(name),
+                    speaker=owner.speaker,
+                    duration_s=checked.duration_s,
+                    parts=(Part(str(path)),),
+                    session=owner.session,
+                    recording=str(name),
+                )
+            )
+    manifest = Manifest(tuple(utterances), tuple(unusable), str(folder))
+    _refuse_too_many(manifest, max_unusable_share)
+    return manifest
+
+
+def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
+    bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
+    listed = "".join(f"\n  {Path(u.path).relative_to(manifest.root)}: {u.reason}" for u in manifest.unusable[:5])
+    more = f"\n  and {bad - 5} more" if bad > 5 else ""
+    if bad == total:
+        raise CorpusError(f"none of the {total} recordings in {manifest.root} is usable:{listed}{more}")
+    if bad > max_unusable_share * total:
+        raise CorpusError(
+            f"{bad} of the {total} recordings in {manifest.root} ({100 * bad / total:.0f} %) are unusable:{listed}"
+            f"{more}\nMend or remove them, or allow a larger share than max_unusable_share={max_unusable_share:g}"
+        )
+
+
+@dataclass(frozen=True)
+class NoiseFolder:
+    """The clips of a noise folder by kind, and the recordings left out.
+
+    Attributes:
+        noise: environmental and other noise.
+        music: pieces of music.
+        speech: speech for babble; the speaker of a clip is the name of its file.
+        unusable: files that cannot be read, hold no sound, or lie under none of the three folders.
+    """
+
+    noise: tuple[Clip, ...] = ()
+    music: tuple[Clip, ...] = ()
+    speech: tuple[Clip, ...] = ()
+    unusable: tuple[Unusable, ...] = ()
+
+    def describe(self) -> str:
+        """Return one line: clips and minutes of each kind, and how many recordings were left out."""
+        parts = []
+        for kind, clips in zip(NOISE_KINDS, (self.noise, self.music, self.speech), strict=True):
+            if clips:
+                parts.append(f"{kind}: {len(clips)} clips, {sum(c.duration_s or 0.0 for c in clips) / 60.0:.1f} min")
+        if self.unusable:
+            parts.append(f"{len(self.unusable)} recordings left out")
+        return "; ".join(parts)
+
+
+def _kind(path: Path, folder: Path) -> str:
+    """Return the kind that a folder above the file names, the outermost below ``folder`` first; or nothing."""
+    return next((name for name in path.relative_to(folder).parts[:-1] if name in NOISE_KINDS), "")
+
+
+def noise_folder(folder: Path | str) -> NoiseFolder:
+    """Return the clips of a folder with sub-folders ``noise``, ``music`` and ``speech``, at any depth.
+
+    A folder with none of these is all noise (or music, or speech, when that is its own name). Every file is decoded
+    once; a silent or unreadable one is listed with its reason.
+
+    Args:
+        folder: where the recordings lie.
+
+    Raises:
+        CorpusError: if the folder holds no audio, or none that is usable.
+    """
+    folder = Path(folder)
+    paths = io.find_audio(folder)
+    if not paths:
+        raise CorpusError(f"no audio in {folder}: a noise folder needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
+    kinds = [_kind(path, folder) for path in paths]
+    if not any(kinds):
+        kinds = [folder.absolute().name if folder.absolute().name in NOISE_KINDS else "noise"] * len(paths)
+    clips: dict[str, list[Clip]] = {kind: [] for kind in NOISE_KINDS}
+    unusable: list[Unusable] = []
+    for path, kind, checked in zip(
+        paths, kinds, check_files(paths, _MIN_NOISE_S, _MIN_NOISE_S, f"reading {folder}"), strict=True
+    ):
+        if reason := checked.reason or ("" if kind else f"in none of the folders {', '.join(NOISE_KINDS)}"):
+            unusable.append(Unusable(str(path), reason))
+        else:
+            speaker = path.stem if kind == "speech" else ""
+            clips[kind].append(Clip(str(path), speaker, 0.0, checked.duration_s))
+    if not any(clips.values()):
+        listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
+        raise CorpusError(f"none of the {len(paths)} recordings in {folder} is usable as noise:{listed}")
+    noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
+    return NoiseFolder(noise, music, speech, tuple(unusable))

@@ -1,0 +1,227 @@
+"""Which recordings exist and who speaks in them: the one form that every corpus is brought to."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from voxanchor.corpus.utterance import Part as Part
+from voxanchor.corpus.utterance import Utterance as Utterance
+from voxanchor.errors import CorpusError
+from voxanchor.files import write_text
+from voxanchor.rng import generator
+
+_FORMAT = "voxanchor-manifest"
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A recording that was found and left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The utterances of a corpus, in a fixed order.
+
+    Attributes:
+        utterances: with ids that are unique.
+        unusable: recordings left out.
+        root: folder the corpus was found in; empty when there is no single one.
+
+    Raises:
+        CorpusError: if two utterances share an id.
+    """
+
+    utterances: tuple[Utterance, ...]
+    unusable: tuple[Unusable, ...] = ()
+    root: str = ""
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for utterance in self.utterances:
+            if utterance.id in seen:
+                raise CorpusError(f"two utterances are called {utterance.id}; give every utterance an id of its own")
+            seen.add(utterance.id)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @cached_property
+    def speakers(self) -> tuple[str, ...]:
+        """Names of the speakers, sorted; an unknown speaker is not counted."""
+        return tuple(sorted({utterance.speaker for utterance in self.utterances if utterance.speaker}))
+
+    @property
+    def hours(self) -> float:
+        """Length of all utterances together."""
+        return sum(utterance.duration_s for utterance in self.utterances) / 3600.0
+
+    def by_speaker(self) -> dict[str, tuple[Utterance, ...]]:
+        """Return every speaker's utterances, speakers sorted; utterances of unknown speakers are left out."""
+        found: dict[str, list[Utterance]] = {speaker: [] for speaker in self.speakers}
+        for utterance in self.utterances:
+            if utterance.speaker:
+                found[utterance.speaker].append(utterance)
+        return {speaker: tuple(utterances) for speaker, utterances in found.items()}
+
+    def select(self, speakers: Iterable[str]) -> "Manifest":
+        """Return the utterances of these speakers only.
+
+        Raises:
+            CorpusError: if a speaker is not in the manifest.
+        """
+        wanted = set(speakers)
+        if missing := sorted(wanted - set(self.speakers)):
+            raise CorpusError(f"no utterances of speaker {', '.join(missing[:5])} in {self.root or 'the manifest'}")
+        return replace(self, utterances=tuple(u for u in self.utterances if u.speaker in wanted))
+
+    def restrict(self, ids: Iterable[str]) -> "Manifest":
+        """Return the utterances with these ids only, in the manifest's order.
+
+        Raises:
+            CorpusError: if an id is not in the manifest.
+        """
+        wanted = set(ids)
+        kept = tuple(utterance for utterance in self.utterances if utterance.id in wanted)
+        if len(kept) < len(wanted):
+            missing = sorted(wanted - {utterance.id for utterance in kept})
+            raise CorpusError(f"no utterance {', '.join(missing[:5])} in {self.root or 'the manifest'}")
+        return replace(self, utterances=kept)
+
+    def hold_out(self, count: int, seed: int) -> tuple["Manifest", "Manifest"]:
+        """Return (training part, held-out part): no speaker is in both.
+
+        A speaker is chosen by a draw of its own, so adding other speakers leaves most of the choice as it was. The
+        unusable recordings stay with the training part.
+
+        Args:
+            count: speakers to hold out.
+            seed: decides which.
+
+        Raises:
+            CorpusError: if there are not more than ``count`` speakers, or ``count`` is below 1.
+        """
+        if not 1 <= count < len(self.speakers):
+            raise CorpusError(
+                f"{count} speakers cannot be held out of the {len(self.speakers)} in {self.root or 'the manifest'}: "
+                "hold out at least one, and leave at least one"
+            )
+        ranked = sorted(self.speakers, key=lambda s: (float(generator(seed, 0, s, "hold_out").random()), s))
+        return self.select(ranked[count:]), replace(self.select(ranked[:count]), unusable=())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the ids, speakers and stretches in their order; the same wherever the corpus lies."""
+        digest = hashlib.sha256()
+        for utterance in self.utterances:
+            spans = [(_ms(part.start_s), _ms(part.duration_s)) for part in utterance.parts]
+            facts = [utterance.id, utterance.speaker, _ms(utterance.duration_s), spans]
+            digest.update(json.dumps(facts).encode() + b"\n")
+        return digest.hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Return one line: speakers, utterances, hours, typical length, and how many recordings were left out."""
+        if not self.utterances:
+            return f"no utterances, {len(self.unusable)} recordings left out"
+        speakers = f"{len(self.speakers)} speakers" if self.speakers else "speakers unknown"
+        typical = median(utterance.duration_s for utterance in self.utterances)
+        left_out = f", {len(self.unusable)} recordings left out" if self.unusable else ""
+        return f"{speakers}, {len(self.utterances)} utterances, {self.hours:.2f} h (median {typical:.1f} s){left_out}"
+
+    def save(self, path: Path | str) -> None:
+        """Write the manifest as JSON lines: a heading, then one utterance or unusable recording a line.
+
+        Paths below `root` are written relative to it. The file appears whole or not at all.
+
+        Raises:
+            OutputError: if the file cannot be written.
+        """
+        lines: list[dict[str, Any]] = [{"format": _FORMAT, "schema_version": _SCHEMA_VERSION, "root": self.root}]
+        for utterance in self.utterances:
+            record = asdict(utterance)
+            for part in record["parts"]:
+                part["path"] = self._relative(part["path"])
+            lines.append(record)
+        lines += [{"unusable": self._relative(bad.path), "reason": bad.reason} for bad in self.unusable]
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+    def _relative(self, path: str) -> str:
+        if self.root and Path(path).is_relative_to(self.root):
+            return Path(path).relative_to(self.root).as_posix()
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Manifest":
+        """Return the manifest that `save` wrote.
+
+        Raises:
+            CorpusError: if the file is missing, is not a manifest, or has a line that cannot be understood.
+        """
+        path = Path(path)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"manifest {path} cannot be read: {error}") from None
+        if not lines:
+            raise CorpusError(f"manifest {path} is empty; scan the corpus again")
+        utterances: list[Utterance] = []
+        unusable: list[Unusable] = []
+        root = ""
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                if number == 1:
+                    if (record["format"], record["schema_version"]) != (_FORMAT, _SCHEMA_VERSION):
+                        raise ValueError(f"this is no manifest of schema version {_SCHEMA_VERSION}")
+                    root = str(record["root"])
+                elif "unusable" in record:
+                    unusable.append(Unusable(str(Path(root, record["unusable"])), str(record["reason"])))
+                else:
+                    utterances.append(_utterance(record, root))
+            except (ValueError, KeyError, TypeError) as error:
+                raise CorpusError(
+                    f"{path}, line {number}: not a line of a manifest ({error}); scan the corpus again"
+                ) from None
+        return cls(tuple(utterances), tuple(unusable), root)
+
+
+def _utterance(record: dict[str, Any], root: str) -> Utterance:
+    parts = tuple(Part(str(Path(root, part["path"])), part["start_s"], part["duration_s"]) for part in record["parts"])
+    return Utterance(**(record | {"parts": parts}))
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000.0)
+
+
+def merge(manifests: Sequence[Manifest], prefixes: Sequence[str]) -> Manifest:
+    """Return one manifest of several corpora; ids, speakers and recordings get their corpus' prefix and a slash.
+
+    Args:
+        manifests: the corpora, in order.
+        prefixes: a name for each, all different, so that equal names of different people stay apart.
+
+    Raises:
+        CorpusError: if the prefixes do not fit the manifests.
+    """
+    if len(manifests) != len(prefixes) or len(set(prefixes)) != len(prefixes) or not all(prefixes):
+        raise CorpusError(f"{len(manifests)} corpora need as many different names, not {list(prefixes)}")
+    utterances = tuple(
+        replace(
+            utterance,
+            id=f"{prefix}/{utterance.id}",
+            speaker=f"{prefix}/{utterance.speaker}" if utterance.speaker else "",
+            recording=f"{prefix}/{utterance.recording}" if utterance.recording else "",
+        )
+        for manifest, prefix in zip(manifests, prefixes, strict=True)
+        for utterance in manifest.utterances
+    )
+    return Manifest(utterances, tuple(bad for manifest in manifests for bad in manifest.unusable))

@@ -1,0 +1,117 @@
+"""One utterance of one speaker: stretches of one or more files, read as a single waveform."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxanchor.audio import io
+from voxanchor.errors import CorpusError
+from voxanchor.types import SAMPLE_RATE, Waveform
+
+_FADE_SAMPLES = 80  # 5 ms: no click where two parts meet
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of one file: its path, where it starts, and how long it is (to the end of the file when None)."""
+
+    path: str
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A stretch of speech by one speaker.
+
+    Attributes:
+        id: unique in its manifest; the path inside the corpus folder for a whole file.
+        speaker: who speaks; empty when that is not known.
+        duration_s: length in seconds.
+        parts: what it is made of, in order. Several parts all state their duration.
+        session: of the speaker: a video, a chapter, a sub-folder; empty when the layout has none.
+        recording: the recording it was cut from. Comparing two pieces of one recording says little about the speaker.
+    """
+
+    id: str
+    speaker: str
+    duration_s: float
+    parts: tuple[Part, ...]
+    session: str = ""
+    recording: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise CorpusError(f"utterance {self.id} has no parts")
+        if len(self.parts) > 1 and any(part.duration_s is None for part in self.parts):
+            raise CorpusError(f"utterance {self.id}: of several parts each must state its duration_s")
+
+    def read(self, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
+        """Return (T,) float32 at 16 kHz: the utterance, or a crop of it that decodes only the parts it needs.
+
+        Parts follow one another without a gap; where two meet, the first fades out and the second fades in over 5 ms.
+
+        Args:
+            start_s: where the crop begins, from the beginning of the utterance.
+            duration_s: length of the crop; to the end of the utterance when None.
+
+        Raises:
+            AudioError: if a file cannot be read, or ends before the crop does.
+            CorpusError: if the crop lies outside the utterance.
+        """
+        only = self.parts[0]
+        if only.duration_s is None:
+            return io.read(only.path, start_s=only.start_s + start_s, duration_s=duration_s)
+        pieces = []
+        for part, lead_samples, piece in self._within(start_s, duration_s):
+            waveform = io.read(piece.path, start_s=piece.start_s, duration_s=piece.duration_s)
+            at = np.arange(lead_samples, lead_samples + len(waveform), dtype=np.float32)
+            length = _samples(part.duration_s)
+            gain = np.ones(len(waveform), dtype=np.float32)
+            if part is not self.parts[0]:
+                gain = np.minimum(gain, (at + 0.5) / _FADE_SAMPLES)
+            if part is not self.parts[-1]:
+                gain = np.minimum(gain, np.maximum(length - at - 0.5, 0.0) / _FADE_SAMPLES)
+            pieces.append((waveform * gain).astype(np.float32))
+        return np.concatenate(pieces)
+
+    def crop(self, start_s: float, duration_s: float) -> tuple[Part, ...]:
+        """Return the parts of a stretch of the utterance, for an utterance cut out of this one.
+
+        Raises:
+            CorpusError: if the stretch lies outside the utterance.
+        """
+        only = self.parts[0]
+        if only.duration_s is None:
+            if start_s < 0.0 or start_s + duration_s > self.duration_s + 1.0 / SAMPLE_RATE:
+                raise self._outside(start_s, duration_s)
+            return (Part(only.path, only.start_s + start_s, duration_s),)
+        return tuple(piece for _, _, piece in self._within(start_s, duration_s))
+
+    def _within(self, start_s: float, duration_s: float | None) -> list[tuple[Part, int, Part]]:
+        """Return (part, samples of it before the crop, the piece of it inside the crop) for every part touched."""
+        first = _samples(start_s)
+        total = sum(_samples(part.duration_s) for part in self.parts)
+        end = total if duration_s is None else min(first + _samples(duration_s), total)
+        asked = end if duration_s is None else first + _samples(duration_s)
+        if first < 0 or end <= first or asked > total + 1:
+            raise self._outside(start_s, duration_s)
+        found, position = [], 0
+        for part in self.parts:
+            length = _samples(part.duration_s)
+            low, high = max(first - position, 0), min(end - position, length)
+            if low < high:
+                piece = Part(part.path, part.start_s + low / SAMPLE_RATE, (high - low) / SAMPLE_RATE)
+                found.append((part, low, piece))
+            position += length
+        return found
+
+    def _outside(self, start_s: float, duration_s: float | None) -> CorpusError:
+        length = "the rest" if duration_s is None else f"{duration_s:.3f} s"
+        return CorpusError(
+            f"utterance {self.id} is {self.duration_s:.3f} s long: {length} from {start_s:.3f} s is outside"
+        )
+
+
+def _samples(seconds: float | None) -> int:
+    return 0 if seconds is None else round(seconds * SAMPLE_RATE)

@@ -1,0 +1,56 @@
+"""Every error a user can meet, each with the exit status the command line ends with.
+
+A message says what was wrong, where, and what to do about it.
+"""
+
+
+class VoxanchorError(Exception):
+    """Base of all errors that are about the user's input rather than a defect of the program."""
+
+    exit_code = 1
+
+
+class RecipeError(VoxanchorError):
+    """A recipe, flag or suite that cannot be understood: unknown key, wrong type, impossible value."""
+
+    exit_code = 2
+
+
+class AudioError(VoxanchorError):
+    """One recording that cannot be used: missing, unreadable, empty, not finite, silent, too short."""
+
+    exit_code = 3
+
+
+class CorpusError(VoxanchorError):
+    """A folder, trial list or set of recordings that cannot serve the purpose it was given for."""
+
+    exit_code = 3
+
+
+class ModelError(VoxanchorError):
+    """A model reference or model directory that cannot be loaded, or does not fit its use."""
+
+    exit_code = 4
+
+
+class OutputError(VoxanchorError):
+    """An output folder that holds something else and must not be mixed with a new run."""
+
+    exit_code = 5
+
+
+class MissingExtraError(VoxanchorError):
+    """An optional package that this job needs and that is not installed."""
+
+    exit_code = 6
+
+    def __init__(self, package: str, purpose: str, install: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed. Install it with: {install}")
+        self.package = package
+
+
+class TrainingError(VoxanchorError):
+    """Training that cannot go on: a loss or gradient that is not finite."""
+
+    exit_code = 7

@@ -1,0 +1,64 @@
+"""Where noise comes from in a run: recorded folders, built-in generators, and talkers for babble, as one bank."""
+
+from collections.abc import Sequence
+
+from voxanchor.audio.babble import Babble
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.clips import Clip, ClipCache
+from voxanchor.audio.music import SyntheticMusic
+from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
+from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.corpus.layouts import noise_folder
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.utterance import Utterance
+
+OTHER_VOICE_SPEEDS = (0.80, 0.86, 1.16, 1.24)
+"""Playback speeds that turn a talker into somebody else, as speed perturbation does in training."""
+
+
+def voices(utterance: Utterance) -> frozenset[str]:
+    """Return what must not be heard in the background of an utterance: its speaker, and the files it is made of."""
+    files = {part.path for part in utterance.parts}
+    return frozenset(files | {utterance.speaker} if utterance.speaker else files)
+
+
+def noise_bank(folders: Sequence[str], talkers: Manifest, *, built_in_share: float, for_evaluation: bool) -> NoiseBank:
+    """Return the kinds ``noise``, ``music`` and ``babble``.
+
+    Args:
+        folders: in MUSAN layout. A kind that none of them holds comes from the built-in generators alone.
+        talkers: recordings for babble where no folder holds ``speech``.
+        built_in_share: share of noise and music from the built-in generators where there are recordings too.
+        for_evaluation: compose other music than for training, and play `talkers` faster or slower, so that nobody
+            who takes part in a trial is heard in the background of it as themselves.
+    """
+    cache = ClipCache()
+    found = [noise_folder(folder) for folder in folders]
+    noise = [clip for folder in found for clip in folder.noise]
+    music = [clip for folder in found for clip in folder.music]
+    speech = [clip for folder in found for clip in folder.speech]
+    if speech:
+        babble = Babble(speech, cache)
+    else:
+        own = [
+            Clip(part.path, utterance.speaker, part.start_s, part.duration_s)
+            for utterance in talkers.utterances
+            for part in utterance.parts
+        ]
+        babble = Babble(own, cache, speeds=OTHER_VOICE_SPEEDS if for_evaluation else (1.0,))
+    return NoiseBank(
+        {
+            "noise": _mixed(noise, SyntheticNoise(), built_in_share, cache),
+            "music": _mixed(music, SyntheticMusic(seed=int(for_evaluation)), built_in_share, cache),
+            "babble": babble,
+        }
+    )
+
+
+def _mixed(clips: Sequence[Clip], built_in: NoiseSource, share: float, cache: ClipCache) -> NoiseSource:
+    if not clips:
+        return built_in
+    recorded = RecordedNoise(clips, cache)
+    if share <= 0:
+        return recorded
+    return Choice((recorded, built_in), (1 - share, share)) if share < 1 else built_in

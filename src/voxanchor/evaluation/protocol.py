@@ -1,0 +1,229 @@
+"""A set of models against a suite of conditions, every model on the same audio and the same trials.
+
+``clean-enrol``: clean enrolment, test in the condition; how a service meets noise. ``both-noisy``: both sides in the
+condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.store import WaveStore
+from voxanchor.corpus.trials import Trials
+from voxanchor.corpus.utterance import Utterance
+from voxanchor.errors import ModelError
+from voxanchor.evaluation.background import voices
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import embed_with
+from voxanchor.evaluation.results import GeometryRow, ResultRow
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.rng import generator
+from voxanchor.scoring.bootstrap import TrialBootstrap, interval
+from voxanchor.scoring.det import det_curve
+from voxanchor.scoring.geometry import geometry
+from voxanchor.scoring.metrics import EerMethod, curve_min_dcf, eer, min_cllr
+from voxanchor.scoring.scores import trial_scores
+from voxanchor.types import Embeddings, FloatArray, Waveform
+
+Protocol = Literal["clean-enrol", "both-noisy"]
+REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How models are compared.
+
+    Attributes:
+        noise_seeds: each gives one row per system and condition; published figures take at least five.
+        eer_method: how the ROC's points are joined.
+    """
+
+    suite: Suite
+    protocol: Protocol = "clean-enrol"
+    noise_seeds: tuple[int, ...] = (0,)
+    eer_method: EerMethod = "linear"
+
+
+@dataclass
+class Outcome:
+    """What an evaluation found.
+
+    Attributes:
+        det: (system, condition) -> miss and false-alarm rates, of the first noise seed.
+        replicates: (system, condition, noise seed) -> EERs in percent over resampled speakers.
+        embeddings: (system, condition) -> (N, D) of the first noise seed.
+    """
+
+    rows: list[ResultRow] = field(default_factory=list)
+    geometry: list[GeometryRow] = field(default_factory=list)
+    det: dict[tuple[str, str], tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    replicates: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict)
+    embeddings: dict[tuple[str, str], Embeddings] = field(default_factory=dict)
+
+
+def evaluate(
+    systems: Mapping[str, SpeakerEncoder],
+    manifest: Manifest,
+    trials: Trials,
+    bank: NoiseBank,
+    setup: Setup,
+    cache: EmbeddingCache,
+    enrol: SpeakerEncoder | None = None,
+) -> Outcome:
+    """Return error rates and geometry of every system in every condition.
+
+    Args:
+        systems: models by the name their rows carry.
+        manifest: the segments the trials point into, in the order of ``trials.ids``.
+        trials: pairs to compare.
+        bank: noise; what is drawn depends on (noise seed, utterance, condition) only.
+        setup: suite, protocol and seeds.
+        cache: where embeddings are kept.
+        enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
+
+    Raises:
+        ModelError: `enrol` has another dimension than a system, so they cannot be compared.
+    """
+    for name, system in systems.items():
+        if enrol is not None and enrol.config.embedding_dim != system.config.embedding_dim:
+            raise ModelError(
+                f"{name} has {system.config.embedding_dim} dimensions, the enrolment model "
+                f"{enrol.config.embedding_dim}: their embeddings cannot be compared. Enrol with a model of its family."
+            )
+    audience = _Audience(systems, enrol, manifest, bank, cache)
+    speakers = np.array([utterance.speaker for utterance in manifest.utterances])
+    known = all(utterance.speaker for utterance in manifest.utterances)
+    bootstrap = TrialBootstrap.draw(
+        trials.target,
+        speakers[trials.enrol] if known else None,
+        speakers[trials.test] if known else None,
+        generator(0, 0, 0, "bootstrap"),
+        REPLICATES,
+    )
+    clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
+    outcome = Outcome()
+    for seed in setup.noise_seeds:
+        for condition in setup.suite.conditions:
+            heard = clean if condition.noise is None else audience.hear(condition, seed)
+            enrolled = clean if setup.protocol == "clean-enrol" else heard
+            for name in systems:
+                key = _ENROL if enrol is not None else name
+                scores = trial_scores(enrolled[key], heard[name], trials.enrol, trials.test)
+                outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
+                if known and len(set(speakers)) > 1:
+                    outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
+                if seed == setup.noise_seeds[0]:
+                    outcome.embeddings[name, condition.name] = heard[name]
+    return outcome
+
+
+_ENROL = "\0enrolment"
+
+
+class _Audience:
+    """Every model that listens, so that each recording is rendered once for all of them."""
+
+    def __init__(
+        self,
+        systems: Mapping[str, SpeakerEncoder],
+        enrol: SpeakerEncoder | None,
+        manifest: Manifest,
+        bank: NoiseBank,
+        cache: EmbeddingCache,
+    ) -> None:
+        self.models = {**systems, **({} if enrol is None else {_ENROL: enrol})}
+        self.fingerprints = {name: model.fingerprint for name, model in self.models.items()}
+        self.manifest, self.bank, self.cache = manifest, bank, cache
+        self.corpus = manifest.fingerprint
+        self.store = WaveStore()
+
+    def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
+        """Return each model's embeddings of all segments in a condition."""
+        noise = ("", 0) if condition.noise is None else (self.bank.fingerprint, seed)
+        keys = {name: (mark, self.corpus, condition.name, *noise) for name, mark in self.fingerprints.items()}
+        heard = {name: self.cache.get(*key) for name, key in keys.items()}
+        missing = [name for name, embeddings in heard.items() if embeddings is None]
+        if missing:
+
+            def read(utterance: Utterance) -> Waveform:
+                wave = self.store.get(utterance.id, utterance.read)
+                draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
+                return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
+
+            label = condition.name if condition.noise is None else f"{condition.name}, noise seed {seed}"
+            models: Sequence[SpeakerEncoder] = [self.models[name] for name in missing]
+            made = embed_with(models, self.manifest.utterances, label=label, read=read)
+            for name, embeddings in zip(missing, made, strict=True):
+                self.cache.put(embeddings, *keys[name])
+                heard[name] = embeddings
+        return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
+
+
+def _row(
+    name: str,
+    condition: Condition,
+    seed: int,
+    scores: FloatArray,
+    trials: Trials,
+    setup: Setup,
+    bootstrap: TrialBootstrap,
+    outcome: Outcome,
+) -> ResultRow:
+    curve = det_curve(scores, trials.target)
+    replicates = 100 * bootstrap.eer(scores)
+    ends = interval(replicates) if np.isfinite(replicates).any() else (None, None)
+    outcome.replicates[name, condition.name, seed] = replicates
+    if seed == setup.noise_seeds[0]:
+        outcome.det[name, condition.name] = (curve.p_miss, curve.p_fa)
+    return ResultRow(
+        system=name,
+        protocol=setup.protocol,
+        suite=setup.suite.name,
+        condition=condition.name,
+        noise=condition.noise or "",
+        snr_db=condition.snr_db,
+        noise_seed=seed,
+        trials=len(trials.target),
+        targets=int(np.count_nonzero(trials.target)),
+        eer=100 * eer(scores, trials.target, method=setup.eer_method).eer,
+        eer_low=ends[0],
+        eer_high=ends[1],
+        min_dcf_p01=curve_min_dcf(curve, 0.01),
+        min_dcf_p05=curve_min_dcf(curve, 0.05),
+        cllr=None,  # cosines are not log-likelihood ratios: the figure exists once a model is calibrated
+        min_cllr=min_cllr(scores, trials.target),
+    )
+
+
+def _geometry(
+    name: str,
+    condition: Condition,
+    seed: int,
+    embeddings: Embeddings,
+    clean: Embeddings,
+    speakers: np.ndarray,
+    setup: Setup,
+) -> GeometryRow:
+    found = geometry(embeddings, clean, speakers)
+    return GeometryRow(
+        system=name,
+        suite=setup.suite.name,
+        condition=condition.name,
+        noise=condition.noise or "",
+        snr_db=condition.snr_db,
+        noise_seed=seed,
+        speakers=found.speakers,
+        utterances=found.utterances,
+        compactness=found.compactness,
+        separation_mean=found.separation_mean,
+        separation_p95=found.separation_p95,
+        ratio=found.ratio,
+        drift=found.drift,
+    )

@@ -1,0 +1,143 @@
+"""Tidy result tables: one row per system, condition and noise seed."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from voxanchor.errors import CorpusError
+from voxanchor.files import write_text
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """Error rates of one system in one condition under one noise seed: a line of `results.csv`.
+
+    Attributes:
+        system: name of the model.
+        protocol: "clean-enrol" or "both-noisy".
+        suite: name of the set of conditions.
+        condition: name of the condition, e.g. "clean" or "babble_5db".
+        noise: kind of noise; empty for clean.
+        snr_db: signal-to-noise ratio in dB; None for clean.
+        noise_seed: seed of the noise.
+        trials: number of trials.
+        targets: number of same-speaker trials among them.
+        eer: equal error rate in percent.
+        eer_low: lower end of its 95 % interval in percent; None when not computed.
+        eer_high: upper end of its 95 % interval in percent; None when not computed.
+        min_dcf_p01: normalised minimum detection cost at a target prior of 0.01.
+        min_dcf_p05: the same at 0.05.
+        cllr: cost of the log-likelihood ratios in bits; None for scores that are not calibrated.
+        min_cllr: the same after ideal calibration.
+    """
+
+    system: str
+    protocol: str
+    suite: str
+    condition: str
+    noise: str
+    snr_db: float | None
+    noise_seed: int
+    trials: int
+    targets: int
+    eer: float
+    eer_low: float | None
+    eer_high: float | None
+    min_dcf_p01: float
+    min_dcf_p05: float
+    cllr: float | None
+    min_cllr: float | None
+
+
+@dataclass(frozen=True)
+class GeometryRow:
+    """Geometry of one system's embeddings in one condition: a line of `geometry.csv`.
+
+    The first six columns are those of `ResultRow`, the others those of `scoring.geometry.Geometry`.
+    """
+
+    system: str
+    suite: str
+    condition: str
+    noise: str
+    snr_db: float | None
+    noise_seed: int
+    speakers: int
+    utterances: int
+    compactness: float
+    separation_mean: float
+    separation_p95: float
+    ratio: float
+    drift: float
+
+
+Row = TypeVar("Row", ResultRow, GeometryRow)
+
+
+def write_csv(path: str | Path, rows: Sequence[ResultRow] | Sequence[GeometryRow]) -> None:
+    """Write rows of one kind as CSV with a header, atomically. None becomes an empty cell; floats keep every digit.
+
+    Raises:
+        ValueError: no rows, since their kind and so the header are then unknown.
+    """
+    if not rows:
+        raise ValueError("A table needs at least one row.")
+    names = [field.name for field in fields(rows[0])]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(
+        ["" if value is None else value for value in (getattr(row, name) for name in names)] for row in rows
+    )
+    write_text(path, buffer.getvalue())
+
+
+def read_csv(path: str | Path, kind: type[Row]) -> tuple[Row, ...]:
+    """Return the rows of a table written by `write_csv`, in its order.
+
+    Args:
+        path: the CSV file.
+        kind: `ResultRow` or `GeometryRow`.
+
+    Raises:
+        CorpusError: a missing file, a column too many or too few, or a cell that does not fit its column.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"Cannot read the table {path}: {error}.") from error
+    types = get_type_hints(kind)
+    reader = csv.DictReader(io.StringIO(text))
+    if list(reader.fieldnames or ()) != list(types):
+        raise CorpusError(f"{path} is no {kind.__name__} table: its header must be {','.join(types)}.")
+    rows = []
+    for record in reader:
+        values: dict[str, Any] = {}
+        for name, wanted in types.items():
+            try:
+                values[name] = _parse(record[name], wanted)
+            except (TypeError, ValueError):
+                raise CorpusError(
+                    f"{path}, line {reader.line_num}: '{record[name]}' does not fit the column '{name}'."
+                ) from None
+        rows.append(kind(**values))
+    return tuple(rows)
+
+
+def _parse(cell: str | None, wanted: object) -> str | int | float | None:
+    if cell is None:
+        raise ValueError
+    if wanted is str:
+        return cell
+    if wanted is int:
+        return int(cell)
+    if cell == "" and wanted == float | None:
+        return None
+    value = float(cell)
+    if math.isnan(value):
+        raise ValueError
+    return value

@@ -1,0 +1,223 @@
+"""The sections of the report that are text and tables."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voxanchor.evaluation.figures import MARKER_SIGNS, SERIES
+from voxanchor.evaluation.markup import Cell, paragraph, section, table, text
+from voxanchor.evaluation.results import GeometryRow
+from voxanchor.evaluation.summary import CLEAN, NOISY, OVERALL, Estimate, SystemSummary
+
+_HEAT_TICKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_HEAT_RANGE = (0.5, 40.0)  # EER in percent of the faintest and the strongest colour, on a logarithmic scale
+_MINUS = "\N{MINUS SIGN}"
+_DASH = "\N{EN DASH}"
+
+Summaries = Mapping[str, SystemSummary]
+
+
+def system_name(name: str, index: int) -> str:
+    """Return a system's name with the colour and the marker it has in all figures."""
+    sign = MARKER_SIGNS[index % len(MARKER_SIGNS)]
+    return f'<span class="key series-{index % SERIES}" aria-hidden="true">{sign}</span>&nbsp;{text(name)}'
+
+
+def lead(summaries: Summaries) -> str:
+    """Return the result in a few sentences, no more certain than the intervals allow."""
+    figure = NOISY if NOISY in next(iter(summaries.values())).figures else OVERALL
+    where = "in noise" if figure == NOISY else "over all conditions"
+    base = next(iter(summaries))
+    best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
+    before, after = summaries[base].figures, summaries[best].figures
+    if best == base:
+        other = f" No other system here does better {where}." if len(summaries) > 1 else ""
+        clean = f" and {_percent(before[CLEAN].value)} on clean speech" if CLEAN in before and figure == NOISY else ""
+        return paragraph(
+            f"<b>{text(base)}</b> has an equal error rate of {_percent(before[figure].value)} {where}{clean}.{other}",
+            "lead",
+        )
+    ratio = after[figure].value / before[figure].value
+    sentences = [
+        f"<b>{text(best)}</b> cuts the equal error rate {where} from {_percent(before[figure].value)} to "
+        f"<b>{_percent(after[figure].value)}</b>, that is by {100 * (1 - ratio):.0f} %, against {text(base)}."
+    ]
+    if CLEAN in before and figure == NOISY:
+        sentences.append(_clean_sentence(summaries, base, best))
+    gain = summaries[best].gain
+    if gain is not None and gain.db > 0 and gain.bound != "at_most":
+        least = "at least " if gain.bound == "at_least" else ""
+        sentences.append(f"At equal error it bears {least}{gain.db:.1f} dB more noise.")
+    ties = [
+        name
+        for name, difference in ((name, minus[figure]) for name, minus in summaries[best].minus.items())
+        if difference.high is not None and difference.high >= 0
+    ]
+    if ties:
+        names = _listed([f"<b>{text(name)}</b>" for name in ties])
+        sentences.append(f"{names} cannot be told apart from it {where} by these trials.")
+    return paragraph(" ".join(sentences), "lead")
+
+
+def _clean_sentence(summaries: Summaries, base: str, best: str) -> str:
+    before, after = summaries[base].figures[CLEAN].value, summaries[best].figures[CLEAN].value
+    difference = summaries[best].minus[base][CLEAN]
+    if f"{before:.2f}" == f"{after:.2f}":
+        return f"On clean speech it stays at {_percent(after)}."
+    sentence = f"On clean speech it goes from {_percent(before)} to {_percent(after)}"
+    if difference.low is None or difference.high is None:
+        return sentence + "."
+    if difference.low <= 0 <= difference.high:
+        return sentence + ", a difference too small for these trials to settle."
+    return sentence + (", a clear improvement." if difference.high < 0 else ", a clear loss.")
+
+
+def headline(summaries: Summaries) -> str:
+    """Return the table of averages, with intervals and dB gained."""
+    first = next(iter(summaries.values()))
+    noisy_count = len(first.conditions) - (CLEAN in first.figures)
+    labels = {
+        CLEAN: "clean",
+        NOISY: f"noisy<small>mean of {noisy_count}</small>",
+        OVERALL: f"all<small>mean of {len(first.conditions)}</small>",
+    }
+    shown = [name for name in labels if name in first.figures]
+    best = {name: min(summary.figures[name].value for summary in summaries.values()) for name in shown}
+    gains = any(summary.gain is not None for summary in summaries.values())
+    head = [Cell("system", head=True), *(Cell(labels[name], head=True, css="number") for name in shown)]
+    if gains:
+        head.append(Cell(f"dB gained<small>over {text(next(iter(summaries)))}</small>", head=True, css="number"))
+    rows = []
+    for index, (system, summary) in enumerate(summaries.items()):
+        row = [Cell(system_name(system, index), head=True)]
+        for name in shown:
+            estimate = summary.figures[name]
+            css = "number best" if len(summaries) > 1 and estimate.value == best[name] else "number"
+            row.append(Cell(_with_interval(estimate), css=css))
+        if gains:
+            row.append(Cell(str(summary.gain or _DASH), css="number"))
+        rows.append(row)
+    intervals = any(summary.figures[OVERALL].low is not None for summary in summaries.values())
+    explanation = (
+        "Equal error rate (EER) in percent: lower is better, the lowest of each column is bold. At this setting the "
+        "system rejects as many recordings of the right speaker as it accepts of a wrong one; 50 % is guessing."
+    )
+    if intervals:
+        explanation += " The small figures span 95 % of what other draws of the same kind of speakers would give."
+    if gains:
+        explanation += (
+            f" dB gained says how much lower the signal-to-noise ratio may be for the same error as "
+            f"{text(next(iter(summaries)))}; ≥ marks a bound where the two share no error rate."
+        )
+    return section("results", "Results", table("headline", head, [rows]), paragraph(explanation, "explain"))
+
+
+def heat_map(summaries: Summaries) -> str:
+    """Return EER by condition and system, coloured in steps that double."""
+    first = next(iter(summaries.values()))
+    groups: dict[str, list[str]] = {}
+    for name in first.conditions:
+        noise = next((kind for kind in first.curves if name.startswith(f"{kind}_")), name)
+        groups.setdefault(noise, []).append(name)
+    head = [Cell("condition", head=True, columns=2)]
+    head += [Cell(system_name(system, index), head=True, css="number") for index, system in enumerate(summaries)]
+    bodies = []
+    for noise, names in groups.items():
+        body = []
+        for position, name in enumerate(names):
+            row = [Cell(text(noise), head=True, rows=len(names))] if position == 0 else []
+            level = name.removeprefix(f"{noise}_").removesuffix("db") if name != noise else ""
+            row.append(Cell(f"{text(level.replace('-', _MINUS))}&nbsp;dB" if level else "", head=True, css="number"))
+            row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
+            body.append(row)
+        bodies.append(body)
+    swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
+    legend = "".join(
+        f'<span class="{swatch.css}" style="{swatch.style}">{tick:g}</span>'
+        for swatch, tick in zip(swatches, _HEAT_TICKS, strict=True)
+    )
+    return section(
+        "conditions",
+        "Every condition",
+        table("conditions", head, bodies),
+        f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{legend}</div>',
+        paragraph(
+            "EER in percent for each kind of noise and each signal-to-noise ratio (SNR): at 20 dB the noise is faint, "
+            "at 0 dB it is as loud as the speech. The stronger the colour, the more errors; equal steps of colour are "
+            "equal ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
+            "explain",
+        ),
+    )
+
+
+def _heat_cell(eer: float) -> Cell:
+    faint, strong = _HEAT_RANGE
+    share = np.log(min(max(eer, faint), strong) / faint) / np.log(strong / faint)
+    css = "number heat" + (" upper" if share > 0.5 else "") + (" strong" if share > 0.64 else "")
+    return Cell(f"{eer:.2f}", css=css, style=f"--heat:{200 * share % 100 if share < 1 else 100:.0f}%")
+
+
+def geometry_table(rows: Sequence[GeometryRow], systems: Sequence[str]) -> str:
+    """Return compactness, separation and drift per system, clean and averaged over the noisy conditions."""
+    columns = ("compactness", "separation_mean", "separation_p95", "ratio", "drift")
+    labels = ("compactness ↑", "separation, mean ↓", "separation, p95 ↓", "ratio ↑", "drift ↓")
+    head = [Cell("system", head=True), Cell("", head=True)]
+    head += [Cell(label, head=True, css="number") for label in labels]
+    bodies = []
+    for index, system in enumerate(systems):
+        own = [row for row in rows if row.system == system]
+        parts = {
+            "clean": [row for row in own if row.condition == "clean"],
+            "noisy": [row for row in own if row.condition != "clean"],
+        }
+        parts = {name: part for name, part in parts.items() if part}
+        body = []
+        for position, (name, part) in enumerate(parts.items()):
+            line = [Cell(system_name(system, index), head=True, rows=len(parts))] if position == 0 else []
+            line.append(Cell(name, head=True, css="part"))
+            line += [Cell(_signed(float(np.mean([getattr(row, c) for row in part]))), css="number") for c in columns]
+            body.append(line)
+        if body:
+            bodies.append(body)
+    if not bodies:
+        return ""
+    return section(
+        "geometry",
+        "Geometry of the embeddings",
+        table("geometry", head, bodies),
+        paragraph(
+            "Arrows point to the better direction. <b>Compactness</b>: mean cosine of an embedding to the clean "
+            "centre of its speaker. <b>Separation</b>: cosine between the centres of two speakers, the mean over all "
+            "pairs and the 95th percentile (the most alike). <b>Ratio</b>: distance between speakers over distance "
+            "within a speaker. <b>Drift</b>: how far noise moves an embedding from that of the same recording when "
+            "clean, as 1 minus the cosine.",
+            "explain",
+        ),
+    )
+
+
+def facts_section(facts: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
+    """Return the notes and the list of what the figures rest on."""
+    remarks = "<ul>" + "".join(f"<li>{text(note)}</li>" for note in notes) + "</ul>" if notes else ""
+    terms = "".join(f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>" for label, value in facts)
+    if not (remarks or terms):
+        return ""
+    return section("facts", "What this rests on", remarks, f"<dl>{terms}</dl>" if terms else "")
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}&nbsp;%"
+
+
+def _signed(value: float) -> str:
+    return "∞" if np.isinf(value) else f"{value:.3f}".replace("-", _MINUS)
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f}<small>{estimate.low:.2f}{_DASH}{estimate.high:.2f}</small>"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

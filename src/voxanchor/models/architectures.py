@@ -1,0 +1,55 @@
+"""The networks that an encoder may be made of, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from voxanchor.config import build as build_config
+from voxanchor.config import nearest, to_plain
+from voxanchor.errors import ModelError, RecipeError
+from voxanchor.models.ecapa import Ecapa, EcapaConfig
+from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
+
+
+class Network(Protocol):
+    """What an architecture must offer: waveforms in, embeddings out, for recordings of at least `MIN_SAMPLES`."""
+
+    MIN_SAMPLES: int
+    embedding_dim: int
+
+    def __call__(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return (B, D) embeddings of `waves` (B, T); `lengths` (B,) only where a recording is shorter than T."""
+        ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's options and how it is made from them."""
+
+    description: str
+    options: type[Any]
+    network: Callable[[Any], nn.Module]
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "ecapa": Architecture("ECAPA-TDNN of any width on Kaldi log-mels (Desplanques et al. 2020)", EcapaConfig, Ecapa),
+    "ge2e": Architecture("3 x LSTM 256 on 1.6 s windows of mel powers (Wan et al. 2018)", GE2EConfig, GE2E),
+}
+
+
+def make_network(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network with fresh weights, and its options as plain values with every default written out.
+
+    Raises:
+        ModelError: unknown architecture (names the nearest), or options it does not take.
+    """
+    if name not in ARCHITECTURES:
+        raise ModelError(f"unknown architecture '{name}'. {nearest(name, ARCHITECTURES)}")
+    architecture = ARCHITECTURES[name]
+    try:
+        config: Any = build_config(architecture.options, options, where=f"options of {name}")
+    except RecipeError as error:
+        raise ModelError(str(error)) from None
+    return architecture.network(config), to_plain(config)

@@ -1,0 +1,156 @@
+"""ECAPA-TDNN of any width (Desplanques, Thienpondt, Demuynck, Interspeech 2020, arXiv 2005.07143)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxanchor.errors import ModelError
+from voxanchor.models.fbank import Fbank, FbankConfig
+from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
+from voxanchor.models.pooling import AttentiveStatisticsPooling
+
+
+@dataclass(frozen=True)
+class EcapaConfig:
+    """Settings of `Ecapa`; the defaults are the paper's smaller network with the embedding of 192.
+
+    Attributes:
+        channels: C, the width of the frame layers, a multiple of `res2_scale`; 512 and 1024 are the paper's.
+        embedding_dim: D.
+        mfa_channels: width of the layer that joins the three blocks; 0 stands for three times `channels`.
+        res2_scale: groups s of the Res2 convolutions.
+        se_bottleneck: width inside the squeeze-excitation gates.
+        attention_bottleneck: width inside the attention of the pooling.
+        fbank: the front-end.
+    """
+
+    channels: int = 512
+    embedding_dim: int = 192
+    mfa_channels: int = 0
+    res2_scale: int = 8
+    se_bottleneck: int = 128
+    attention_bottleneck: int = 128
+    fbank: FbankConfig = field(default_factory=FbankConfig)
+
+
+class Ecapa(nn.Module):
+    """ECAPA-TDNN with its front-end: waveforms to embeddings (not normalised).
+
+    Frames past a recording's end are zeroed before every convolution that looks at neighbours and left out of every
+    mean, so in eval mode a recording gets the embedding that it gets alone. In training mode recordings must have equal
+    lengths: padding would enter the statistics of batch normalisation.
+
+    Raises:
+        ModelError: a width that is not positive, or `channels` that `res2_scale` does not divide.
+    """
+
+    MIN_SAMPLES = 4_800
+    """0.3 s; the receptive field of the frame layers alone is 0.24 s."""
+
+    def __init__(self, config: EcapaConfig) -> None:
+        super().__init__()
+        widths = (config.channels, config.embedding_dim, config.se_bottleneck, config.attention_bottleneck)
+        if min(widths) < 1 or config.mfa_channels < 0 or config.res2_scale < 2 or config.channels % config.res2_scale:
+            reason = f"channels {config.channels}, res2_scale {config.res2_scale}, widths {widths}"
+            raise ModelError(f"ecapa: {reason}: widths must be positive, res2_scale 2 or more and divide channels")
+        channels = config.channels
+        mfa_channels = config.mfa_channels or 3 * channels
+        self.embedding_dim = config.embedding_dim
+        self.fbank = Fbank(config.fbank)
+        self.stem = ConvBlock(config.fbank.n_mels, channels, kernel_size=5)
+        self.blocks = nn.ModuleList(
+            SERes2Block(channels, config.res2_scale, config.se_bottleneck, d) for d in (2, 3, 4)
+        )
+        self.mfa = nn.Conv1d(3 * channels, mfa_channels, 1)
+        self.pooling = AttentiveStatisticsPooling(mfa_channels, config.attention_bottleneck)
+        self.pooled_norm = nn.BatchNorm1d(2 * mfa_channels)
+        self.projection = nn.Linear(2 * mfa_channels, config.embedding_dim)
+        self.embedding_norm = nn.BatchNorm1d(config.embedding_dim)
+
+    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return embeddings (B, D) float32 of `waves` (B, T); `lengths` (B,) int64 only where they differ from T.
+
+        Raises:
+            ModelError: lengths in training mode.
+        """
+        if self.training and lengths is not None:
+            raise ModelError(
+                "ecapa: in training every crop of a batch must have the same length; padding would enter batch norm"
+            )
+        features, frames = self.fbank(waves, lengths)
+        mask = None if lengths is None else frame_mask(frames, features.shape[1])
+        x = self.stem(features.transpose(1, 2), mask)
+        # The input of each block is the sum of all earlier outputs (section 3.3 of the paper).
+        total, outputs = x, []
+        for block in self.blocks:
+            outputs.append(block(total, mask))
+            total = total + outputs[-1]
+        pooled = self.pooling(F.relu(self.mfa(torch.cat(outputs, dim=1))), mask)
+        embeddings: Tensor = self.embedding_norm(self.projection(self.pooled_norm(pooled)))
+        return embeddings.float()
+
+
+class ConvBlock(nn.Module):
+    """Convolution over time that keeps the number of frames, then ReLU, then batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel_size, dilation=dilation, padding=dilation * (kernel_size // 2))
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, outputs, F) from `x` (B, inputs, F), whose frames outside `mask` (B, 1, F) count as 0."""
+        normalised: Tensor = self.norm(F.relu(self.conv(apply_mask(x, mask))))
+        return normalised
+
+
+class Res2Conv(nn.Module):
+    """Res2 dilated convolution: s groups of channels, each convolved after adding the group before it.
+
+    The first group passes unchanged (Gao et al. 2019, arXiv 1904.01169, eq. 1).
+    """
+
+    def __init__(self, channels: int, scale: int, dilation: int) -> None:
+        super().__init__()
+        width = channels // scale
+        self.groups = nn.ModuleList(ConvBlock(width, width, kernel_size=3, dilation=dilation) for _ in range(scale - 1))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, C, F) from `x` (B, C, F)."""
+        first, *rest = x.chunk(len(self.groups) + 1, dim=1)
+        outputs = [first]
+        for index, (group, part) in enumerate(zip(self.groups, rest, strict=True)):
+            outputs.append(group(part if index == 0 else part + outputs[-1], mask))
+        return torch.cat(outputs, dim=1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Gates on the channels from the recording's mean (eqs. 6 and 7 of the ECAPA paper)."""
+
+    def __init__(self, channels: int, bottleneck: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv1d(channels, bottleneck, 1)
+        self.excite = nn.Conv1d(bottleneck, channels, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return `x` (B, C, F), each channel of each recording scaled by its gate in (0, 1)."""
+        gates = torch.sigmoid(self.excite(F.relu(self.squeeze(masked_mean(x, mask)))))
+        return x * gates
+
+
+class SERes2Block(nn.Module):
+    """One SE-Res2Block: 1x1 convolution, Res2 convolution, 1x1 convolution, gates, and the skip connection."""
+
+    def __init__(self, channels: int, scale: int, se_bottleneck: int, dilation: int) -> None:
+        super().__init__()
+        self.enter = ConvBlock(channels, channels)
+        self.res2 = Res2Conv(channels, scale, dilation)
+        self.leave = ConvBlock(channels, channels)
+        self.gates = SqueezeExcitation(channels, se_bottleneck)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, C, F) from `x` (B, C, F)."""
+        gated: Tensor = self.gates(self.leave(self.res2(self.enter(x), mask)), mask)
+        return x + gated

@@ -1,0 +1,141 @@
+"""The speaker encoder: waveforms in, unit vectors out, whatever network does the work."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxanchor.config import build as build_config
+from voxanchor.errors import AudioError, ModelError, RecipeError
+from voxanchor.models import artefact
+from voxanchor.models.architectures import make_network
+from voxanchor.types import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What an encoder is made of: enough to build it again without its weights.
+
+    Attributes:
+        architecture: a name in `voxanchor.models.architectures`.
+        options: the architecture's own settings, front-end included; those left out take its defaults.
+        sample_rate: rate in Hz of the waveforms.
+        embedding_dim: D; 0 in a request stands for what the architecture gives.
+        min_samples: shortest recording the network accepts; 0 in a request stands for the architecture's own.
+    """
+
+    architecture: str
+    options: dict[str, Any] = field(default_factory=dict)
+    sample_rate: int = SAMPLE_RATE
+    embedding_dim: int = 0
+    min_samples: int = 0
+
+
+class SpeakerEncoder(nn.Module):
+    """A network with its front-end, normalised to unit vectors, that knows how it was made.
+
+    Weights are drawn from `seed` alone; torch's global generator is left as it was.
+
+    Args:
+        config: what to build. The attribute `config` holds it with every default written out.
+        seed: of the initial weights.
+
+    Raises:
+        ModelError: unknown architecture or option, or a rate, dimension or shortest length that does not fit it.
+    """
+
+    network: nn.Module
+
+    def __init__(self, config: EncoderConfig, seed: int = 0) -> None:
+        super().__init__()
+        if config.sample_rate != SAMPLE_RATE:
+            raise ModelError(f"sample rate {config.sample_rate} Hz: every waveform here has {SAMPLE_RATE} Hz")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, options = make_network(config.architecture, config.options)
+        self.network = network
+        embedding_dim, min_samples = int(network.embedding_dim), int(network.MIN_SAMPLES)  # type: ignore[arg-type]
+        if config.embedding_dim not in (0, embedding_dim):
+            reason = f"asks for dimension {config.embedding_dim}, its options give {embedding_dim}"
+            raise ModelError(f"encoder '{config.architecture}' {reason}. Set embedding_dim among the options.")
+        self.config = dataclasses.replace(
+            config, options=options, embedding_dim=embedding_dim, min_samples=max(config.min_samples, min_samples)
+        )
+
+    @property
+    def embedding_dim(self) -> int:
+        """Dimension D of the embeddings."""
+        return self.config.embedding_dim
+
+    @property
+    def min_samples(self) -> int:
+        """Length in samples of the shortest recording that can be embedded."""
+        return self.config.min_samples
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change when the configuration or any weight does."""
+        return artefact.fingerprint(dataclasses.asdict(self.config), self.state_dict())
+
+    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return embeddings, (B, D) float32 unit vectors.
+
+        In eval mode a padded batch gives each recording the embedding it gets alone, whatever the padding holds.
+
+        Args:
+            waves: (B, T) float32, full scale 1.0, 16 kHz.
+            lengths: (B,) int64 samples of each recording, at most T; all of T when absent.
+
+        Raises:
+            AudioError: a recording shorter than `min_samples`.
+            ModelError: shapes that do not fit, or padded recordings in training mode of a network with batch
+                normalisation.
+        """
+        if waves.ndim != 2:
+            raise ModelError(f"expected waveforms (B, T), got shape {tuple(waves.shape)}")
+        shortest = longest = waves.shape[1]
+        if lengths is not None:
+            if lengths.shape != waves.shape[:1]:
+                raise ModelError(f"expected lengths ({waves.shape[0]},), got shape {tuple(lengths.shape)}")
+            shortest, longest = (int(n) for n in torch.stack(torch.aminmax(lengths)).tolist())
+        if longest > waves.shape[1]:
+            raise ModelError(f"a length of {longest} samples in a batch of {waves.shape[1]}")
+        if shortest < self.min_samples:
+            needed = f"{self.min_samples / SAMPLE_RATE:.2f} s"
+            raise AudioError(f"a recording of {shortest / SAMPLE_RATE:.2f} s is too short: the model needs {needed}")
+        embeddings: Tensor = self.network(waves, None if shortest == waves.shape[1] else lengths)
+        return F.normalize(embeddings, dim=1)
+
+    def copy(self) -> Self:
+        """Return an independent encoder with the same weights, on the same device."""
+        return copy.deepcopy(self)
+
+    def save(self, folder: str | Path, extra_files: Mapping[str, bytes] | None = None) -> None:
+        """Write the model directory: `model.safetensors`, `extra_files` by name, then `config.json`, each atomically.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        artefact.write(folder, dataclasses.asdict(self.config), self.state_dict(), extra_files or {})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the encoder in a model directory, on the CPU, in eval mode.
+
+        Raises:
+            ModelError: not a model directory, one of another schema, or one whose weights are damaged or do not belong
+                to its configuration.
+        """
+        config, state = artefact.read(folder)
+        try:
+            encoder = cls(build_config(EncoderConfig, config, where="encoder"))
+            encoder.load_state_dict(state)
+        except (ModelError, RecipeError, RuntimeError) as error:
+            raise ModelError(f"{folder}: the weights do not fit {artefact.CONFIG_NAME}: {error}") from None
+        return encoder.eval()

@@ -1,0 +1,99 @@
+"""The anchor table: the base model's embeddings of clean speech, computed once and never moved."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from voxanchor.config import fingerprint
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.errors import ModelError
+from voxanchor.evaluation.embed import embed
+from voxanchor.files import write_bytes
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.types import Embeddings
+
+
+@dataclass(frozen=True)
+class AnchorTable:
+    """One fixed embedding per utterance, in the order of the manifest it was made from.
+
+    Attributes:
+        ids: utterance ids, N of them.
+        speakers: speaker of each; empty names where the speech has no labels.
+        embeddings: (N, D) float32 unit vectors of whole clean utterances.
+        model: fingerprint of the base model.
+        corpus: fingerprint of the manifest.
+    """
+
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    embeddings: Embeddings
+    model: str
+    corpus: str
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over model, corpus and every embedding."""
+        content = hashlib.sha256(np.ascontiguousarray(self.embeddings).tobytes()).hexdigest()
+        return fingerprint(self.model, self.corpus, list(self.ids), content)
+
+    def speaker_means(self, speakers: tuple[str, ...]) -> Embeddings:
+        """Return the (C, D) mean anchor of each of `speakers`, scaled to unit length."""
+        place = {speaker: i for i, speaker in enumerate(speakers)}
+        sums = np.zeros((len(speakers), self.embeddings.shape[1]))
+        for speaker, embedding in zip(self.speakers, self.embeddings, strict=True):
+            sums[place[speaker]] += embedding
+        means: Embeddings = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+        return means
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as safetensors, its ids and fingerprints as metadata."""
+        metadata = {
+            "format": "voxanchor-anchors-1",
+            "ids": json.dumps(self.ids),
+            "speakers": json.dumps(self.speakers),
+            "model": self.model,
+            "corpus": self.corpus,
+            "fingerprint": self.fingerprint,
+        }
+        write_bytes(path, save({"anchors": self.embeddings}, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "AnchorTable":
+        """Return the table in a file.
+
+        Raises:
+            ModelError: missing, not an anchor table, or changed since it was written.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+            table = cls(
+                ids=tuple(json.loads(metadata["ids"])),
+                speakers=tuple(json.loads(metadata["speakers"])),
+                embeddings=load_file(path)["anchors"],
+                model=metadata["model"],
+                corpus=metadata["corpus"],
+            )
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise ModelError(f"{path}: not an anchor table ({error}). Run the anchors stage again.") from None
+        if table.fingerprint != metadata.get("fingerprint"):
+            raise ModelError(f"{path}: the anchors were changed after they were frozen. Run the anchors stage again.")
+        return table
+
+
+def extract(encoder: SpeakerEncoder, manifest: Manifest) -> AnchorTable:
+    """Return the anchors of a manifest: each whole clean utterance embedded by the fixed base model."""
+    embeddings = embed(encoder, manifest.utterances, label="anchors")
+    return AnchorTable(
+        ids=tuple(utterance.id for utterance in manifest.utterances),
+        speakers=tuple(utterance.speaker for utterance in manifest.utterances),
+        embeddings=embeddings,
+        model=encoder.fingerprint,
+        corpus=manifest.fingerprint,
+    )

@@ -1,0 +1,178 @@
+"""One training loop on Lightning Fabric. It knows nothing about speakers: a task gives losses, and it takes steps."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from voxanchor.errors import MissingExtraError, TrainingError
+from voxanchor.files import write_text
+from voxanchor.progress import track
+from voxanchor.rng import torch_seed
+from voxanchor.training.batches import Batch, prefetch
+from voxanchor.training.checkpoint import load_state, save_state
+from voxanchor.training.recipe import Train
+
+STATE_FILE = "state.pt"
+METRICS_FILE = "metrics.jsonl"
+LOG_EVERY = 10
+
+
+class Source(Protocol):
+    """What batches come from: a pure function of the step."""
+
+    def render(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        ...
+
+
+def make_fabric() -> Any:
+    """Return a Fabric for one device: the accelerator when there is one, otherwise the processor.
+
+    Raises:
+        MissingExtraError: Lightning Fabric is not installed.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:
+        raise MissingExtraError("lightning-fabric", "training", "pip install 'voxanchor[train]'") from None
+    fabric = Fabric(accelerator="auto", devices=1)
+    fabric.launch()
+    return fabric
+
+
+def train(
+    task: nn.Module,
+    source: Source,
+    stage: Train,
+    folder: Path,
+    *,
+    seed: int,
+    label: str,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    workers: int = 1,
+) -> None:
+    """Optimise `task` for the steps of `stage`, resuming from `folder` when a state lies there.
+
+    Every `LOG_EVERY` steps and at each validation a line goes to ``metrics.jsonl``. On the processor the result does
+    not depend on where, or whether, the run was interrupted.
+
+    Raises:
+        TrainingError: a loss that is not finite; the last good state stays on disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fabric = make_fabric()
+    optimizer = torch.optim.AdamW(_groups(task, stage.weight_decay), lr=stage.learning_rate.peak)
+    state = load_state(folder / STATE_FILE)
+    first = 0
+    if state is not None:
+        task.load_state_dict(state["task"])
+        first = state["step"]
+    module, optimizer = fabric.setup(task, optimizer)
+    if state is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    with _Metrics(folder / METRICS_FILE, -1 if state is None else first) as metrics, track(label, stage.steps) as advance:
+        advance(first)
+        if validate is not None and stage.validate_every and first == 0:
+            metrics.write({"step": 0, "validation": dict(validate())})
+        batches = prefetch(source.render, range(first, stage.steps), workers)
+        for step, batch in zip(range(first, stage.steps), batches, strict=True):
+            began = time.perf_counter()
+            losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
+            advance(1)
+            done = step + 1
+            if done % LOG_EVERY == 0 or done == stage.steps:
+                _log(metrics, done, stage, losses, norm, time.perf_counter() - began)
+            if (
+                validate is not None
+                and stage.validate_every
+                and (done % stage.validate_every == 0 or done == stage.steps)
+            ):
+                metrics.write({"step": done, "validation": dict(validate())})
+            if done % stage.checkpoint_every == 0 or done == stage.steps:
+                metrics.flush()
+                snapshot = {"step": done, "task": task.state_dict(), "optimizer": optimizer.state_dict()}
+                save_state(folder / STATE_FILE, snapshot)
+
+
+def _step(
+    fabric: Any, module: Any, optimizer: Any, batch: Batch, stage: Train, step: int, seed: int
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    module.train()
+    for group in optimizer.param_groups:
+        group["lr"] = stage.learning_rate.at(step, stage.steps)
+    torch.manual_seed(torch_seed(seed, step, "train"))
+    losses = module(batch.to(fabric.device), step)
+    loss = losses["loss"]
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"step {step + 1}: the loss is not finite. Lower learning_rate.peak (now {stage.learning_rate.peak:g}), "
+            "then start the same command again: it resumes from the last good state."
+        )
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(loss)
+    norm = fabric.clip_gradients(module, optimizer, max_norm=stage.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    return losses, norm
+
+
+def _log(
+    metrics: "_Metrics", done: int, stage: Train, losses: Mapping[str, torch.Tensor], norm: torch.Tensor, seconds: float
+) -> None:
+    values = {name: round(float(value.detach()), 6) for name, value in losses.items()}
+    rate = stage.learning_rate.at(done - 1, stage.steps)
+    metrics.write(
+        {
+            "step": done,
+            **values,
+            "learning_rate": rate,
+            "gradient_norm": round(float(norm), 6),
+            "seconds": round(seconds, 4),
+        }
+    )
+
+
+def _groups(task: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases, norms and other vectors are not decayed: shrinking them has no regularising meaning."""
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class _Metrics:
+    """``metrics.jsonl``: one JSON object a line, cut back on resuming to what the saved state has seen."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [line for line in _complete_lines(path) if json.loads(line)["step"] <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "_Metrics":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+def _complete_lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                json.loads(line)
+            except ValueError:
+                return
+            yield line

@@ -1,0 +1,143 @@
+"""A recipe's stages, one after the other: each leaves a folder, and a finished one is never done again."""
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import voxanchor
+from voxanchor import config
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.errors import CorpusError, RecipeError
+from voxanchor.evaluation.background import noise_bank
+from voxanchor.files import write_text
+from voxanchor.models import registry
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.progress import say
+from voxanchor.rng import torch_seed
+from voxanchor.training.anchors import AnchorTable, extract
+from voxanchor.training.batches import Batches
+from voxanchor.training.corpora import Corpora, gather, is_labelled
+from voxanchor.training.loop import train
+from voxanchor.training.recipe import SCRATCH, Recipe, Train
+from voxanchor.training.task import SpeakerTask
+from voxanchor.training.validation import Validation
+
+ANCHORS_FILE = "anchors.safetensors"
+TRAINING_FOLDER = "training"
+DONE_FILE = "done.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works with and where its results lie.
+
+    Attributes:
+        folder: one sub-folder per stage: a model directory for a training stage, a table for an anchors stage.
+    """
+
+    recipe: Recipe
+    folder: Path
+    corpora: Corpora
+    bank: NoiseBank
+    workers: int = 1
+
+    def stage_folder(self, name: str) -> Path:
+        """Where a stage leaves its result."""
+        return self.folder / name
+
+
+def prepare(recipe: Recipe, folder: Path, workers: int = 1) -> Run:
+    """Scan the recipe's data and write what the run is made of: recipe, environment, lists of recordings.
+
+    The caller holds the folder (`voxanchor.outputs.claim`).
+    """
+    corpora = gather(recipe.data, recipe.seed)
+    share = recipe.data.built_in_share
+    bank = noise_bank(recipe.data.noise, corpora.train, built_in_share=share, for_evaluation=False)
+    for line in bank.describe():
+        say(f"training noise, {line}")
+    write_text(folder / "recipe.yaml", config.dump(recipe))
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    for name in ("train", "validation", "held_out"):
+        getattr(corpora, name).save(folder / "data" / f"{name}.jsonl")
+    return Run(recipe, folder, corpora, bank, workers)
+
+
+def run_stages(run: Run) -> None:
+    """Run every stage of the recipe that is not finished yet."""
+    for name, stage in run.recipe.stages.items():
+        folder = run.stage_folder(name)
+        if (folder / DONE_FILE).exists():
+            say(f"{name}: finished before, kept")
+            continue
+        if stage.train is not None:
+            _train(run, name, stage.train)
+        elif stage.anchors is not None:
+            table = extract(start(run, stage.anchors.of), run.corpora.train)
+            table.save(folder / ANCHORS_FILE)
+            write_text(folder / DONE_FILE, json.dumps({"anchors": table.fingerprint, "model": table.model}) + "\n")
+
+
+def start(run: Run, reference: str) -> SpeakerEncoder:
+    """Return the model a stage starts from: fresh weights, an earlier stage's model, or a published one."""
+    recipe = run.recipe
+    if reference == SCRATCH:
+        # from the recipe's seed alone, so that every stage from scratch starts at the same weights
+        seed = torch_seed(recipe.seed, 0, "init")
+        return registry.build(EncoderConfig(recipe.encoder.architecture, recipe.encoder.options), seed)
+    if reference in recipe.stages:
+        return registry.load(str(run.stage_folder(reference)))
+    return registry.load(reference)
+
+
+def environment() -> dict[str, str]:
+    """Return what the results may depend on: versions and machine."""
+    return {
+        "voxanchor": voxanchor.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _train(run: Run, name: str, stage: Train) -> None:
+    recipe, manifest = run.recipe, run.corpora.train
+    if stage.classification.weight and not is_labelled(manifest):
+        raise CorpusError(
+            f"stage {name}: the recordings have no speaker labels, which the classification term needs. "
+            "Arrange them in one folder per speaker, or train with the anchor term alone (robustify --unlabelled)."
+        )
+    if set(stage.noise.kinds) - set(run.bank.kinds):
+        unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]
+        raise RecipeError(f"stage {name}: unknown noise '{unknown}'. " + config.nearest(unknown, run.bank.kinds))
+    student = start(run, stage.start)
+    table = AnchorTable.load(run.stage_folder(stage.anchors) / ANCHORS_FILE) if stage.anchors else None
+    if table is not None and table.corpus != manifest.fingerprint:
+        raise CorpusError(f"stage {name}: the anchors were made from other recordings. Run in a new folder.")
+    validation = None
+    if stage.validate_every and run.corpora.validation.utterances:
+        reference = None if stage.start == SCRATCH else student
+        validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
+    torch.manual_seed(torch_seed(recipe.seed, 0, "head"))
+    task = SpeakerTask(student, stage, manifest.speakers, table)
+    folder = run.stage_folder(name)
+    train(
+        task,
+        Batches(manifest, run.bank, stage, recipe.seed),
+        stage,
+        folder / TRAINING_FOLDER,
+        seed=recipe.seed,
+        label=name,
+        validate=None if validation is None else lambda: validation.measure(student),
+        workers=run.workers,
+    )
+    student.save(folder)
+    if table is not None:
+        table.save(folder / ANCHORS_FILE)
+    write_text(folder / DONE_FILE, json.dumps({"model": student.fingerprint, "steps": stage.steps}) + "\n")

@@ -1,0 +1,200 @@
+"""Models against conditions, from references and folders to tables and a report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import voxanchor
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.suites import suite as named_suite
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.segments import segment
+from voxanchor.corpus.trials import Trials, all_pairs, read_trials
+from voxanchor.errors import MissingExtraError, RecipeError
+from voxanchor.evaluation.background import noise_bank
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.projection import EmbeddingMap, project
+from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.report import ReportData, write_report
+from voxanchor.evaluation.results import write_csv
+from voxanchor.evaluation.summary import summarise, write_summary
+from voxanchor.files import write_text
+from voxanchor.models import registry
+from voxanchor.outputs import claim
+from voxanchor.progress import say
+from voxanchor.scoring.metrics import EerMethod
+
+MAP_SPEAKERS = 10
+MAP_UTTERANCES = 12
+CACHE_FOLDER = "embeddings"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared on what.
+
+    Attributes:
+        models: reference of each model by the name its rows carry.
+        noise: folders in MUSAN layout; without any, the built-in kinds.
+        trials: a trial list; empty for all pairs of the segments.
+        segment_s: length of the segments recordings are cut into; 0 for whole recordings.
+        max_segments: at most so many from one recording.
+        noise_seeds: how many seeds of the noise, counted from 0.
+        enrol_model: reference of the model that enrols, when it is not the model under test.
+    """
+
+    models: Mapping[str, str]
+    noise: tuple[str, ...] = ()
+    trials: str = ""
+    suite: str = "noise"
+    protocol: Protocol = "clean-enrol"
+    segment_s: float = 3.0
+    max_segments: int = 4
+    noise_seeds: int = 1
+    eer_method: EerMethod = "linear"
+    enrol_model: str = ""
+    facts: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if self.trials and self.segment_s:
+            raise RecipeError("a trial list names whole recordings: leave segment_s out, or set it to 0")
+        if self.noise_seeds < 1:
+            raise RecipeError("noise_seeds must be at least 1")
+        if not self.models:
+            raise RecipeError("name at least one model to evaluate")
+
+
+def system_names(references: Sequence[str]) -> dict[str, str]:
+    """Return each reference under the name its rows carry: a directory's own name, with its parent's if need be.
+
+    Raises:
+        RecipeError: the same model twice.
+    """
+    if len(set(references)) < len(references):
+        raise RecipeError("the same model was named twice")
+    for depth in range(1, 8):
+        names = {
+            "/".join(Path(reference).resolve().parts[-depth:]) if Path(reference).is_dir() else reference: reference
+            for reference in references
+        }
+        if len(names) == len(references):
+            return names
+    raise RecipeError("two of the models are the same directory")
+
+
+def evaluate_folder(
+    comparison: Comparison, speech: str, out: Path, *, layout: str = "auto", max_unusable_share: float = 0.2
+) -> Outcome:
+    """Scan a folder of recordings, evaluate models on it, and write the tables and the report to `out`.
+
+    Raises:
+        CorpusError: recordings, noise or trials that cannot serve.
+        OutputError: `out` holds another run.
+    """
+    fingerprints = {name: registry.load(reference).fingerprint for name, reference in comparison.models.items()}
+    identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
+    with claim(out, "evaluate", identity):
+        manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
+        say(f"{speech}: {manifest.describe()}")
+        return assess(comparison, manifest, out, title=f"{' and '.join(comparison.models)} in noise")
+
+
+def assess(comparison: Comparison, manifest: Manifest, folder: Path, *, title: str) -> Outcome:
+    """Evaluate on the recordings of a manifest; `folder` gets tables, summary, report and cached embeddings."""
+    segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
+    if comparison.trials:
+        trials = read_trials(comparison.trials, segments)
+        by_id = {utterance.id: utterance for utterance in segments.utterances}
+        segments = replace(segments, utterances=tuple(by_id[name] for name in trials.ids))
+    else:
+        trials = all_pairs(segments)
+    bank = noise_bank(comparison.noise, manifest, built_in_share=0.0, for_evaluation=True)
+    setup = Setup(
+        named_suite(comparison.suite),
+        comparison.protocol,
+        tuple(range(comparison.noise_seeds)),
+        comparison.eer_method,
+    )
+    systems = {name: registry.load(reference) for name, reference in comparison.models.items()}
+    enrol = registry.load(comparison.enrol_model) if comparison.enrol_model else None
+    outcome = evaluate(systems, segments, trials, bank, setup, EmbeddingCache(folder / CACHE_FOLDER), enrol)
+    _write(outcome, comparison, segments, trials, bank, folder, title)
+    return outcome
+
+
+def _write(
+    outcome: Outcome,
+    comparison: Comparison,
+    segments: Manifest,
+    trials: Trials,
+    bank: NoiseBank,
+    folder: Path,
+    title: str,
+) -> None:
+    write_csv(folder / "results.csv", outcome.rows)
+    if outcome.geometry:
+        write_csv(folder / "geometry.csv", outcome.geometry)
+    write_summary(folder / "summary.json", summarise(outcome.rows, outcome.replicates))
+    left_out = [f"{item.path}: {item.reason}" for item in segments.unusable]
+    if left_out:
+        write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
+    notes = [trials.note] if trials.note else []
+    if left_out:
+        notes.append(f"{len(left_out)} recordings were left out; left_out.txt says why.")
+    write_report(
+        folder / "report.html",
+        ReportData(
+            title=title,
+            rows=outcome.rows,
+            geometry=outcome.geometry,
+            det=outcome.det,
+            maps=_maps(outcome, comparison, segments),
+            facts=_facts(comparison, segments, trials, bank),
+            notes=notes,
+            enrol_model=comparison.enrol_model or None,
+            replicates=outcome.replicates,
+        ),
+    )
+
+
+def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: NoiseBank) -> list[tuple[str, str]]:
+    targets = int(np.count_nonzero(trials.target))
+    return [
+        ("speech", segments.describe()),
+        ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
+        ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
+        ("protocol", comparison.protocol),
+        *(("noise", line) for line in bank.describe()),
+        ("noise seeds", ", ".join(map(str, range(comparison.noise_seeds)))),
+        ("EER", f"{comparison.eer_method} interpolation"),
+        ("software", f"voxanchor {voxanchor.__version__}, torch {torch.__version__}"),
+        *comparison.facts,
+    ]
+
+
+def _maps(outcome: Outcome, comparison: Comparison, segments: Manifest) -> list[EmbeddingMap]:
+    """Ten speakers, clean and in babble at 5 dB (or the first noisy condition there is), one map per system."""
+    noisy = [row.condition for row in outcome.rows if row.noise]
+    speakers = [name for name in segments.speakers if name][:MAP_SPEAKERS]
+    if not noisy or len(speakers) < 2:
+        return []
+    condition = next((name for name in noisy if name == "babble_5db"), noisy[0])
+    owners = np.array([utterance.speaker for utterance in segments.utterances])
+    places = np.concatenate([np.flatnonzero(owners == name)[:MAP_UTTERANCES] for name in speakers])
+    numbers = np.array([speakers.index(name) for name in owners[places]])
+    if len(places) < 2:
+        return []
+    maps = []
+    for name in comparison.models:
+        pair = np.concatenate([outcome.embeddings[name, kind][places] for kind in ("clean", condition)])
+        try:
+            points = project(pair)
+        except MissingExtraError:
+            return []
+        is_noisy = np.arange(len(pair)) >= len(places)
+        maps.append(EmbeddingMap(name, points, np.concatenate([numbers, numbers]), is_noisy))
+    return maps

@@ -1,0 +1,55 @@
+"""A recipe from recordings to its table: data, stages, evaluation of the speakers held out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from voxanchor.errors import CorpusError
+from voxanchor.outputs import claim
+from voxanchor.progress import say
+from voxanchor.training.recipe import Recipe
+from voxanchor.training.run import Run, prepare, run_stages
+from voxanchor.workflows.evaluate import Comparison, assess
+
+
+def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
+    """Run or resume a recipe in `out`, and return that folder.
+
+    Each training stage leaves a model directory ``out/<stage>/``; with an ``evaluation`` in the recipe the tables and
+    the report lie in `out` itself.
+
+    Raises:
+        OutputError: `out` holds another run.
+    """
+    with claim(out, "train", {"recipe": recipe}):
+        run_recipe(recipe, out, workers)
+    return out
+
+
+def run_recipe(recipe: Recipe, folder: Path, workers: int, prepared: Callable[[Run], None] | None = None) -> Run:
+    """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed."""
+    run = prepare(recipe, folder, workers)
+    if prepared is not None:
+        prepared(run)
+    if recipe.evaluation is not None and not run.corpora.held_out.utterances:
+        raise CorpusError("the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech")
+    run_stages(run)
+    if recipe.evaluation is not None:
+        _evaluate(run)
+    return run
+
+
+def _evaluate(run: Run) -> None:
+    evaluation = run.recipe.evaluation
+    if evaluation is None:
+        return
+    comparison = Comparison(
+        models={name: str(run.stage_folder(name)) for name in evaluation.systems},
+        noise=evaluation.noise,
+        suite=evaluation.suite,
+        protocol=evaluation.protocol,
+        segment_s=evaluation.segment_s,
+        max_segments=evaluation.max_segments,
+        noise_seeds=evaluation.noise_seeds,
+    )
+    say(f"evaluation on {len(run.corpora.held_out.speakers)} speakers that no stage has heard")
+    assess(comparison, run.corpora.held_out, run.folder, title=run.recipe.name)

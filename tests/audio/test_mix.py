@@ -1,0 +1,95 @@
+"""The mixture holds what was asked for, measured from outside."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxanchor.audio.level import active_level_db
+from voxanchor.audio.mix import mix
+from voxanchor.errors import AudioError
+from voxanchor.types import Waveform
+
+LEVELS_DB = st.floats(-60, -3)
+
+
+def speech_like(seed: int, length: int, level_db: float) -> Waveform:
+    rng = np.random.default_rng(seed)
+    gate = np.repeat(rng.random(length // 800 + 1) < 0.6, 800)[:length]
+    gate[: length // 4] = True
+    x = rng.standard_normal(length) * gate
+    return (x * 10 ** ((level_db - active_level_db(x)) / 20)).astype(np.float32)
+
+
+@given(seed=st.integers(0, 10_000), speech_db=LEVELS_DB, noise_db=LEVELS_DB, snr_db=st.floats(-20, 40))
+@settings(max_examples=150, deadline=None)
+def test_snr_is_exact_at_any_level_of_either_signal(
+    seed: int, speech_db: float, noise_db: float, snr_db: float
+) -> None:
+    speech, noise = speech_like(seed, 16_000, speech_db), speech_like(seed + 1, 16_000, noise_db)
+    mixture = mix(speech, noise, snr_db)
+    # What was added, recovered from the float32 result alone.
+    added = mixture.waveform.astype(np.float64) - speech
+    where = noise != 0
+    assert not added[~where].any()
+    scale = float(added[where] @ noise[where]) / float(noise[where].astype(np.float64) @ noise[where])
+    delivered_db = active_level_db(speech) - active_level_db(noise) - 20 * np.log10(scale)
+    assert delivered_db == pytest.approx(snr_db, abs=0.01)
+    assert mixture.snr_db == pytest.approx(snr_db, abs=1e-6)
+    assert mixture.noise_gain_db == pytest.approx(20 * np.log10(scale), abs=0.01)
+    assert mixture.speech_level_db - mixture.noise_level_db == pytest.approx(mixture.snr_db, abs=1e-9)
+
+
+def test_stationary_signals_have_the_textbook_power_ratio() -> None:
+    rng = np.random.default_rng(0)
+    speech = (1e-3 * rng.standard_normal(24_000)).astype(np.float32)
+    noise = (0.3 * rng.standard_normal(24_000)).astype(np.float32)
+    added = mix(speech, noise, 10.0).waveform.astype(np.float64) - speech
+    assert 10 * np.log10(np.sum(speech.astype(np.float64) ** 2) / np.sum(added**2)) == pytest.approx(10.0, abs=1e-3)
+
+
+def test_silent_stretches_of_the_noise_do_not_make_the_rest_louder() -> None:
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal(16_000).astype(np.float32)
+    noise = rng.standard_normal(16_000).astype(np.float32)
+    noise[4_000:] = 0
+    added = mix(speech, noise, 0.0).waveform - speech
+    assert np.sqrt(np.mean(added[:4_000] ** 2)) == pytest.approx(np.sqrt(np.mean(speech**2)), rel=0.05)
+
+
+def test_nothing_is_clipped_or_normalised() -> None:
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal(16_000).astype(np.float32)
+    noise = rng.standard_normal(16_000).astype(np.float32)
+    mixture = mix(speech, noise, -20.0)
+    assert mixture.peak > 5.0
+    assert mixture.peak == np.abs(mixture.waveform).max()
+    assert mixture.waveform.dtype == np.float32
+    gain = np.float64(10 ** (mixture.noise_gain_db / 20))
+    np.testing.assert_allclose(mixture.waveform, speech + gain * noise, atol=1e-5)
+
+
+def test_inputs_stay_untouched() -> None:
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal(1_000).astype(np.float32)
+    noise = rng.standard_normal(1_000).astype(np.float32)
+    kept = speech.copy(), noise.copy()
+    mix(speech, noise, 3.0)
+    assert (speech == kept[0]).all()
+    assert (noise == kept[1]).all()
+
+
+def test_what_has_no_ratio_is_refused() -> None:
+    sound, silence = np.ones(1_000, np.float32), np.zeros(1_000, np.float32)
+    with pytest.raises(AudioError, match="speech is digital silence"):
+        mix(silence, sound, 0.0)
+    with pytest.raises(AudioError, match="noise is digital silence"):
+        mix(sound, silence, 0.0)
+    with pytest.raises(AudioError, match="crop or loop the noise"):
+        mix(sound, sound[:-1], 0.0)
+    with pytest.raises(AudioError, match="finite number of dB"):
+        mix(sound, sound, float("nan"))
+    broken = sound.copy()
+    broken[3] = np.inf
+    with pytest.raises(AudioError, match="not finite"):
+        mix(sound, broken, 0.0)

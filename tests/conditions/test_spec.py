@@ -1,0 +1,74 @@
+"""Names of conditions and back, and draws of training conditions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxanchor.conditions.spec import Condition, NoiseMix
+from voxanchor.errors import RecipeError
+
+KINDS = st.builds("{}{}".format, st.sampled_from("abxyz"), st.sampled_from(("", "1", "oise", "_2", "-b_c", "_5db")))
+
+
+@given(kind=KINDS, snr_db=st.floats(-100, 100))
+@settings(max_examples=40, deadline=None)
+def test_a_name_is_read_back_exactly(kind: str, snr_db: float) -> None:
+    condition = Condition(kind, snr_db)
+    assert Condition.parse(condition.name) == condition
+
+
+def test_names_are_those_of_the_tables() -> None:
+    assert Condition().name == "clean"
+    assert Condition().is_clean
+    assert Condition("babble", 0.0).name == Condition("babble", -0.0).name == "babble_0db"
+    assert Condition("noise", -5).name == "noise_-5db"
+    assert Condition("speech_shaped", 2.5).name == "speech_shaped_2.5db"
+    assert Condition.parse("speech_shaped_2.5db") == Condition("speech_shaped", 2.5)
+    assert Condition.parse("clean") == Condition()
+    assert not Condition.parse("music_10db").is_clean
+
+
+@pytest.mark.parametrize(
+    "name", ["", "dirty", "babble", "babble_db", "babble_5", "_5db", "babble_xdb", "Babble_5db", "clean_5db", "a_nandb"]
+)
+def test_what_names_no_condition_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="such as 'babble_0db'"):
+        Condition.parse(name)
+
+
+@pytest.mark.parametrize(
+    ("noise", "snr_db"), [("babble", None), (None, 5.0), ("babble", np.inf), ("a b", 5.0), ("x", 101)]
+)
+def test_impossible_conditions_are_refused(noise: str | None, snr_db: float | None) -> None:
+    with pytest.raises(RecipeError):
+        Condition(noise, snr_db)
+
+
+def test_training_conditions_follow_weights_and_range() -> None:
+    mix = NoiseMix((("noise", 2.0), ("music", 1.0), ("babble", 1.0), ("white", 0.0)), (-5.0, 15.0))
+    rng = np.random.default_rng(0)
+    drawn = [mix.draw(rng) for _ in range(2_000)]
+    kinds = [condition.noise for condition in drawn]
+    assert kinds.count("noise") / 2_000 == pytest.approx(0.5, abs=0.04)
+    assert kinds.count("music") / 2_000 == pytest.approx(0.25, abs=0.04)
+    assert "white" not in kinds
+    snrs = np.array([condition.snr_db for condition in drawn], dtype=np.float64)
+    counts = np.histogram(snrs, bins=10, range=(-5.0, 15.0))[0]
+    assert counts.sum() == 2_000
+    assert counts.min() > 140
+    assert NoiseMix(snr_db=(5.0, 5.0)).draw(rng).snr_db == 5.0
+
+
+def test_impossible_training_conditions_are_refused() -> None:
+    with pytest.raises(RecipeError, match="lower end"):
+        NoiseMix(snr_db=(20.0, 0.0))
+    with pytest.raises(RecipeError, match="lower end"):
+        NoiseMix(snr_db=(float("nan"), 0.0))
+    with pytest.raises(RecipeError, match="named twice"):
+        NoiseMix((("noise", 1.0), ("noise", 2.0)))
+    for kinds in ((), (("noise", 0.0),), (("noise", -1.0), ("music", 2.0)), (("noise", float("inf")),)):
+        with pytest.raises(RecipeError, match="weights"):
+            NoiseMix(kinds)
+    with pytest.raises(RecipeError, match="cannot name a kind"):
+        NoiseMix((("Street noise", 1.0),))

@@ -1,0 +1,69 @@
+"""The named suite, suites of one's own, and what is wrong with others."""
+
+from pathlib import Path
+
+import pytest
+
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite, suite, suite_names
+from voxanchor.errors import RecipeError
+
+
+def test_the_noise_suite_is_the_one_of_the_field() -> None:
+    noise = suite("noise")
+    assert noise.name == "noise"
+    assert len(noise.conditions) == 16
+    assert noise.conditions[0] == Condition()
+    assert set(noise.noisy) == {
+        Condition(kind, snr) for kind in ("noise", "music", "babble") for snr in (0.0, 5.0, 10.0, 15.0, 20.0)
+    }
+    assert noise.noises == ("noise", "music", "babble")
+    assert "noise" in suite_names()
+
+
+def test_a_file_defines_a_suite(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: street\nconditions: [clean, traffic_-5db, rain_2.5db, traffic_5db]\n", encoding="utf-8")
+    for reference in (path, str(path)):
+        street = suite(reference)
+        assert street.name == "street"
+        assert street.conditions == (
+            Condition(), Condition("traffic", -5.0), Condition("rain", 2.5), Condition("traffic", 5.0),
+        )  # fmt: skip
+        assert street.noises == ("traffic", "rain")
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"no suite 'nois'.*did you mean 'noise'"):
+        suite("nois")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        suite("absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\ncondition: [clean]\n", "did you mean 'conditions'"),
+        ("name: a\nconditions: [clean\n", "not valid YAML"),
+        ("[clean]", "a mapping"),
+        ("", "a mapping"),
+        ("conditions: [clean]", "'name' must be text"),
+        ("name: a\nconditions: clean", "a list"),
+        ("name: a\nconditions: [clean, babble]", "'babble' is not a condition"),
+        ("name: a\nconditions: [babble_0db, clean]", "first condition must be clean"),
+        ("name: a\nconditions: []", "first condition must be clean"),
+        ("name: a\nconditions: [clean, babble_0db, babble_0.0db]", "listed twice: babble_0db"),
+        ("name: ''\nconditions: [clean]", "needs a name"),
+    ],
+)
+def test_errors_name_the_file_and_the_fault(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=words) as caught:
+        suite(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_suite_made_in_code_is_checked_alike() -> None:
+    with pytest.raises(RecipeError, match="first condition must be clean"):
+        Suite("a", (Condition("babble", 0.0),))

@@ -1,0 +1,103 @@
+"""Utterances made of parts: what reading, cropping and joining give."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.errors import AudioError, CorpusError
+
+RATE = 16_000
+
+
+def ramp(path: Path, start: float, seconds: float) -> Path:
+    """Write a file in which every sample tells its own position."""
+    samples = start + np.arange(round(seconds * RATE), dtype=np.float32) / (1 << 20)
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
+    folder = tmp_path_factory.mktemp("parts")
+    paths = [ramp(folder / f"{k}.wav", 0.1 + 0.2 * k, 1.0) for k in range(3)]
+    parts = (Part(str(paths[0]), 0.25, 0.5), Part(str(paths[1]), 0.0, 0.3), Part(str(paths[2]), 0.1, 0.9))
+    return Utterance("u", "s", 1.7, parts)
+
+
+def test_a_whole_file_is_read_unchanged(tmp_path: Path) -> None:
+    path = ramp(tmp_path / "a.wav", 0.0, 0.5)
+    whole = Utterance("a", "s", 0.5, (Part(str(path)),))
+    np.testing.assert_array_equal(whole.read(), soundfile.read(path, dtype="float32")[0])
+    np.testing.assert_array_equal(whole.read(0.1, 0.2), whole.read()[1600:4800])
+    np.testing.assert_array_equal(whole.read(0.3), whole.read()[4800:])
+
+
+def test_parts_follow_one_another_and_fade_only_where_they_meet(three: Utterance) -> None:
+    waveform = three.read()
+    assert waveform.dtype == np.float32
+    assert len(waveform) == round(1.7 * RATE)
+    joins = [round(0.5 * RATE), round(0.8 * RATE)]
+    expected = np.concatenate(
+        [
+            0.1 + np.arange(4000, 12000) / (1 << 20),
+            0.3 + np.arange(0, 4800) / (1 << 20),
+            0.5 + np.arange(1600, 16000) / (1 << 20),
+        ]
+    )
+    faded = np.zeros(len(waveform), dtype=bool)
+    for join in joins:
+        faded[join - 80 : join + 80] = True
+        assert abs(waveform[join - 1]) < 0.01  # no step at the join
+        assert abs(waveform[join]) < 0.01
+    np.testing.assert_allclose(waveform[~faded], expected[~faded], atol=1e-6)
+    assert np.all(np.abs(waveform[faded]) < expected[faded])
+
+
+@given(st.integers(0, 27_199), st.integers(1, 27_200))
+@settings(max_examples=40, deadline=None)
+def test_a_crop_is_the_same_stretch_of_the_whole(three: Utterance, first: int, count: int) -> None:
+    count = min(count, 27_200 - first)
+    crop = three.read(first / RATE, count / RATE)
+    np.testing.assert_array_equal(crop, three.read()[first : first + count])
+
+
+def test_a_crop_reads_only_the_parts_it_touches(three: Utterance) -> None:
+    broken = Utterance("u", "s", 1.4, (*three.parts[:2], Part("/nowhere/x.wav", 0.0, 0.6)))
+    assert len(broken.read(0.2, 0.5)) == 8000
+    with pytest.raises(AudioError, match=r"x\.wav"):
+        broken.read()
+
+
+def test_an_utterance_cut_out_of_another_holds_its_samples(three: Utterance) -> None:
+    parts = three.crop(0.55, 0.2)  # inside the second part
+    assert [(p.path, round(p.start_s, 6), round(p.duration_s or 0, 6)) for p in parts] == [
+        (three.parts[1].path, 0.05, 0.2)
+    ]
+    inner = Utterance("v", "s", 0.2, parts)
+    np.testing.assert_array_equal(inner.read(), three.read(0.55, 0.2))
+
+
+@pytest.mark.parametrize(("start_s", "duration_s"), [(1.7, None), (1.0, 1.0), (-0.1, 0.5), (0.0, 0.0)])
+def test_a_crop_outside_is_refused(three: Utterance, start_s: float, duration_s: float | None) -> None:
+    with pytest.raises(CorpusError, match="outside"):
+        three.read(start_s, duration_s)
+
+
+def test_a_crop_stays_inside_its_part_though_the_file_goes_on(tmp_path: Path) -> None:
+    path = ramp(tmp_path / "a.wav", 0.0, 2.0)
+    part = Utterance("a", "s", 0.5, (Part(str(path), 1.0, 0.5),))
+    assert len(part.read(0.2)) == round(0.3 * RATE)
+    with pytest.raises(CorpusError, match="outside"):
+        part.read(0.2, 0.5)
+
+
+def test_parts_must_state_their_lengths() -> None:
+    with pytest.raises(CorpusError, match="no parts"):
+        Utterance("u", "s", 1.0, ())
+    with pytest.raises(CorpusError, match="duration_s"):
+        Utterance("u", "s", 1.0, (Part("a"), Part("b", 0.0, 1.0)))

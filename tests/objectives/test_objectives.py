@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from voxanchor.objectives.anchored import anchor_loss
+from voxanchor.objectives.margin import AAMSoftmax
+
+
+def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
+    return F.normalize(torch.from_numpy(np.random.default_rng(seed).standard_normal((rows, dim))), dim=1)
+
+
+def head(classes: int = 5, dim: int = 8, scale: float = 30.0) -> AAMSoftmax:
+    module = AAMSoftmax(dim, classes, scale).double()
+    module.start_at(unit(classes, dim, 3))
+    return module
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 0.5))
+@settings(max_examples=25, deadline=None)
+def test_aam_is_cross_entropy_of_the_enlarged_angle(seed: int, margin: float) -> None:
+    module, rows = head(), 6
+    embeddings, labels = unit(rows, 8, seed), torch.arange(rows) % 5
+    angles = torch.arccos((embeddings @ F.normalize(module.centres.detach(), dim=1).T).clamp(-1, 1)).numpy()
+    expected = []
+    for row, label in enumerate(labels.tolist()):
+        logits = 30.0 * np.cos(angles[row])
+        angle = angles[row, label]
+        shifted = math.cos(angle + margin) if angle + margin < math.pi else math.cos(angle) - margin * math.sin(margin)
+        logits[label] = 30.0 * shifted
+        expected.append(np.logaddexp.reduce(logits) - logits[label])
+    loss, _ = module(embeddings, labels, margin)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5, abs=1e-6)
+
+
+def test_aam_gradient_is_finite_at_the_centre_itself() -> None:
+    module = head()
+    embeddings = F.normalize(module.centres.detach().clone(), dim=1).requires_grad_()
+    module(embeddings, torch.arange(5), 0.2)[0].backward()
+    assert embeddings.grad is not None
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_margin_makes_the_task_harder() -> None:
+    embeddings, labels = unit(6, 8, 0), torch.arange(6) % 5
+    assert head()(embeddings, labels, 0.3)[0] > head()(embeddings, labels, 0.0)[0]
+
+
+def test_centres_can_be_placed_and_are_checked() -> None:
+    module = head()
+    centres = 7.0 * unit(5, 8, 9)
+    module.start_at(centres)
+    torch.testing.assert_close(module.centres.detach(), F.normalize(centres, dim=1))
+    with pytest.raises(ValueError, match="shape"):
+        module.start_at(unit(4, 8, 0))
+    with pytest.raises(ValueError, match="finite"):
+        module.start_at(torch.full((5, 8), float("nan")))
+
+
+def test_squared_euclidean_is_twice_the_cosine_distance_on_unit_vectors() -> None:
+    embeddings, anchors = unit(7, 16, 1), unit(7, 16, 2)
+    cosine = anchor_loss(embeddings, anchors, "cosine")
+    euclidean = anchor_loss(embeddings, anchors, "squared_euclidean")
+    assert euclidean.item() == pytest.approx(2 * cosine.item(), rel=1e-9)
+    assert cosine.item() == pytest.approx(np.mean(1 - np.sum(embeddings.numpy() * anchors.numpy(), axis=1)), rel=1e-9)
+
+
+def test_anchors_do_not_move() -> None:
+    embeddings, anchors = unit(3, 4, 1).requires_grad_(), unit(3, 4, 2).requires_grad_()
+    anchor_loss(embeddings, anchors).backward()
+    assert embeddings.grad is not None
+    assert anchors.grad is None
+
+
+def test_one_step_against_the_gradient_comes_closer_to_the_anchor() -> None:
+    embeddings, anchors = unit(3, 4, 1).requires_grad_(), unit(3, 4, 2)
+    before = anchor_loss(embeddings, anchors)
+    before.backward()
+    assert embeddings.grad is not None
+    after = anchor_loss(F.normalize(embeddings.detach() - 0.1 * embeddings.grad, dim=1), anchors)
+    assert after < before
+
+
+def test_shapes_must_match() -> None:
+    with pytest.raises(ValueError, match="match"):
+        anchor_loss(unit(3, 4, 1), unit(2, 4, 1))

@@ -1,0 +1,93 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from voxanchor import config
+from voxanchor.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 1.0
+    kind: Literal["cosine", "euclidean"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    steps: int = 3
+    inner: Inner = field(default_factory=Inner)
+    pair: tuple[float, float] = (0.0, 1.0)
+    paths: tuple[str, ...] = ()
+    stages: dict[str, Inner] = field(default_factory=dict)
+    maybe: Inner | None = None
+
+
+def test_yaml_reads_back_what_was_written() -> None:
+    import yaml
+
+    outer = Outer("x", 7, Inner(1e-3, "euclidean"), (1, 2), ("a",), {"b": Inner(2)}, Inner())
+    assert config.build(Outer, yaml.safe_load(config.dump(outer))) == outer
+
+
+def test_numbers_written_as_yaml_strings_are_converted() -> None:
+    outer = config.build(Outer, {"name": "x", "inner": {"rate": "1e-3"}, "steps": 4.0})
+    assert outer.inner.rate == 1e-3
+    assert outer.steps == 4
+    assert isinstance(outer.steps, int)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "x", "stepz": 1}, "stepz.*Did you mean 'steps'"),
+        ({"name": "x", "inner": {"rat": 1}}, r"recipe\.inner: unknown key 'rat'.*'rate'"),
+        ({"steps": 1}, "missing key name"),
+        ({"name": "x", "steps": 1.5}, r"recipe\.steps: expected int"),
+        ({"name": "x", "steps": True}, r"recipe\.steps: expected int"),
+        ({"name": "x", "inner": {"kind": "cosin"}}, "Did you mean 'cosine'"),
+        ({"name": "x", "pair": [1]}, "expected 2 values"),
+        ({"name": "x", "paths": "a"}, "expected a list"),
+        ({"name": "x", "stages": {"b": {"rates": 1}}}, r"recipe\.stages\.b: unknown key"),
+        ({"name": 3}, r"recipe\.name: expected str"),
+        ([], "expected keys and values"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_with_its_place(values: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        config.build(Outer, values)
+
+
+def test_override_reaches_into_mappings_and_lists() -> None:
+    values = {"stages": {"base": {"rate": 1}}, "paths": ["a", "b"]}
+    changed = config.override(values, ["stages.base.rate=1e-3", "paths.1=c", "stages.new.rate=2", "name=x"])
+    outer = config.build(Outer, changed)
+    assert outer.stages["base"].rate == 1e-3
+    assert outer.stages["new"].rate == 2
+    assert outer.paths == ("a", "c")
+    assert values["paths"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("setting", ["steps", "=3", "paths.7=a", "name.deeper=1", "steps=[1"])
+def test_override_refuses_what_it_cannot_place(setting: str) -> None:
+    with pytest.raises(RecipeError, match="--set"):
+        config.override({"name": "x", "paths": ["a"]}, [setting])
+
+
+def test_yaml_files_are_data(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    with pytest.raises(RecipeError, match="cannot be read"):
+        config.read_yaml(path)
+    path.write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        config.read_yaml(path)
+    path.write_text("- a")
+    with pytest.raises(RecipeError, match="expected keys"):
+        config.read_yaml(path)
+
+
+def test_fingerprint_changes_with_any_value() -> None:
+    assert config.fingerprint(Inner()) == config.fingerprint(Inner())
+    assert config.fingerprint(Inner()) != config.fingerprint(Inner(2))
