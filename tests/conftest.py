@@ -22,7 +22,8 @@ def voice(speaker: int, take: int, seconds: float = 2.0) -> np.ndarray:
         wave += gain * np.sin(2 * np.pi * k * pitch_hz * time_s + draw.uniform(0, 6.28))
     syllables = 0.55 + 0.45 * np.sin(2 * np.pi * draw.uniform(3, 5) * time_s + draw.uniform(0, 6.28))
     wave = wave * syllables + 1e-3 * draw.standard_normal(len(time_s))
-    return (0.2 * wave / np.abs(wave).max()).astype(np.float32)
+    scaled: np.ndarray = (0.2 * wave / np.abs(wave).max()).astype(np.float32)
+    return scaled
 
 
 @pytest.fixture(scope="session")

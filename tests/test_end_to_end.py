@@ -130,8 +130,8 @@ def test_robustify_makes_a_model_that_evaluates_beside_its_base(
     robust: Path, run: Path, voices_folder: Path, recipe: Path, tmp_path: Path
 ) -> None:
     suite = recipe.parent / "small.yaml"
-    shared = ["--speech", voices_folder, "--suite", suite, "--segment-s", "1", "--max-segments", "1"]
-    both = ["--model", run / "base", "--model", robust]
+    shared: list[str | Path] = ["--speech", voices_folder, "--suite", suite, "--segment-s", "1", "--max-segments", "1"]
+    both: list[str | Path] = ["--model", run / "base", "--model", robust]
     voxanchor("evaluate", *both, *shared, "--out", tmp_path / "new")
     voxanchor("evaluate", *both, *shared, "--out", tmp_path / "old", "--enrol-model", run / "base")
     new, old = rows(tmp_path / "new"), rows(tmp_path / "old")
@@ -223,7 +223,16 @@ def test_one_bad_recording_among_many_is_listed_and_the_job_goes_on(
     shutil.copytree(voices_folder, folder)
     (folder / "s00" / "0.flac").write_bytes(b"not audio")
     soundfile.write(folder / "s01" / "silent.flac", np.zeros(16000), 16000)
-    shared = ["--model", run / "base", "--speech", folder, "--suite", recipe.parent / "small.yaml", "--segment-s", "1"]
+    shared: list[str | Path] = [
+        "--model",
+        run / "base",
+        "--speech",
+        folder,
+        "--suite",
+        recipe.parent / "small.yaml",
+        "--segment-s",
+        "1",
+    ]
     done = voxanchor("evaluate", *shared, "--out", tmp_path / "out")
     assert "2 recordings left out" in done.stderr
     listed = (tmp_path / "out" / "left_out.txt").read_text()

@@ -109,7 +109,16 @@ def test_a_half_written_line_of_metrics_is_dropped_on_resuming(
 ) -> None:
     source = Batches(manifest, bank, stage, 0)
     with pytest.raises(Killed):
-        train(make_task(manifest, stage), KilledAt(source, 4), stage, tmp_path, seed=0, label="t", validate=fixed, workers=0)
+        train(
+            make_task(manifest, stage),
+            KilledAt(source, 4),
+            stage,
+            tmp_path,
+            seed=0,
+            label="t",
+            validate=fixed,
+            workers=0,
+        )
     with (tmp_path / METRICS_FILE).open("a") as file:
         file.write('{"step": 4, "lo')
     train(make_task(manifest, stage), source, stage, tmp_path, seed=0, label="t", validate=fixed)

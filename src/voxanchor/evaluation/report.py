@@ -8,11 +8,11 @@ from pathlib import Path
 from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation import sections
 from voxanchor.evaluation.figures import Panel, det_panels, error_panels, map_panels
-from voxanchor.files import write_text
 from voxanchor.evaluation.markup import paragraph, section, text
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.evaluation.summary import Replicates, SystemSummary, summarise
+from voxanchor.files import write_text
 from voxanchor.types import FloatArray
 
 _PROTOCOLS = {

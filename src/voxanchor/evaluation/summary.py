@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from voxanchor.files import write_text
 from voxanchor.evaluation.results import ResultRow
+from voxanchor.files import write_text
 from voxanchor.scoring.bootstrap import interval
 from voxanchor.scoring.gain import ErrorCurve, Gain, mean_db_gained
 from voxanchor.types import FloatArray

@@ -76,7 +76,10 @@ def train(
     module, optimizer = fabric.setup(task, optimizer)
     if state is not None:
         optimizer.load_state_dict(state["optimizer"])
-    with _Metrics(folder / METRICS_FILE, -1 if state is None else first) as metrics, track(label, stage.steps) as advance:
+    with (
+        _Metrics(folder / METRICS_FILE, -1 if state is None else first) as metrics,
+        track(label, stage.steps) as advance,
+    ):
         advance(first)
         if validate is not None and stage.validate_every and first == 0:
             metrics.write({"step": 0, "validation": dict(validate())})
