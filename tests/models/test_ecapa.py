@@ -4,14 +4,91 @@ import pytest
 import torch
 
 from voxanchor.errors import ModelError
-from voxanchor.models.ecapa import Ecapa, EcapaConfig, Res2Conv, SqueezeExcitation
+from voxanchor.models.ecapa import ConvBlock, Ecapa, EcapaConfig, Res2Conv, SqueezeExcitation
+from voxanchor.models.masks import frame_mask
+
+SMALL = EcapaConfig(channels=32, embedding_dim=24, se_bottleneck=8, attention_bottleneck=8)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def settle(network: Ecapa) -> Ecapa:
+    """Give batch normalisation statistics of its own, so that eval mode is not an identity there."""
+    for _ in range(3):
+        network(noise(8, 8_000) * 0.1)
+    return network.eval()
 
 
 @pytest.mark.parametrize(("channels", "millions"), [(512, 6.2), (1024, 14.7)])
 def test_size_is_that_of_the_paper(channels: int, millions: float) -> None:
-    mfa_channels = 1536  # the paper keeps 1536 at both widths
-    with torch.device("meta"):
-        network = Ecapa.__new__(Ecapa)
-    network = Ecapa(EcapaConfig(channels=channels, mfa_channels=mfa_channels))
+    network = Ecapa(EcapaConfig(channels=channels, mfa_channels=1536))
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert count / 1e6 == pytest.approx(millions, rel=0.02)
+    assert count / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_default_aggregation_width_is_three_times_the_channels() -> None:
+    assert Ecapa(SMALL).mfa.out_channels == 96
+
+
+def test_res2_groups_see_the_groups_before_them() -> None:
+    res2 = Res2Conv(8, scale=4, dilation=2).eval()
+    x = noise(1, 8, 30)
+    changed = x.clone()
+    changed[:, 2:4, 15] += 1.0  # the second of four groups
+    difference = (res2(changed) - res2(x)).abs().view(4, 2 * 30).amax(dim=1)
+    assert difference[0] == 0
+    assert (difference[1:] > 0).all()
+    assert torch.equal(res2(x)[:, :2], x[:, :2])
+
+
+def test_squeeze_excitation_scales_each_channel_by_one_gate() -> None:
+    x = noise(2, 6, 20)
+    gates = SqueezeExcitation(6, 3)(x) / x
+    assert ((gates > 0) & (gates < 1)).all()
+    torch.testing.assert_close(gates, gates[:, :, :1].expand_as(gates))
+
+
+def test_convolution_does_not_look_past_the_end() -> None:
+    block = ConvBlock(3, 4, kernel_size=5).eval()
+    x = noise(1, 3, 20)
+    padded = torch.cat([x, torch.full((1, 3, 7), 9.0)], dim=2)
+    masked = block(padded, frame_mask(torch.tensor([20]), 27))
+    torch.testing.assert_close(masked[:, :, :20], block(x))
+
+
+def test_padding_changes_nothing_once_normalisation_has_statistics() -> None:
+    network = settle(Ecapa(SMALL))
+    lengths = torch.tensor([16_000, 4_800, 9_999])
+    waves = noise(3, 16_000, seed=1) * 0.1
+    with torch.no_grad():
+        together = network(waves, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            alone = network(waves[row : row + 1, :length])[0]
+            torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_level_of_a_recording_does_not_matter() -> None:
+    network = settle(Ecapa(SMALL))
+    waves = noise(2, 8_000, seed=2) * 0.3
+    torch.testing.assert_close(network(waves), network(waves * 0.1), atol=1e-3, rtol=1e-3)
+
+
+def test_padding_in_training_is_refused() -> None:
+    with pytest.raises(ModelError, match="same length"):
+        Ecapa(SMALL)(noise(2, 8_000), torch.tensor([8_000, 6_000]))
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    network = Ecapa(SMALL)
+    (network(noise(4, 8_000)) * noise(4, 24, seed=3)).sum().backward()
+    missing = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A bias just before a normalisation that removes the mean has a gradient of 0 up to rounding.
+    assert [name for name in missing if not name.endswith("bias")] == []
+
+
+@pytest.mark.parametrize("change", [{"channels": 30}, {"res2_scale": 1}, {"embedding_dim": 0}, {"mfa_channels": -1}])
+def test_impossible_widths_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="ecapa"):
+        Ecapa(EcapaConfig(**{"channels": 32, **change}))

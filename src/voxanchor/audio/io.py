@@ -2,7 +2,6 @@
 
 import os
 import re
-import uuid
 from dataclasses import dataclass
 from math import gcd, isfinite
 from pathlib import Path
@@ -12,6 +11,7 @@ import soundfile
 import soxr
 
 from voxanchor.errors import AudioError, CorpusError
+from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 AUDIO_SUFFIXES: tuple[str, ...] = (
@@ -101,13 +101,14 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
     """Write a mono waveform: ``.wav`` as 32-bit float, ``.flac`` as 16-bit PCM; it appears complete or not at all.
 
     Args:
-        path: file to write, in a folder that exists.
+        path: file to write.
         waveform: (T,) float32, full scale at 1.0.
         sample_rate: rate in Hz to state in the header.
 
     Raises:
         AudioError: another suffix, an empty waveform or one that is not one-dimensional or finite, samples beyond full
-            scale for ``.flac``, or a folder that cannot be written to.
+            scale for ``.flac``.
+        OutputError: a place that cannot be written to.
     """
     path = Path(path)
     formats = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_16")}
@@ -119,17 +120,8 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
     peak = float(np.abs(waveform).max())
     if kind == "FLAC" and peak > 1.0:
         raise AudioError(f"{path}: a peak of {peak:.3f} would clip in FLAC; write .wav or scale the waveform down")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            soundfile.write(stream, waveform, sample_rate, format=kind, subtype=subtype)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioError(f"{path}: cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        soundfile.write(temporary, waveform, sample_rate, format=kind, subtype=subtype)
 
 
 def find_audio(folder: str | Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from voxanchor.config import build as build_config
 from voxanchor.config import nearest, to_plain
@@ -13,20 +13,13 @@ from voxanchor.models.ecapa import Ecapa, EcapaConfig
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
 
 
-class Network(Protocol):
-    """What an architecture must offer: waveforms in, embeddings out, for recordings of at least `MIN_SAMPLES`."""
-
-    MIN_SAMPLES: int
-    embedding_dim: int
-
-    def __call__(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return (B, D) embeddings of `waves` (B, T); `lengths` (B,) only where a recording is shorter than T."""
-        ...
-
-
 @dataclass(frozen=True)
 class Architecture:
-    """A network's options and how it is made from them."""
+    """A network's options and how it is made from them.
+
+    A network maps waveforms (B, T) and lengths (B,), or None when all are full, to embeddings (B, D) that need not be
+    unit vectors. It has the attributes `embedding_dim` and `MIN_SAMPLES`, the shortest recording it accepts.
+    """
 
     description: str
     options: type[Any]

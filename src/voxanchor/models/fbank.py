@@ -82,7 +82,7 @@ class Fbank(nn.Module):
                 past a recording's own end are 0.
             frames: (B,) int64, the frames of each recording.
         """
-        mel = self.spectrum(waves)
+        mel = self.spectrum(_centred(waves, lengths))
         with torch.autocast(waves.device.type, enabled=False):
             features = mel.clamp(min=torch.finfo(torch.float32).eps).log()
             mask = None
@@ -94,3 +94,13 @@ class Fbank(nn.Module):
             if self.config.mean_normalise:
                 features = features - masked_mean(features, mask)
             return apply_mask(features, mask).transpose(1, 2), frames
+
+
+def _centred(waves: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return `waves` less each recording's mean: the folded kernel removes it anyway, but only to float32 rounding.
+
+    Without this, an offset far above the signal would drown the quietest bins in rounding errors.
+    """
+    rows = waves.float().unsqueeze(1)
+    mask = None if lengths is None else frame_mask(lengths, waves.shape[1])
+    return (rows - masked_mean(rows, mask)).squeeze(1)

@@ -1,7 +1,7 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +108,7 @@ def assess(comparison: Comparison, manifest: Manifest, folder: Path, *, title: s
     segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
     if comparison.trials:
         trials = read_trials(comparison.trials, segments)
-        by_id = {utterance.id: utterance for utterance in segments.utterances}
-        segments = replace(segments, utterances=tuple(by_id[name] for name in trials.ids))
+        segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
     bank = noise_bank(comparison.noise, manifest, built_in_share=0.0, for_evaluation=True)

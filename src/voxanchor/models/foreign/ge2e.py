@@ -47,9 +47,8 @@ class GE2E(nn.Module):
     MIN_SAMPLES = 4_800
     """0.3 s: a shorter recording would be a window of more than four fifths silence."""
 
-    def __init__(self, config: GE2EConfig) -> None:
+    def __init__(self, _config: GE2EConfig) -> None:
         super().__init__()
-        self.config = config
         self.embedding_dim = 256
         n_fft = _FRAME_SAMPLES
         periodic_hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
