@@ -1,5 +1,6 @@
 """What several test files share: a tiny corpus of artificial voices made without any synthesiser."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import soundfile
 RATE = 16_000
 
 
-def voice(speaker: int, take: int, seconds: float = 2.0) -> np.ndarray:
+def make_voice(speaker: int, take: int, seconds: float = 2.0) -> np.ndarray:
     """A buzz with a pitch and three formants of its own per speaker, in syllables: enough to be told apart."""
     draw = np.random.default_rng([speaker, take])
     person = np.random.default_rng([speaker, 10_000])
@@ -27,13 +28,19 @@ def voice(speaker: int, take: int, seconds: float = 2.0) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def voice() -> Callable[..., np.ndarray]:
+    """(speaker, take, seconds) -> waveform, as `make_voice`."""
+    return make_voice
+
+
+@pytest.fixture(scope="session")
 def voices_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve speakers with four recordings each, one folder per speaker."""
     folder = tmp_path_factory.mktemp("voices")
     for speaker in range(12):
         (folder / f"s{speaker:02d}").mkdir()
         for take in range(4):
-            soundfile.write(folder / f"s{speaker:02d}" / f"{take}.flac", voice(speaker, take), RATE)
+            soundfile.write(folder / f"s{speaker:02d}" / f"{take}.flac", make_voice(speaker, take), RATE)
     return folder
 
 

@@ -24,7 +24,11 @@ class Loader:
 def test_what_was_loaded_comes_back_bit_for_bit_and_is_loaded_once() -> None:
     store = WaveStore()
     beyond = (1.5 * pcm(2)).astype(np.float32)
-    for name, wave in (("pcm", pcm(1)), ("beyond full scale", beyond), ("between steps", pcm(3) / 3)):
+    for name, wave in (
+        ("pcm", pcm(1)),
+        ("beyond full scale", beyond),
+        ("between steps", (pcm(3) / 3).astype(np.float32)),
+    ):
         loader = Loader(wave)
         for _ in range(3):
             np.testing.assert_array_equal(store.get(name, loader), wave)
@@ -50,7 +54,7 @@ def test_threads_share_it() -> None:
         def run() -> None:
             for i in range(200):
                 key = (seed + i) % 12
-                if not np.array_equal(store.get(str(key), lambda: pcm(key)), pcm(key)):
+                if not np.array_equal(store.get(str(key), Loader(pcm(key))), pcm(key)):
                     wrong.append(key)
 
         return run

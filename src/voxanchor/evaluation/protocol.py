@@ -5,7 +5,7 @@ condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -56,7 +56,7 @@ class Outcome:
     """What an evaluation found.
 
     Attributes:
-        det: (system, condition) -> miss and false-alarm rates, of the first noise seed.
+        det: (system, "clean" or all noise at one SNR) -> miss and false-alarm rates, trials of all seeds pooled.
         replicates: (system, condition, noise seed) -> EERs in percent over resampled speakers.
         embeddings: (system, condition) -> (N, D) of the first noise seed.
     """
@@ -109,6 +109,8 @@ def evaluate(
     )
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
     outcome = Outcome()
+    pooled: dict[tuple[str, str], list[FloatArray]] = {}
+    panels = _panels(setup.suite)
     for seed in setup.noise_seeds:
         for condition in setup.suite.conditions:
             heard = clean if condition.noise is None else audience.hear(condition, seed)
@@ -117,11 +119,23 @@ def evaluate(
                 key = _ENROL if enrol is not None else name
                 scores = trial_scores(enrolled[key], heard[name], trials.enrol, trials.test)
                 outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
+                if condition.snr_db in panels:
+                    pooled.setdefault((name, panels[condition.snr_db]), []).append(scores)
                 if known and len(set(speakers)) > 1:
                     outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
                 if seed == setup.noise_seeds[0]:
                     outcome.embeddings[name, condition.name] = heard[name]
+    for panel, parts in pooled.items():
+        curve = det_curve(np.concatenate(parts), np.tile(trials.target, len(parts)))
+        outcome.det[panel] = (curve.p_miss, curve.p_fa)
     return outcome
+
+
+def _panels(suite: Suite) -> dict[float | None, str]:
+    """The DET curves worth a panel: clean, the middle SNR of the suite, and its lowest; all kinds of noise together."""
+    levels = sorted({condition.snr_db for condition in suite.noisy if condition.snr_db is not None}, reverse=True)
+    chosen = dict.fromkeys([levels[len(levels) // 2], levels[-1]]) if levels else {}
+    return {None: "clean", **{level: f"all noise at {level:g} dB" for level in chosen}}
 
 
 _ENROL = "\0enrolment"
@@ -180,8 +194,6 @@ def _row(
     replicates = 100 * bootstrap.eer(scores)
     ends = interval(replicates) if np.isfinite(replicates).any() else (None, None)
     outcome.replicates[name, condition.name, seed] = replicates
-    if seed == setup.noise_seeds[0]:
-        outcome.det[name, condition.name] = (curve.p_miss, curve.p_fa)
     return ResultRow(
         system=name,
         protocol=setup.protocol,
@@ -211,7 +223,6 @@ def _geometry(
     speakers: np.ndarray,
     setup: Setup,
 ) -> GeometryRow:
-    found = geometry(embeddings, clean, speakers)
     return GeometryRow(
         system=name,
         suite=setup.suite.name,
@@ -219,11 +230,5 @@ def _geometry(
         noise=condition.noise or "",
         snr_db=condition.snr_db,
         noise_seed=seed,
-        speakers=found.speakers,
-        utterances=found.utterances,
-        compactness=found.compactness,
-        separation_mean=found.separation_mean,
-        separation_p95=found.separation_p95,
-        ratio=found.ratio,
-        drift=found.drift,
+        **asdict(geometry(embeddings, clean, speakers)),
     )

@@ -1,0 +1,155 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.segments import segment
+from voxanchor.corpus.trials import Trials, all_pairs
+from voxanchor.errors import AudioError, ModelError
+from voxanchor.evaluation.background import noise_bank, voices
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import embed, embed_with, pad
+from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+
+SUITE = Suite("small", (Condition(), Condition("noise", 5.0), Condition("babble", 0.0)))
+
+
+def make_encoder(seed: int, dim: int = 16) -> SpeakerEncoder:
+    return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": dim}), seed=seed).eval()
+
+
+@pytest.fixture(scope="module")
+def manifest(voices_folder: Path) -> Manifest:
+    return segment(scan(voices_folder), 1.0, 1)
+
+
+@pytest.fixture(scope="module")
+def bank(manifest: Manifest, noise_path: Path) -> NoiseBank:
+    return noise_bank([str(noise_path)], manifest, built_in_share=0.0, for_evaluation=True)
+
+
+@pytest.fixture(scope="module")
+def trials(manifest: Manifest) -> Trials:
+    return all_pairs(manifest)
+
+
+class Deaf(SpeakerEncoder):
+    """Fails when it is asked to listen."""
+
+    def forward(self, waves: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        raise AssertionError("embedded again")
+
+
+def listen(
+    systems: dict[str, SpeakerEncoder], manifest: Manifest, trials: Trials, bank: NoiseBank, folder: Path, setup: Setup
+) -> Outcome:
+    return evaluate(systems, manifest, trials, bank, setup, EmbeddingCache(folder))
+
+
+def test_embeddings_do_not_depend_on_company_or_order(manifest: Manifest) -> None:
+    encoder = make_encoder(0)
+    lengths = [0.4 + 0.05 * i for i in range(len(manifest.utterances))]
+    mixed = [replace(u, parts=u.crop(0, s), duration_s=s) for u, s in zip(manifest.utterances, lengths, strict=False)]
+    together = embed(encoder, mixed, label="t")
+    backwards = embed(encoder, mixed[::-1], label="t")[::-1]
+    with torch.no_grad():
+        alone = np.concatenate([encoder(torch.from_numpy(u.read())[None]).numpy() for u in mixed])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(backwards, alone, atol=1e-5)
+
+
+def test_embedding_leaves_the_mode_of_the_model_as_it_was(manifest: Manifest) -> None:
+    encoder = make_encoder(0).train()
+    embed(encoder, manifest.utterances[:3], label="t")
+    assert encoder.training
+
+
+def test_too_short_a_recording_is_named(manifest: Manifest) -> None:
+    short = replace(manifest.utterances[0], parts=manifest.utterances[0].crop(0, 0.1), duration_s=0.1)
+    with pytest.raises(AudioError, match=r"s00/0.*too short"):
+        embed_with([make_encoder(0)], [short], label="t")
+
+
+def test_padding_is_behind_the_end() -> None:
+    padded, lengths = pad([np.ones(3, np.float32), np.ones(5, np.float32)])
+    assert padded.tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert lengths.tolist() == [3, 5]
+
+
+def test_every_system_hears_the_same_and_the_order_of_systems_does_not_matter(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    one, two = make_encoder(1), make_encoder(2)
+    both = listen({"one": one, "two": two}, manifest, trials, bank, tmp_path / "a", Setup(SUITE))
+    turned = listen({"two": two, "one": one}, manifest, trials, bank, tmp_path / "b", Setup(SUITE))
+    assert {(r.system, r.condition): r.eer for r in both.rows} == {(r.system, r.condition): r.eer for r in turned.rows}
+    assert len(both.rows) == 6
+    assert both.rows[0].trials == len(trials)
+
+
+def test_protocols_differ_in_noise_and_agree_on_clean(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    systems = {"one": make_encoder(1)}
+    clean = listen(systems, manifest, trials, bank, tmp_path, Setup(SUITE))
+    noisy = listen(systems, manifest, trials, bank, tmp_path, Setup(SUITE, protocol="both-noisy"))
+    assert clean.rows[0].eer == noisy.rows[0].eer
+    assert clean.rows[1].eer != noisy.rows[1].eer
+    assert noisy.rows[1].protocol == "both-noisy"
+
+
+def test_noise_seeds_give_other_noise_and_the_same_clean(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    found = listen({"one": make_encoder(1)}, manifest, trials, bank, tmp_path, Setup(SUITE, noise_seeds=(0, 1)))
+    by_seed = [[row.eer for row in found.rows if row.noise_seed == seed] for seed in (0, 1)]
+    assert by_seed[0][0] == by_seed[1][0]
+    assert by_seed[0][1:] != by_seed[1][1:]
+
+
+def test_a_second_evaluation_reads_what_the_first_one_embedded(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    first = listen({"one": make_encoder(1)}, manifest, trials, bank, tmp_path, Setup(SUITE))
+    deaf = Deaf(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=1)
+    again = listen({"one": deaf}, manifest, trials, bank, tmp_path, Setup(SUITE))
+    assert again.rows == first.rows
+    damaged = next(tmp_path.iterdir())
+    damaged.write_bytes(b"half")
+    with pytest.raises(AssertionError, match="embedded again"):
+        listen({"one": deaf}, manifest, trials, bank, tmp_path, Setup(SUITE))
+
+
+def test_old_enrolments_are_compared_with_new_tests(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    old, new = make_encoder(1), make_encoder(2)
+    cache = EmbeddingCache(tmp_path)
+    same = evaluate({"old": old}, manifest, trials, bank, Setup(SUITE), cache, enrol=old)
+    plain = evaluate({"old": old}, manifest, trials, bank, Setup(SUITE), cache)
+    crossed = evaluate({"new": new}, manifest, trials, bank, Setup(SUITE), cache, enrol=old)
+    assert [row.eer for row in same.rows] == [row.eer for row in plain.rows]
+    assert crossed.rows[0].eer > plain.rows[0].eer  # two unrelated random models: chance
+    with pytest.raises(ModelError, match="cannot be compared"):
+        evaluate({"x": make_encoder(0, 8)}, manifest, trials, bank, Setup(SUITE), cache, enrol=old)
+
+
+def test_nobody_is_heard_in_the_background_of_their_own_trial(manifest: Manifest) -> None:
+    utterance = manifest.utterances[0]
+    assert voices(utterance) == {utterance.speaker, utterance.parts[0].path}
+    assert voices(replace(utterance, speaker="")) == {utterance.parts[0].path}
+
+
+def test_training_and_evaluation_never_share_built_in_music(manifest: Manifest) -> None:
+    training = noise_bank([], manifest, built_in_share=0.5, for_evaluation=False)
+    evaluation = noise_bank([], manifest, built_in_share=0.0, for_evaluation=True)
+    assert training.fingerprint != evaluation.fingerprint
+    assert training.kinds == evaluation.kinds == ("babble", "music", "noise")
