@@ -10,7 +10,6 @@ from voxanchor.errors import AudioError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.verifier import Verifier
 
-
 Voice = Callable[..., np.ndarray]
 
 
@@ -41,7 +40,7 @@ def test_a_recording_is_like_itself(verifier: Verifier, voice: Voice) -> None:
 def test_too_little_speech_is_an_abstention_never_a_score(
     verifier: Verifier, voice: Voice, seconds: float, gain: float, reason: str
 ) -> None:
-    result = verifier.verify(voice(1, 1), gain * voice(1, 1, seconds))
+    result = verifier.verify(voice(1, 1), np.float32(gain) * voice(1, 1, seconds))
     assert result.score is None
     assert reason in result.reason
     assert "second recording" in result.reason
