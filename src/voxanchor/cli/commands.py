@@ -116,6 +116,7 @@ def evaluate(
     enrol_model: str = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
     max_unusable: float = 0.2,
+    cache: Path | None = None,
     json: Json = False,
 ) -> int:
     """Compare models over noise conditions, all on the same audio, and write tables and a report.
@@ -139,6 +140,7 @@ def evaluate(
         enrol_model: enrol with this (older) model instead of the one under test.
         layout: how the folder names its speakers.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
+        cache: folder of embeddings that several evaluations share; by default each keeps its own.
         json: print the summary as JSON.
     """
     from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
@@ -157,7 +159,7 @@ def evaluate(
         eer_method=eer,
         enrol_model=enrol_model,
     )
-    evaluate_folder(comparison, speech, out, layout=layout, max_unusable_share=max_unusable)
+    evaluate_folder(comparison, speech, out, layout=layout, max_unusable_share=max_unusable, cache=cache)
     return _report(out, json)
 
 

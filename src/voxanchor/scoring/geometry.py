@@ -68,7 +68,7 @@ def geometry(embeddings: NDArray[np.floating], clean: NDArray[np.floating], spea
         separation_mean=float(between.mean()),
         separation_p95=float(np.percentile(between, 95)),
         ratio=float((1.0 - between.mean()) / within_distance) if within_distance > 1e-12 else float("inf"),
-        drift=float(1.0 - np.einsum("nd,nd->n", noisy, reference).mean()),
+        drift=max(0.0, float(1.0 - np.einsum("nd,nd->n", noisy, reference).mean())),
     )
 
 

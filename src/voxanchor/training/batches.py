@@ -70,9 +70,12 @@ class Batches:
         clean = self._clean_count(step + 1) - self._clean_count(step)
         waves = np.empty((size, self.crop_samples), dtype=np.float32)
         chosen = np.empty(size, dtype=np.int64)
+        orders = {
+            epoch: self._order(epoch) for epoch in range(step * size // count, (step * size + size - 1) // count + 1)
+        }
         for row in range(size):
             epoch, place = divmod(step * size + row, count)
-            chosen[row] = self._order(epoch)[place]
+            chosen[row] = orders[epoch][place]
             waves[row] = self._example(int(chosen[row]), epoch, place, row < clean)
         return Batch(
             waves=torch.from_numpy(waves),

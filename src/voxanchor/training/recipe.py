@@ -151,6 +151,7 @@ class Evaluation:
 
     Attributes:
         noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
+        note: a remark for the report.
     """
 
     systems: tuple[str, ...]
@@ -160,6 +161,7 @@ class Evaluation:
     segment_s: float = 3.0
     max_segments: int = 4
     noise_seeds: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ class Comparison:
         max_segments: at most so many from one recording.
         noise_seeds: how many seeds of the noise, counted from 0.
         enrol_model: reference of the model that enrols, when it is not the model under test.
+        note: a remark for the report.
     """
 
     models: Mapping[str, str]
@@ -57,7 +58,7 @@ class Comparison:
     noise_seeds: int = 1
     eer_method: EerMethod = "linear"
     enrol_model: str = ""
-    facts: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -87,7 +88,13 @@ def system_names(references: Sequence[str]) -> dict[str, str]:
 
 
 def evaluate_folder(
-    comparison: Comparison, speech: str, out: Path, *, layout: str = "auto", max_unusable_share: float = 0.2
+    comparison: Comparison,
+    speech: str,
+    out: Path,
+    *,
+    layout: str = "auto",
+    max_unusable_share: float = 0.2,
+    cache: Path | None = None,
 ) -> Outcome:
     """Scan a folder of recordings, evaluate models on it, and write the tables and the report to `out`.
 
@@ -100,11 +107,18 @@ def evaluate_folder(
     with claim(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
         say(f"{speech}: {manifest.describe()}")
-        return assess(comparison, manifest, out, title=f"{' and '.join(comparison.models)} in noise")
+        title = f"{' and '.join(comparison.models)} in noise"
+        return assess(comparison, manifest, out, title=title, cache=cache)
 
 
-def assess(comparison: Comparison, manifest: Manifest, folder: Path, *, title: str) -> Outcome:
-    """Evaluate on the recordings of a manifest; `folder` gets tables, summary, report and cached embeddings."""
+def assess(
+    comparison: Comparison, manifest: Manifest, folder: Path, *, title: str, cache: Path | None = None
+) -> Outcome:
+    """Evaluate on the recordings of a manifest; `folder` gets tables, summary and report.
+
+    Embeddings are kept in `cache`, by default inside `folder`. They are found by everything they depend on, so any
+    number of evaluations may share one.
+    """
     segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
     if comparison.trials:
         trials = read_trials(comparison.trials, segments)
@@ -120,7 +134,7 @@ def assess(comparison: Comparison, manifest: Manifest, folder: Path, *, title: s
     )
     systems = {name: registry.load(reference) for name, reference in comparison.models.items()}
     enrol = registry.load(comparison.enrol_model) if comparison.enrol_model else None
-    outcome = evaluate(systems, segments, trials, bank, setup, EmbeddingCache(folder / CACHE_FOLDER), enrol)
+    outcome = evaluate(systems, segments, trials, bank, setup, EmbeddingCache(cache or folder / CACHE_FOLDER), enrol)
     _write(outcome, comparison, segments, trials, bank, folder, title)
     return outcome
 
@@ -141,7 +155,7 @@ def _write(
     left_out = [f"{item.path}: {item.reason}" for item in segments.unusable]
     if left_out:
         write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
-    notes = [trials.note] if trials.note else []
+    notes = [note for note in (comparison.note, trials.note) if note]
     if left_out:
         notes.append(f"{len(left_out)} recordings were left out; left_out.txt says why.")
     write_report(
@@ -171,7 +185,6 @@ def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: Noi
         ("noise seeds", ", ".join(map(str, range(comparison.noise_seeds)))),
         ("EER", f"{comparison.eer_method} interpolation"),
         ("software", f"voxanchor {voxanchor.__version__}, torch {torch.__version__}"),
-        *comparison.facts,
     ]
 
 

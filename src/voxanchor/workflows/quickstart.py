@@ -13,7 +13,7 @@ from voxanchor.workflows.train import run_recipe
 
 VOICES = 200
 HELD_OUT = 40
-UTTERANCES = 8
+UTTERANCES = 6
 
 
 def quickstart(

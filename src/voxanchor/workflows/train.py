@@ -50,6 +50,7 @@ def _evaluate(run: Run) -> None:
         segment_s=evaluation.segment_s,
         max_segments=evaluation.max_segments,
         noise_seeds=evaluation.noise_seeds,
+        note=evaluation.note,
     )
     say(f"evaluation on {len(run.corpora.held_out.speakers)} speakers that no stage has heard")
     assess(comparison, run.corpora.held_out, run.folder, title=run.recipe.name)
