@@ -1,13 +1,19 @@
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.training.batches import Batch, Batches, prefetch
 from voxanchor.training.recipe import Train
+
+Voice = Callable[..., np.ndarray]
 
 
 def same(one: Batch, two: Batch) -> bool:
@@ -73,3 +79,14 @@ def test_crops_longer_than_the_recording_repeat_it(manifest: Manifest, bank: Noi
     batch = Batches(manifest, bank, replace(stage, crop_s=3.0, clean_share=1.0), 0).render(0)
     period = round(manifest.utterances[int(batch.utterances[0])].duration_s * 16_000)
     torch.testing.assert_close(batch.waves[0, period:], batch.waves[0, : 48_000 - period])
+
+
+def test_a_word_in_a_long_silence_is_found(tmp_path: Path, bank: NoiseBank, stage: Train, voice: Voice) -> None:
+    wave = np.zeros(30 * 16_000, np.float32)
+    wave[200_000:208_000] = voice(0, 0, 0.5)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "0.flac", wave, 16_000)
+    batches = Batches(scan(tmp_path), bank, stage, 0)
+    for step in range(5):
+        assert bool((batches.render(step).waves.abs().amax(dim=1) > 0.01).all())

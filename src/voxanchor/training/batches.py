@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.level import active_s
+from voxanchor.audio.level import FRAME_SAMPLES, active_frames, active_s
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition, NoiseMix
 from voxanchor.corpus.manifest import Manifest
@@ -98,9 +98,10 @@ class Batches:
         noise = generator(self.seed, epoch, place, "noise")
         condition = CLEAN if clean else self.mix.draw(noise)
         wave = render(wave, condition, self.bank, noise, exclude=voices(utterance)).waveform
-        low, high = self.stage.gain_db
-        gain_db = generator(self.seed, epoch, place, "gain").uniform(low, high) if low < high else low
-        return wave * np.float32(10 ** (gain_db / 20)) if gain_db else wave
+        if self.stage.gain_db == (0.0, 0.0):
+            return wave
+        gain_db = generator(self.seed, epoch, place, "gain").uniform(*self.stage.gain_db)
+        return wave * np.float32(10 ** (gain_db / 20))
 
     def _crop(self, utterance: Utterance, draw: np.random.Generator) -> Waveform:
         whole = self.store.get(utterance.id, utterance.read)
@@ -108,15 +109,21 @@ class Batches:
             start = int(draw.integers(len(whole)))
             repeats = -(-self.crop_samples // len(whole)) + 1
             return np.tile(whole, repeats)[start : start + self.crop_samples]
-        best, best_s = whole[: self.crop_samples], -1.0
+        last = len(whole) - self.crop_samples
+        best, best_s = whole[: self.crop_samples], 0.0
         for _ in range(CROP_TRIES):
-            start = int(draw.integers(len(whole) - self.crop_samples + 1))
+            start = int(draw.integers(last + 1))
             crop = whole[start : start + self.crop_samples]
             speech_s = active_s(crop)
             if speech_s > best_s:
                 best, best_s = crop, speech_s
             if speech_s >= MIN_ACTIVE_SHARE * self.stage.crop_s:
                 break
+        if best_s == 0:  # little speech in a long silence: aim at it
+            active = np.flatnonzero(active_frames(whole))
+            middle = int(active[draw.integers(len(active))]) * FRAME_SAMPLES
+            start = min(max(middle - self.crop_samples // 2, 0), last)
+            best = whole[start : start + self.crop_samples]
         return best
 
 

@@ -116,6 +116,8 @@ class Train:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
             raise RecipeError("a training stage needs steps >= 1, batch_size >= 2 and crop_s >= 0.2")
+        if not self.gain_db[0] <= self.gain_db[1]:
+            raise RecipeError("gain_db is a range, lowest first")
         if not 0 <= self.clean_share <= 1:
             raise RecipeError("clean_share is a share from 0 to 1")
         if self.checkpoint_every < 1 or self.validate_every < 0:
