@@ -1,18 +1,16 @@
 """Clips of recorded sound: what they are, kept in memory, and cut or looped to a length."""
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
 
 from voxanchor.audio.io import read
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
+from voxanchor.audio.memory import Memory
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
@@ -43,14 +41,10 @@ class Clip:
 
 
 class ClipCache:
-    """Decoded clips, kept in memory up to a number of bytes; the one unused for longest goes first.
-
-    Threads may share one. A pickled copy (a worker process) starts empty with the same limit.
-    """
+    """Decoded clips with their active frames, kept in memory up to a number of bytes. Threads may share one."""
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:
-        self.max_bytes = max_bytes
-        self._clear()
+        self._memory: Memory[tuple[Waveform, BoolArray]] = Memory(max_bytes, _entry_bytes)
 
     def read(self, clip: Clip) -> Waveform:
         """Return (T,) float32 at 16 kHz, read-only: all of the clip.
@@ -69,34 +63,16 @@ class ClipCache:
         return self._entry(clip)[1]
 
     def _entry(self, clip: Clip) -> tuple[Waveform, BoolArray]:
-        key = (clip.path, clip.start_s, clip.duration_s)
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]
-        # Decoded outside the lock: two threads may decode the same clip once each, but none waits for another's file.
-        waveform = read(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
-        waveform.setflags(write=False)
-        entry = (waveform, active_frames(waveform))
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = entry
-                self._bytes += waveform.nbytes
-            while self._bytes > self.max_bytes and len(self._entries) > 1:
-                self._bytes -= self._entries.popitem(last=False)[1][0].nbytes
-        return entry
+        def load() -> tuple[Waveform, BoolArray]:
+            waveform = read(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
+            waveform.setflags(write=False)
+            return waveform, active_frames(waveform)
 
-    def _clear(self) -> None:
-        self._entries: OrderedDict[tuple[str, float, float | None], tuple[Waveform, BoolArray]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        return self._memory.get((clip.path, clip.start_s, clip.duration_s), load)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"max_bytes": self.max_bytes}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.max_bytes = state["max_bytes"]
-        self._clear()
+def _entry_bytes(entry: tuple[Waveform, BoolArray]) -> int:
+    return entry[0].nbytes
 
 
 def piece(clip: Clip, generator: np.random.Generator) -> Clip:
