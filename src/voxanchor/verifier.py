@@ -10,15 +10,13 @@ import torch
 from voxanchor.audio.io import read
 from voxanchor.audio.level import active_s
 from voxanchor.errors import AudioError
-from voxanchor.evaluation.embed import pad
+from voxanchor.evaluation.embed import by_length, pad
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
-
-BATCH_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,9 @@ class Verifier:
         """
         waves = [self._wave(recording, place) for place, recording in enumerate(recordings)]
         embeddings = np.empty((len(waves), self.encoder.config.embedding_dim), dtype=np.float32)
-        longest_first = sorted(range(len(waves)), key=lambda i: -len(waves[i]))
         with torch.no_grad():
-            while longest_first:
-                room = max(1, int(BATCH_S * SAMPLE_RATE) // len(waves[longest_first[0]]))
-                batch, longest_first = longest_first[:room], longest_first[room:]
-                padded, lengths = pad([waves[i] for i in batch])
+            for batch in by_length([len(wave) / SAMPLE_RATE for wave in waves]):
+                padded, lengths = pad([waves[place] for place in batch])
                 embeddings[batch] = self.encoder(padded, lengths).numpy()
         return embeddings
 

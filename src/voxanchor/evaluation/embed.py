@@ -74,7 +74,7 @@ def pad(waves: Sequence[Waveform]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _batches(utterances: Sequence[Utterance], read: Read) -> Iterator[tuple[list[int], list[Waveform]]]:
-    groups = _groups([utterance.duration_s for utterance in utterances])
+    groups = by_length([utterance.duration_s for utterance in utterances])
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
 
         def load(group: list[int]) -> list[Waveform]:
@@ -88,7 +88,8 @@ def _batches(utterances: Sequence[Utterance], read: Read) -> Iterator[tuple[list
             yield group, waves
 
 
-def _groups(durations_s: Sequence[float]) -> list[list[int]]:
+def by_length(durations_s: Sequence[float]) -> list[list[int]]:
+    """Return the places of recordings in batches of at most `BATCH_S` padded seconds, the longest first."""
     groups: list[list[int]] = []
     for place in sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i)):
         longest = durations_s[groups[-1][0]] if groups else 0.0
