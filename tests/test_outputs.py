@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from voxanchor.errors import OutputError
+from voxanchor.errors import CorpusError, OutputError
 from voxanchor.files import replacing, write_text
 from voxanchor.outputs import IDENTITY_FILE, claim
 
@@ -66,3 +66,16 @@ def test_an_unwritable_place_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         write_text(tmp_path / "file" / "inside.txt", "x")
+
+
+def test_a_job_that_made_nothing_leaves_the_folder_free(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(CorpusError), claim(out, "train", {"speech": "mistyped"}):
+        raise CorpusError("no such folder")
+    with claim(out, "train", {"speech": "right"}) as resumed:
+        assert not resumed
+        (out / "recipe.yaml").write_text("")
+    with pytest.raises(CorpusError), claim(out, "train", {"speech": "right"}):
+        raise CorpusError("gone meanwhile")
+    with claim(out, "train", {"speech": "right"}) as resumed:
+        assert resumed

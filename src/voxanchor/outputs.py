@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from voxanchor.config import to_plain
-from voxanchor.errors import OutputError
+from voxanchor.errors import OutputError, VoxanchorError
 from voxanchor.files import write_text
 
 IDENTITY_FILE = "run.json"
 """What the job in a folder is: its kind and everything that decides its result."""
+
+LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -43,7 +45,13 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
     with _lock(folder):
         if not resumed:
             write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
-        yield resumed
+        try:
+            yield resumed
+        except VoxanchorError:
+            # a job refused before it made anything, for a mistyped folder say, must not bar the corrected command
+            if {entry.name for entry in folder.iterdir()} == {IDENTITY_FILE, LOCK_FILE}:
+                path.unlink()
+            raise
 
 
 def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
@@ -76,7 +84,7 @@ def _lock(folder: Path) -> Iterator[None]:
     except ImportError:  # no advisory locks on this system: two runs at once stay the user's care
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK_FILE).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
