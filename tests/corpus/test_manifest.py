@@ -23,7 +23,6 @@ def manifest(speakers: int = 5, each: int = 2, root: str = "/data") -> Manifest:
 def test_speakers_and_hours() -> None:
     found = Manifest((utterance("b", "z"), utterance("a", "y"), utterance("c", "z"), utterance("d", "")))
     assert found.speakers == ("y", "z")
-    assert {s: [u.id for u in us] for s, us in found.by_speaker().items()} == {"y": ["a"], "z": ["b", "c"]}
     assert found.hours == pytest.approx(8 / 3600)
     assert len(found) == 4
     assert "2 speakers, 4 utterances" in found.describe()

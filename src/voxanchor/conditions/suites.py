@@ -43,11 +43,6 @@ class Suite:
         """All conditions but clean."""
         return tuple(condition for condition in self.conditions if not condition.is_clean)
 
-    @property
-    def noises(self) -> tuple[str, ...]:
-        """Kinds of noise, in the order they first occur."""
-        return tuple(dict.fromkeys(condition.noise for condition in self.noisy if condition.noise is not None))
-
 
 def suite_names() -> tuple[str, ...]:
     """Return the names of the suites that come with the program."""

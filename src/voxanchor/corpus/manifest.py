@@ -64,14 +64,6 @@ class Manifest:
         """Length of all utterances together."""
         return sum(utterance.duration_s for utterance in self.utterances) / 3600.0
 
-    def by_speaker(self) -> dict[str, tuple[Utterance, ...]]:
-        """Return every speaker's utterances, speakers sorted; utterances of unknown speakers are left out."""
-        found: dict[str, list[Utterance]] = {speaker: [] for speaker in self.speakers}
-        for utterance in self.utterances:
-            if utterance.speaker:
-                found[utterance.speaker].append(utterance)
-        return {speaker: tuple(utterances) for speaker, utterances in found.items()}
-
     def select(self, speakers: Iterable[str]) -> "Manifest":
         """Return the utterances of these speakers only.
 

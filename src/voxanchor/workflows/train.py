@@ -1,12 +1,11 @@
 """A recipe from recordings to its table: data, stages, evaluation of the speakers held out."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from voxanchor.errors import CorpusError
 from voxanchor.outputs import claim
 from voxanchor.progress import say
-from voxanchor.training.recipe import Recipe
+from voxanchor.training.recipe import Evaluation, Recipe
 from voxanchor.training.run import Run, prepare, run_stages
 from voxanchor.workflows.evaluate import Comparison, assess
 
@@ -25,23 +24,18 @@ def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
     return out
 
 
-def run_recipe(recipe: Recipe, folder: Path, workers: int, prepared: Callable[[Run], None] | None = None) -> Run:
+def run_recipe(recipe: Recipe, folder: Path, workers: int) -> Run:
     """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed."""
     run = prepare(recipe, folder, workers)
-    if prepared is not None:
-        prepared(run)
     if recipe.evaluation is not None and not run.corpora.held_out.utterances:
         raise CorpusError("the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech")
     run_stages(run)
     if recipe.evaluation is not None:
-        _evaluate(run)
+        _evaluate(run, recipe.evaluation)
     return run
 
 
-def _evaluate(run: Run) -> None:
-    evaluation = run.recipe.evaluation
-    if evaluation is None:
-        return
+def _evaluate(run: Run, evaluation: Evaluation) -> None:
     comparison = Comparison(
         models={name: str(run.stage_folder(name)) for name in evaluation.systems},
         noise=evaluation.noise,
