@@ -29,7 +29,6 @@ def test_a_file_defines_a_suite(tmp_path: Path) -> None:
         assert street.conditions == (
             Condition(), Condition("traffic", -5.0), Condition("rain", 2.5), Condition("traffic", 5.0),
         )  # fmt: skip
-        assert street.noises == ("traffic", "rain")
 
 
 def test_unknown_names_get_the_nearest() -> None:
