@@ -12,7 +12,7 @@ from voxanchor.training.loop import make_fabric
 def test_training_without_fabric(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(MissingExtraError, match=r"voxanchor\[train\]"):
-        make_fabric()
+        make_fabric("auto")
 
 
 def test_quickstart_without_the_synthesiser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -101,3 +101,26 @@ def test_parts_must_state_their_lengths() -> None:
         Utterance("u", "s", 1.0, ())
     with pytest.raises(CorpusError, match="duration_s"):
         Utterance("u", "s", 1.0, (Part("a"), Part("b", 0.0, 1.0)))
+
+
+@pytest.mark.parametrize("speed", [0.8, 0.9, 1.1, 1.25])
+def test_another_speed_moves_pitch_and_tempo_and_makes_another_speaker(tmp_path: Path, speed: float) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 1000.0 * np.arange(2 * RATE) / RATE), RATE, subtype="FLOAT")
+    utterance = Utterance("a/tone.wav", "a", 2.0, (Part(str(path)),), recording="a/tone.wav")
+    played = utterance.played_at(speed)
+    assert (played.id, played.speaker) == (f"a/tone.wav@{speed:g}", f"a@{speed:g}")
+    assert played.recording != utterance.recording
+    waveform = played.read()
+    assert waveform.dtype == np.float32
+    assert abs(len(waveform) - played.duration_s * RATE) <= 1
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    assert np.argmax(spectrum) * RATE / len(waveform) == pytest.approx(1000.0 * speed, abs=2.0)
+    crop = played.read(0.5, 0.5)
+    assert len(crop) == round(0.5 * RATE)
+    np.testing.assert_allclose(crop[200:-200], waveform[8000:16000][200:-200], atol=2e-2)
+
+
+def test_a_speed_that_is_no_voice_is_refused(three: Utterance) -> None:
+    with pytest.raises(CorpusError, match="speed"):
+        three.played_at(3.0)

@@ -75,6 +75,11 @@ class Manifest:
             raise CorpusError(f"no utterances of speaker {', '.join(missing[:5])} in {self.root or 'the manifest'}")
         return replace(self, utterances=tuple(u for u in self.utterances if u.speaker in wanted))
 
+    def with_voices(self, speeds: Iterable[float]) -> "Manifest":
+        """Return the manifest with every utterance added at each of `speeds`, where it counts as another speaker's."""
+        added = tuple(utterance.played_at(speed) for speed in speeds for utterance in self.utterances)
+        return replace(self, utterances=self.utterances + added)
+
     def restrict(self, ids: Iterable[str]) -> "Manifest":
         """Return the utterances with these ids only, in the manifest's order.
 
@@ -115,7 +120,9 @@ class Manifest:
         digest = hashlib.sha256()
         for utterance in self.utterances:
             spans = [(_ms(part.start_s), _ms(part.duration_s)) for part in utterance.parts]
-            facts = [utterance.id, utterance.speaker, _ms(utterance.duration_s), spans]
+            facts: list[object] = [utterance.id, utterance.speaker, _ms(utterance.duration_s), spans]
+            if utterance.speed != 1.0:
+                facts.append(utterance.speed)
             digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()[:16]
 

@@ -1,8 +1,9 @@
 """One utterance of one speaker: stretches of one or more files, read as a single waveform."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import soxr
 
 from voxanchor.audio import io
 from voxanchor.errors import CorpusError
@@ -31,6 +32,7 @@ class Utterance:
         parts: what it is made of, in order. Several parts all state their duration.
         session: of the speaker: a video, a chapter, a sub-folder; empty when the layout has none.
         recording: the recording it was cut from. Comparing two pieces of one recording says little about the speaker.
+        speed: how fast its parts are played, pitch and tempo together; `duration_s` is what then is heard.
     """
 
     id: str
@@ -39,12 +41,30 @@ class Utterance:
     parts: tuple[Part, ...]
     session: str = ""
     recording: str = ""
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise CorpusError(f"utterance {self.id} has no parts")
         if len(self.parts) > 1 and any(part.duration_s is None for part in self.parts):
             raise CorpusError(f"utterance {self.id}: of several parts each must state its duration_s")
+        if not 0.5 <= self.speed <= 2.0:
+            raise CorpusError(f"utterance {self.id}: a speed lies between 0.5 and 2, not at {self.speed}")
+
+    def played_at(self, speed: float) -> "Utterance":
+        """Return the utterance `speed` times as fast: another voice, and so another speaker, utterance and recording.
+
+        Speaker augmentation by speed: pitch and formants move with the tempo.
+        """
+        mark = f"@{speed:g}"
+        return replace(
+            self,
+            id=self.id + mark,
+            speaker=self.speaker + mark if self.speaker else "",
+            duration_s=self.duration_s / speed,
+            recording=self.recording + mark if self.recording else "",
+            speed=self.speed * speed,
+        )
 
     def read(self, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
         """Return (T,) float32 at 16 kHz: the utterance, or a crop of it that decodes only the parts it needs.
@@ -59,6 +79,14 @@ class Utterance:
             AudioError: if a file cannot be read, or ends before the crop does.
             CorpusError: if the crop lies outside the utterance.
         """
+        if self.speed == 1.0:
+            return self._read(start_s, duration_s)
+        source = self._read(start_s * self.speed, None if duration_s is None else duration_s * self.speed)
+        played: Waveform = soxr.resample(source, self.speed, 1.0)  # recorded at `speed` times the rate, so to speak
+        return played if duration_s is None else np.resize(played, _samples(duration_s))
+
+    def _read(self, start_s: float, duration_s: float | None) -> Waveform:
+        """Return the parts as recorded; times are those of the source."""
         only = self.parts[0]
         if only.duration_s is None:
             return io.read(only.path, start_s=only.start_s + start_s, duration_s=duration_s)
@@ -82,9 +110,10 @@ class Utterance:
             CorpusError: if the stretch lies outside the utterance.
         """
         only = self.parts[0]
+        if only.duration_s is None and (start_s < 0.0 or start_s + duration_s > self.duration_s + 1.0 / SAMPLE_RATE):
+            raise self._outside(start_s, duration_s)
+        start_s, duration_s = start_s * self.speed, duration_s * self.speed
         if only.duration_s is None:
-            if start_s < 0.0 or start_s + duration_s > self.duration_s + 1.0 / SAMPLE_RATE:
-                raise self._outside(start_s, duration_s)
             return (Part(only.path, only.start_s + start_s, duration_s),)
         return tuple(piece for _, _, piece in self._within(start_s, duration_s))
 

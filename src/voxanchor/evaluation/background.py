@@ -43,6 +43,7 @@ def noise_bank(folders: Sequence[str], talkers: Manifest, *, built_in_share: flo
         own = [
             Clip(part.path, utterance.speaker, part.start_s, part.duration_s)
             for utterance in talkers.utterances
+            if utterance.speed == 1.0
             for part in utterance.parts
         ]
         babble = Babble(own, cache, speeds=OTHER_VOICE_SPEEDS if for_evaluation else (1.0,))

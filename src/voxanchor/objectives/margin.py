@@ -49,14 +49,16 @@ class AAMSoftmax(nn.Module):
             labels: (B,) int64 class of each.
             margin: in radians, 0 to pi / 2; the schedule may change it from step to step.
         """
-        cosine = (embeddings @ F.normalize(self.centres, dim=1).T).clamp(-1.0, 1.0)
-        target = cosine.gather(1, labels[:, None])
-        # the floor keeps the gradient of the root finite at an angle of exactly zero
-        sine = (1.0 - target.square()).clamp_min(1e-7).sqrt()
-        shifted = torch.where(
-            target > -math.cos(margin),
-            target * math.cos(margin) - sine * math.sin(margin),
-            target - margin * math.sin(margin),
-        )
-        logits = self.scale * cosine.scatter(1, labels[:, None], shifted)
-        return F.cross_entropy(logits, labels), cosine
+        # In float32 also under autocast: a cosine of 8 bits, times the scale, would be off by a tenth.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            cosine = (embeddings.to(self.centres.dtype) @ F.normalize(self.centres, dim=1).T).clamp(-1.0, 1.0)
+            target = cosine.gather(1, labels[:, None])
+            # the floor keeps the gradient of the root finite at an angle of exactly zero
+            sine = (1.0 - target.square()).clamp_min(1e-7).sqrt()
+            shifted = torch.where(
+                target > -math.cos(margin),
+                target * math.cos(margin) - sine * math.sin(margin),
+                target - margin * math.sin(margin),
+            )
+            logits = self.scale * cosine.scatter(1, labels[:, None], shifted)
+            return F.cross_entropy(logits, labels), cosine

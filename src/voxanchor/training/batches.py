@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,7 @@ MIN_ACTIVE_SHARE = 0.4
 """A crop with less speech than this is drawn again, up to `CROP_TRIES` times; the best of them is taken."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """What one optimiser step sees.
 
     Attributes:
@@ -46,8 +45,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        fields = (self.waves, self.lengths, self.utterances, self.labels, self.noisy)
-        return Batch(*(field.to(device, non_blocking=True) for field in fields))
+        return Batch(*(field.to(device, non_blocking=True) for field in self))
 
 
 class Batches:

@@ -8,7 +8,7 @@ import torch
 from voxanchor.errors import TrainingError
 from voxanchor.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ class Corpora:
     """Three manifests without a common speaker, and every file that could not be used.
 
     Attributes:
+        train: with the voices that speed perturbation makes.
         held_out: as recorded, not joined: the evaluation cuts its own segments.
     """
 
@@ -46,6 +47,12 @@ def gather(data: Data, seed: int) -> Corpora:
         held_out.append(out)
     together = _together(pool, names)
     train, validation = _part_validation(together, data.validation_speakers, seed)
+    if data.voice_speeds:
+        train = train.with_voices(data.voice_speeds)
+        say(
+            f"with every recording also at {', '.join(f'{s:g}' for s in data.voice_speeds)} times its speed, as other "
+            f"speakers: {train.describe()}"
+        )
     return Corpora(train, validation, _together(held_out, names), together.unusable)
 
 

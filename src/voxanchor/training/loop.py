@@ -16,6 +16,7 @@ from voxanchor.progress import track
 from voxanchor.rng import torch_seed
 from voxanchor.training.batches import Batch, prefetch
 from voxanchor.training.checkpoint import load_state, save_state
+from voxanchor.training.precision import Precision, fabric_name, resolve
 from voxanchor.training.recipe import Train
 
 STATE_FILE = "state.pt"
@@ -31,8 +32,8 @@ class Source(Protocol):
         ...
 
 
-def make_fabric() -> Any:
-    """Return a Fabric for one device: the accelerator when there is one, otherwise the processor.
+def make_fabric(precision: Precision) -> tuple[Any, Precision]:
+    """Return a Fabric for one device, the accelerator when there is one and otherwise the processor, and its precision.
 
     Raises:
         MissingExtraError: Lightning Fabric is not installed.
@@ -41,9 +42,10 @@ def make_fabric() -> Any:
         from lightning_fabric import Fabric
     except ImportError:
         raise MissingExtraError("lightning-fabric", "training", "pip install 'voxanchor[train]'") from None
-    fabric = Fabric(accelerator="auto", devices=1)
+    chosen = resolve(precision, Fabric(accelerator="auto", devices=1).device)
+    fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(chosen))
     fabric.launch()
-    return fabric
+    return fabric, chosen
 
 
 def train(
@@ -66,9 +68,10 @@ def train(
         TrainingError: a loss that is not finite; the last good state stays on disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fabric = make_fabric()
-    optimizer = torch.optim.AdamW(_groups(task, stage.weight_decay), lr=stage.learning_rate.peak)
     state = load_state(folder / STATE_FILE)
+    # resumed on another machine, a run keeps the arithmetic that it began with
+    fabric, precision = make_fabric(stage.precision if state is None else state["precision"])
+    optimizer = torch.optim.AdamW(_groups(task, stage.weight_decay), lr=stage.learning_rate.peak, fused=True)
     first = 0
     if state is not None:
         task.load_state_dict(state["task"])
@@ -99,7 +102,12 @@ def train(
                 metrics.write({"step": done, "validation": dict(validate())})
             if done % stage.checkpoint_every == 0 or done == stage.steps:
                 metrics.flush()
-                snapshot = {"step": done, "task": task.state_dict(), "optimizer": optimizer.state_dict()}
+                snapshot = {
+                    "step": done,
+                    "precision": precision,
+                    "task": task.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
                 save_state(folder / STATE_FILE, snapshot)
 
 

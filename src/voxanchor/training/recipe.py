@@ -8,6 +8,7 @@ from typing import Any, Literal
 from voxanchor import config
 from voxanchor.errors import RecipeError
 from voxanchor.objectives.anchored import Distance
+from voxanchor.training.precision import Precision
 from voxanchor.training.schedule import LearningRate, Margin
 
 SCRATCH = "scratch"
@@ -33,6 +34,8 @@ class Data:
         noise: folders in MUSAN layout; without any, the built-in kinds are all there is.
         built_in_share: share of noise and music drawn from the built-in generators when there are recordings too.
         join_s: recordings shorter than this are joined with others of their speaker and session.
+        voice_speeds: each training recording is also heard at these speeds, as another speaker (Yamamoto et al.,
+            "Speaker augmentation and bandwidth extension for deep speaker embedding", Interspeech 2019).
         validation_speakers: training speakers kept aside to watch the training by.
         max_unusable_share: a folder with a larger share of unusable files ends the run.
     """
@@ -41,12 +44,15 @@ class Data:
     noise: tuple[str, ...] = ()
     built_in_share: float = 0.5
     join_s: float = 3.0
+    voice_speeds: tuple[float, ...] = ()
     validation_speakers: int = 8
     max_unusable_share: float = 0.2
 
     def __post_init__(self) -> None:
         if not self.speech:
             raise RecipeError("speech needs at least one folder")
+        if not all(0.5 <= speed <= 2 and speed != 1 for speed in self.voice_speeds):
+            raise RecipeError("voice_speeds lie between 0.5 and 2 and leave out 1, which every recording has anyway")
         if not (0 <= self.built_in_share <= 1 and 0 <= self.max_unusable_share <= 1):
             raise RecipeError("built_in_share and max_unusable_share are shares from 0 to 1")
 
@@ -95,6 +101,9 @@ class Train:
         anchors: the anchors stage whose table holds the targets; empty for none.
         clean_share: share of each batch that stays clean.
         gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
+        precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
+        blend: how far from the starting weights to the trained ones the model ends; 1 is all the way (Wortsman et al.,
+            "Robust fine-tuning of zero-shot models", CVPR 2022).
     """
 
     start: str
@@ -108,6 +117,8 @@ class Train:
     learning_rate: LearningRate = field(default_factory=LearningRate)
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
+    precision: Precision = "auto"
+    blend: float = 1.0
     classification: Classification = Classification()
     anchor: AnchorTerm = AnchorTerm()
     validate_every: int = 200
@@ -120,6 +131,8 @@ class Train:
             raise RecipeError("gain_db is a range, lowest first")
         if not 0 <= self.clean_share <= 1:
             raise RecipeError("clean_share is a share from 0 to 1")
+        if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
+            raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
         if self.checkpoint_every < 1 or self.validate_every < 0:
             raise RecipeError("checkpoint_every must be at least 1, validate_every at least 0 (0: never)")
         if not self.anchors and not self.classification.weight:

@@ -4,6 +4,7 @@ import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +138,21 @@ def _train(run: Run, name: str, stage: Train) -> None:
         validate=None if validation is None else lambda: validation.measure(student),
         workers=run.workers,
     )
+    if stage.blend < 1:
+        blend(student, start(run, stage.start), stage.blend)
     student.save(folder)
     if table is not None:
         table.save(folder / ANCHORS_FILE)
-    write_text(folder / DONE_FILE, json.dumps({"model": student.fingerprint, "steps": stage.steps}) + "\n")
+    done: dict[str, Any] = {"model": student.fingerprint, "steps": stage.steps}
+    if validation is not None:
+        done["validation"] = dict(validation.measure(student))
+    write_text(folder / DONE_FILE, json.dumps(done) + "\n")
+
+
+@torch.no_grad()
+def blend(student: SpeakerEncoder, start: SpeakerEncoder, share: float) -> None:
+    """Move the student's weights and statistics back towards where it started: `share` of the way is kept."""
+    origin = start.state_dict()
+    for name, value in student.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(origin[name].to(value.device), 1.0 - share)

@@ -12,7 +12,7 @@ from voxanchor.models import registry
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Recipe
-from voxanchor.training.run import ANCHORS_FILE, TRAINING_FOLDER
+from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER
 from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
 
@@ -69,8 +69,9 @@ def robustify(
         for name in (ANCHORS_FILE, "model.safetensors", "config.json"):
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
-        measured = _validations(made / TRAINING_FOLDER / "metrics.jsonl")
-    return Robustified(out, measured[0] if measured else {}, measured[-1] if measured else {})
+        before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
+        after = json.loads((made / DONE_FILE).read_text(encoding="utf-8")).get("validation", {})
+    return Robustified(out, before, after)
 
 
 def make_recipe(
@@ -88,6 +89,6 @@ def make_recipe(
     return config.build(Recipe, config.override(values, settings), "recipe")
 
 
-def _validations(path: Path) -> list[dict[str, float]]:
+def _first_validation(path: Path) -> dict[str, float]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line["validation"] for line in lines if "validation" in line]
+    return next((line["validation"] for line in lines if "validation" in line), {})

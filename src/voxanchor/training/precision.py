@@ -1,0 +1,38 @@
+"""Which arithmetic the matrix products of training run in."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""``auto``: bfloat16 where the device multiplies it natively, otherwise float32."""
+
+_FABRIC: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+
+
+def resolve(precision: Precision, device: torch.device) -> Precision:
+    """Return ``float32`` or ``bfloat16``: what a precision stands for on a device.
+
+    Weights, optimiser, front-end, second moments and losses stay in float32 either way; bfloat16 is for the products in
+    between, whose inputs it rounds to 8 bits.
+    """
+    if precision != "auto":
+        return precision
+    return "bfloat16" if multiplies_bfloat16(device) else "float32"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for products of bfloat16; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        # absent before torch 2.11 or so; a torch that cannot say is taken at its safest
+        able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    return False
+
+
+def fabric_name(precision: Precision) -> Literal["32-true", "bf16-mixed"]:
+    """Return what Lightning Fabric calls a resolved precision."""
+    return _FABRIC[precision]
