@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
+BENCH  := benchmarks/.venv
 
-.PHONY: help setup quickstart test slow lint types check clean
+.PHONY: help setup quickstart test slow lint types check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,5 +42,20 @@ types: setup ## types
 
 check: lint types test ## everything that must be green
 
+# An environment of its own: the peers must not be able to change what voxanchor is tested with. Those that ask for
+# versions that do not fit, or for packages that do not load here, come without their dependencies.
+$(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/constraints.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt --constraint benchmarks/constraints.txt \
+		--editable '.[all]' kaldi-native-fbank librosa webrtcvad-wheels hyperpyyaml tqdm requests \
+		numpy-minmax numpy-rms python-stretch
+	$(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt --constraint benchmarks/constraints.txt \
+		--no-deps speechbrain resemblyzer audiomentations
+	touch $@
+
+bench: $(BENCH)/.ready ## voxanchor and its peers side by side, in one run: docs/benchmarks.md
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "voxanchor"
 
 TIERS = [
     {"errors", "types", "rng", "files"},
-    {"config", "progress", "outputs"},
+    {"config", "processes", "progress", "outputs"},
     {"audio", "scoring"},
     {"conditions", "corpus", "models", "objectives"},
     {"evaluation", "export"},

@@ -104,8 +104,9 @@ def test_the_same_command_again_redoes_nothing(run: Path, recipe: Path) -> None:
 
 
 def test_another_recipe_in_the_same_folder_is_refused(run: Path, recipe: Path) -> None:
-    refused = voxanchor("train", recipe, "--out", run, "--set", "seed=9", status=5)
+    refused = voxanchor("train", recipe, "--out", run, "--set", "seed=9", "--set", "name=other", status=5)
     assert "seed: 0 -> 9" in refused.stderr
+    assert "other" in refused.stderr
 
 
 def test_the_seed_decides_everything(run: Path, recipe: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from voxanchor import processes
 from voxanchor.config import to_plain
 from voxanchor.errors import OutputError, VoxanchorError
 from voxanchor.files import write_text
@@ -20,6 +21,8 @@ LOCK_FILE = ".lock"
 def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterator[bool]:
     """Hold `folder` for one job; give True when the same job has been here before and is to be resumed.
 
+    Where a job has several processes the first holds the folder, and the others follow it in.
+
     Args:
         folder: made when missing.
         kind: the command, for example ``"train"``.
@@ -28,7 +31,12 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
     Raises:
         OutputError: the folder holds another job or foreign files, or a job is running in it at this moment.
     """
+    processes.connect()
     folder = Path(folder)
+    if not processes.first():
+        processes.wait()
+        yield (folder / IDENTITY_FILE).exists()
+        return
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file. Give a folder for the output.")
     wanted = {"kind": kind, "identity": to_plain(identity)}
@@ -45,6 +53,7 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
     with _lock(folder):
         if not resumed:
             write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+        processes.wait()
         try:
             yield resumed
         except VoxanchorError:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from voxanchor import processes
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -61,7 +63,13 @@ _terminal = _Terminal()
 
 @contextlib.contextmanager
 def track(label: str, total: int) -> Iterator[Advance]:
-    """Show a job of `total` items while the block runs; call what it gives with the number of items done."""
+    """Show a job of `total` items while the block runs; call what it gives with the number of items done.
+
+    Of several processes of a job the first alone shows anything.
+    """
+    if not processes.first():
+        yield lambda _count: None
+        return
     if sys.stderr.isatty():
         display = _terminal.open()
         job = display.add_task(label, total=total)
@@ -75,7 +83,9 @@ def track(label: str, total: int) -> Iterator[Advance]:
 
 
 def say(message: str) -> None:
-    """Print one line of information on standard error, above any bar."""
+    """Print one line of information on standard error, above any bar; of several processes the first alone does."""
+    if not processes.first():
+        return
     if _terminal.display is not None:
         _terminal.display.console.print(message, markup=False, highlight=False)
     else:

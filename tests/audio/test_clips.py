@@ -21,12 +21,15 @@ from voxanchor.audio.clips import (
     stable_order,
 )
 from voxanchor.audio.level import active_frames
+from voxanchor.audio.pcm import encode
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 
 
 def noise(seed: int, length: int) -> Waveform:
-    return (0.1 * np.random.default_rng(seed).standard_normal(length)).astype(np.float32)
+    """Noise that is exact in 16 bits."""
+    samples = np.rint(3277 * np.random.default_rng(seed).standard_normal(length)) / 32768
+    return samples.astype(np.float32)
 
 
 def write_clip(path: Path, waveform: Waveform) -> Clip:
@@ -80,6 +83,14 @@ def test_looping_gives_the_length_asked_for(seed: int, size: int, times: float) 
     assert np.abs(out).max() <= np.sqrt(2) * np.abs(x).max() + 1e-6
 
 
+@pytest.mark.parametrize("total", [500, 8_000, 8_001, 50_000])
+def test_16_bit_sound_is_fitted_as_the_waveform_it_stands_for(total: int) -> None:
+    for x in (noise(1, total), np.zeros(total, np.float32)):
+        whole, kept = (fit(sound, 8_000, np.random.default_rng(2)) for sound in (x, encode(x)))
+        assert kept.dtype == np.float32
+        assert (whole == kept).all()
+
+
 def test_loops_have_no_click() -> None:
     """A slow sine cut at its crest jumps by 1 where it is repeated bluntly."""
     x = np.sin(2 * np.pi * 20.25 * np.arange(16_000) / 16_000).astype(np.float32)
@@ -121,16 +132,17 @@ def test_speed_moves_the_pitch(speed: float) -> None:
 
 def test_the_cache_reads_a_clip_once_and_keeps_to_its_limit(tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / f"{i}.wav", noise(i, 10_000)) for i in range(4)]
-    cache = ClipCache(max_bytes=3 * 40_000)
-    first = cache.read(clips[0])
-    assert cache.read(clips[0]) is first
-    assert not first.flags.writeable
-    assert (cache.active(clips[0]) == active_frames(first)).all()
+    cache = ClipCache(max_bytes=3 * 20_100)
+    first = cache.pcm(clips[0])
+    assert cache.pcm(clips[0]) is first
+    assert first.samples.nbytes == 20_000
+    assert (cache.read(clips[0]) == noise(0, 10_000)).all()
+    assert (cache.active(clips[0]) == active_frames(noise(0, 10_000))).all()
     for clip in (clips[1], clips[2], clips[0], clips[3]):  # 1 is now the oldest, and goes
         cache.read(clip)
     for clip in clips:
         Path(clip.path).unlink()
-    assert cache.read(clips[0]) is first
+    assert cache.pcm(clips[0]) is first
     cache.read(clips[2]), cache.read(clips[3])
     with pytest.raises(AudioError, match="no such file"):
         cache.read(clips[1])
@@ -153,7 +165,7 @@ def test_stretches_of_a_file_are_clips_of_their_own(tmp_path: Path) -> None:
 
 def test_a_cache_is_shared_by_threads_and_travels_to_workers(tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / f"{i}.wav", noise(i, 4_000)) for i in range(8)]
-    cache = ClipCache(max_bytes=4 * 16_000)
+    cache = ClipCache(max_bytes=4 * 8_100)
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(cache.read, clips * 20))
     for index, waveform in enumerate(read):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.manifest import Manifest, Part, Unusable, Utterance, merge
 from voxanchor.errors import CorpusError
 
@@ -101,6 +102,30 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines[1]["parts"][0]["path"] == "ü.wav"  # relative: the corpus may move with its root
     assert lines[1]["parts"][1]["path"] == "/other/b.wav"
+
+
+def test_names_may_hold_any_character(tmp_path: Path) -> None:
+    names = ["a b.wav", "line\u2028separator.wav", "next\x85line.wav", "tab\t.wav", "\U0001f3a4.wav", "new\nline.wav"]
+    found = Manifest(tuple(utterance(name, f"speaker {name}") for name in names), (), "/data")
+    found.save(tmp_path / "m.jsonl")
+    assert Manifest.load(tmp_path / "m.jsonl") == found
+
+
+def test_recordings_in_packs_keep_their_places_and_move_with_the_root(tmp_path: Path) -> None:
+    def packed(root: str) -> Manifest:
+        inside = Part(f"{root}/a/1.wav", 0.5, None, Stored(f"{root}/shards/00000.wav", 7, 16_000, 0.25, 99))
+        elsewhere = Part(f"{root}/a/2.wav", 0.0, 1.0, Stored("/disk/shards/00001.wav", 0, 16_000))
+        return Manifest(
+            (Utterance("a/1.wav", "a", 0.5, (inside,)), Utterance("a/2.wav", "a", 1.0, (elsewhere,))), (), root
+        )
+
+    packed("/here").save(tmp_path / "m.jsonl")
+    assert Manifest.load(tmp_path / "m.jsonl") == packed("/here")
+    assert Manifest.load(tmp_path / "m.jsonl", root="/there") == packed("/there")
+    line = (tmp_path / "m.jsonl").read_text(encoding="utf-8").splitlines()[1]
+    assert json.loads(line)["parts"][0]["stored"] == {
+        "path": "shards/00000.wav", "first": 7, "samples": 16_000, "gain": 0.25, "source_bytes": 99,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from voxanchor.audio.pcm import encode
 from voxanchor.corpus.store import WaveStore
 from voxanchor.types import Waveform
 
@@ -21,18 +22,25 @@ class Loader:
         return self.wave
 
 
-def test_what_was_loaded_comes_back_bit_for_bit_and_is_loaded_once() -> None:
+def test_what_was_loaded_comes_back_in_16_bits_and_is_loaded_once() -> None:
     store = WaveStore()
     beyond = (1.5 * pcm(2)).astype(np.float32)
-    for name, wave in (
-        ("pcm", pcm(1)),
-        ("beyond full scale", beyond),
-        ("between steps", (pcm(3) / 3).astype(np.float32)),
-    ):
+    between = (pcm(3) / 3).astype(np.float32)
+    for name, wave in (("pcm", pcm(1)), ("beyond full scale", beyond), ("between steps", between)):
         loader = Loader(wave)
         for _ in range(3):
-            np.testing.assert_array_equal(store.get(name, loader), wave)
+            np.testing.assert_array_equal(store.get(name, loader), encode(wave).waveform())
         assert loader.calls == 1
+    np.testing.assert_array_equal(store.get("pcm", Loader(pcm(9))), pcm(1))
+
+
+def test_16_bit_samples_and_waveforms_share_what_is_kept() -> None:
+    store = WaveStore()
+    kept = store.pcm("a", lambda: encode(pcm(1)))
+    loader = Loader(pcm(2))
+    np.testing.assert_array_equal(store.get("a", loader), pcm(1))
+    assert loader.calls == 0
+    assert store.pcm("a", lambda: encode(pcm(2))) is kept
 
 
 def test_the_least_recently_used_leaves_first() -> None:

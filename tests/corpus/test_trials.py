@@ -1,5 +1,7 @@
 """Trials of a manifest and trial lists."""
 
+import tempfile
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.corpus import trial_lines
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
 from voxanchor.corpus.trials import Trials, all_pairs, read_trials
 from voxanchor.errors import CorpusError
@@ -169,3 +172,122 @@ def test_two_folders_of_a_list_are_not_taken_for_one_file(tmp_path: Path) -> Non
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="cannot be read"):
         read_trials(tmp_path / "none.txt", VOXCELEB)
+
+
+def one_by_one(path: Path, whole: Manifest) -> Trials:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_lines._Parser, "_regular", lambda self, text: None)
+        return read_trials(path, whole)
+
+
+def same(one: Trials, other: Trials) -> bool:
+    columns = zip((one.enrol, one.test, one.target), (other.enrol, other.test, other.target), strict=True)
+    return (one.ids, one.speakers) == (other.ids, other.speakers) and all((a == b).all() for a, b in columns)
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), min_size=2, max_size=60).filter(
+    lambda rows: len({target for *_, target in rows}) == 2
+)
+
+
+@given(
+    ROWS,
+    st.sampled_from(["\t", ",", ";", " "]),
+    st.sampled_from([("1", "0"), ("target", "nontarget"), ("True", "FALSE")]),
+    st.booleans(),
+    st.sampled_from(["", "\n", "label,enrol,test\n"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(40, 400),
+)
+@settings(max_examples=80, deadline=None)
+def test_portions_read_whole_agree_with_line_by_line(
+    rows: list[tuple[int, int, bool]],
+    separator: str,
+    labels: tuple[str, str],
+    label_first: bool,
+    heading: str,
+    newline: str,
+    portion: int,
+) -> None:
+    names = [utterance.id for utterance in VOXCELEB.utterances]
+    lines = [
+        separator.join([label, names[i], names[j]] if label_first else [names[i], names[j], label])
+        for i, j, target in rows
+        for label in (labels[0] if target else labels[1],)
+    ]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "list.txt"
+        path.write_bytes((heading + "\n".join(lines)).replace("\n", newline).encode())
+        patch.setattr(trial_lines, "_PORTION", portion)
+        trials = read_trials(path, VOXCELEB)
+        assert same(trials, one_by_one(path, VOXCELEB))
+    assert [(trials.ids[i], trials.ids[j]) for i, j in zip(trials.enrol, trials.test, strict=True)] == [
+        (names[i], names[j]) for i, j, _ in rows
+    ]
+    assert trials.target.tolist() == [target for *_, target in rows]
+
+
+def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line_by_line = trial_lines._Parser._one_by_one
+
+    def refuse(self: trial_lines._Parser, text: str) -> trial_lines.TrialLines:
+        assert not text
+        return line_by_line(self, text)
+
+    monkeypatch.setattr(trial_lines._Parser, "_one_by_one", refuse)
+    path = tmp_path / "list.txt"
+    for text in (
+        "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n",
+        "id1/x/1.wav\tid1/y/1.wav\ttarget\r\nid1/x/1.wav\tid2/z/1.wav\tnontarget\r\n",
+        "1,x/1,y/1\n0,x/1,z/1\n",
+    ):
+        path.write_text(text + text, encoding="utf-8")
+        assert read_trials(path, VOXCELEB).target.tolist() == [True, False] * 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "1 id1/x/1.wav\n0 id1/x/1.wav id2/z/1.wav id2/z/1.wav",  # six fields on two lines
+        "1  id1/x/1.wav",
+        "maybe id1/x/1.wav id1/y/1.wav",
+        "1\tid1/x/1.wav id1/y/1.wav",
+        "1 id1/x/1.wav id1/y/1.wav \N{BULLET}",
+        "1 id1/x/1.wav,id1/y/1.wav",
+        f"maybe {'x' * 300} id1/y/1.wav",
+    ],
+)
+def test_a_bad_line_is_found_wherever_it_is(tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_lines, "_PORTION", 500)
+    path = tmp_path / "list.txt"
+    good = "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n"
+    for before in (0, 1, 100):
+        path.write_text(good * before + bad + "\n" + good * 100, encoding="utf-8")
+        with pytest.raises(CorpusError, match=f"line {2 * before + 1}: "):
+            read_trials(path, VOXCELEB)
+
+
+def test_names_of_all_kinds_are_read(tmp_path: Path) -> None:
+    long = f"id4/{'x' * 300}/1.wav"
+    whole = manifest("id1/x/1.wav", "id1/\u00e9t\u00e9/1.wav", long, "1", "0")
+    path = tmp_path / "list.txt"
+    path.write_text(f"1 id1/x/1.wav id1/\u00e9t\u00e9/1.wav\n0 {long} 1\n1 1 0\n" * 3, encoding="utf-8")
+    trials = read_trials(path, whole)
+    assert trials.enrol.tolist() == [0, 2, 3] * 3
+    assert trials.test.tolist() == [1, 3, 4] * 3
+    assert trials.target.tolist() == [True, False, True] * 3
+
+
+def test_memory_is_a_few_bytes_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_lines, "_PORTION", 1 << 16)
+    path = tmp_path / "list.txt"
+    lines = "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n0 id2/z/2.wav id3/w/7.wav\n"
+    path.write_text(lines * 100_000, encoding="utf-8")
+    tracemalloc.start()
+    try:
+        trials = read_trials(path, VOXCELEB)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(trials) == 300_000
+    assert peak < 26 * len(trials) + 2e6

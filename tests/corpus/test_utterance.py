@@ -1,5 +1,6 @@
 """Utterances made of parts: what reading, cropping and joining give."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.audio.pcm import encode
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import AudioError, CorpusError
 
@@ -15,7 +17,7 @@ RATE = 16_000
 
 
 def ramp(path: Path, start: float, seconds: float) -> Path:
-    """Write a file in which every sample tells its own position."""
+    """Write a file in which every sample tells its own position; it is finer than 16 bits."""
     samples = start + np.arange(round(seconds * RATE), dtype=np.float32) / (1 << 20)
     soundfile.write(path, samples, RATE, subtype="FLOAT")
     return path
@@ -32,7 +34,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
 def test_a_whole_file_is_read_unchanged(tmp_path: Path) -> None:
     path = ramp(tmp_path / "a.wav", 0.0, 0.5)
     whole = Utterance("a", "s", 0.5, (Part(str(path)),))
-    np.testing.assert_array_equal(whole.read(), soundfile.read(path, dtype="float32")[0])
+    np.testing.assert_allclose(whole.read(), soundfile.read(path, dtype="float32")[0], atol=2e-7)  # half a 16-bit step
     np.testing.assert_array_equal(whole.read(0.1, 0.2), whole.read()[1600:4800])
     np.testing.assert_array_equal(whole.read(0.3), whole.read()[4800:])
 
@@ -54,7 +56,7 @@ def test_parts_follow_one_another_and_fade_only_where_they_meet(three: Utterance
         faded[join - 80 : join + 80] = True
         assert abs(waveform[join - 1]) < 0.01  # no step at the join
         assert abs(waveform[join]) < 0.01
-    np.testing.assert_allclose(waveform[~faded], expected[~faded], atol=1e-6)
+    np.testing.assert_allclose(waveform[~faded], expected[~faded], atol=0.6 / 32768)  # heard in 16 bits
     assert np.all(np.abs(waveform[faded]) < expected[faded])
 
 
@@ -124,3 +126,38 @@ def test_another_speed_moves_pitch_and_tempo_and_makes_another_speaker(tmp_path:
 def test_a_speed_that_is_no_voice_is_refused(three: Utterance) -> None:
     with pytest.raises(CorpusError, match="speed"):
         three.played_at(3.0)
+
+
+def pcm_file(path: Path, seconds: float, **options: str) -> Path:
+    samples = np.random.default_rng(7).integers(-32768, 32768, round(seconds * RATE), dtype=np.int16)
+    soundfile.write(path, samples, RATE, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_16_bit_samples_come_bit_for_bit_whole_or_cut(tmp_path: Path, name: str) -> None:
+    path = pcm_file(tmp_path / name, 1.0)
+    samples = soundfile.read(path, dtype="int16")[0]
+    whole = Utterance("a", "s", 1.0, (Part(str(path)),))
+    cut = Utterance("b", "s", 0.5, (Part(str(path), 0.25, 0.5),))
+    assert whole.pcm().gain == cut.pcm().gain == 1.0
+    np.testing.assert_array_equal(whole.pcm().samples, samples)
+    np.testing.assert_array_equal(cut.pcm().samples, samples[4000:12000])
+    for utterance in (whole, cut):
+        np.testing.assert_array_equal(utterance.pcm().waveform(), utterance.read())
+
+
+def test_joined_and_played_utterances_are_encoded_as_they_are_heard(three: Utterance) -> None:
+    for utterance in (three, replace(three, parts=three.parts[:1], duration_s=0.5).played_at(1.1)):
+        np.testing.assert_array_equal(utterance.pcm().waveform(), encode(utterance.read()).waveform())
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.wav", 44_100), ("a.mp3", RATE), ("a.ogg", 48_000)])
+def test_a_stretch_of_a_recording_is_the_same_samples_whoever_cut_it(tmp_path: Path, name: str, rate: int) -> None:
+    path = tmp_path / name
+    soundfile.write(path, 0.3 * np.random.default_rng(1).standard_normal(3 * rate), rate)
+    whole = Utterance("a", "s", 3.0, (Part(str(path)),))
+    cut = Utterance("b", "s", 1.0, whole.crop(0.7, 1.0))
+    np.testing.assert_array_equal(cut.read(), whole.read()[11_200:27_200])
+    np.testing.assert_array_equal(cut.read(), whole.read(0.7, 1.0))
+    np.testing.assert_array_equal(cut.pcm().waveform(), cut.read())

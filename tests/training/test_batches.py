@@ -8,10 +8,12 @@ import soundfile
 import torch
 
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.mix import mix
+from voxanchor.audio.speed import play, source_samples
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.training.batches import Batch, Batches, prefetch
-from voxanchor.training.recipe import Train
+from voxanchor.training.recipe import Noise, Train
 
 Voice = Callable[..., np.ndarray]
 
@@ -90,3 +92,61 @@ def test_a_word_in_a_long_silence_is_found(tmp_path: Path, bank: NoiseBank, stag
     batches = Batches(scan(tmp_path), bank, stage, 0)
     for step in range(5):
         assert bool((batches.render(step).waves.abs().amax(dim=1) > 0.01).all())
+
+
+def alone(batches: Batches, step: int) -> list[np.ndarray]:
+    """Make each row of a batch by itself, from what the batch says it was made of, with the one-waveform functions."""
+    batch, made = batches.compose(step)
+    assert made.layers is not None
+    rows, noisy = [], 0
+    for row, (utterance, start) in enumerate(zip(batch.utterances.tolist(), made.starts.tolist(), strict=True)):
+        item, speed = batches.crops.recording(utterance)
+        length = batches.crop_samples if speed == 1.0 else source_samples(batches.crop_samples, speed)
+        wave = np.resize(np.roll(batches.pool.recording(item).waveform(), -start), length)
+        if speed != 1.0:
+            wave = play(torch.from_numpy(wave)[None], speed, batches.crop_samples)[0].numpy()
+        if made.kinds[row] >= 0:
+            noise = np.zeros(batches.crop_samples)
+            for layer in np.flatnonzero(made.layers.rows == noisy):
+                whole = batches.pool.recording(int(made.layers.items[layer])).waveform()
+                crop = np.resize(np.roll(whole, -int(made.layers.starts[layer])), batches.crop_samples)
+                noise += made.layers.gains[layer] * crop
+            mixture = mix(wave, noise.astype(np.float32), float(made.snr_db[row]))
+            assert mixture.snr_db == pytest.approx(made.snr_db[row], abs=1e-6)
+            wave = mixture.waveform
+        noisy += int(made.kinds[row] >= 0)
+        rows.append(wave * np.float32(made.gains[row]))
+    return rows
+
+
+@pytest.mark.parametrize("gain_db", [(0.0, 0.0), (-10.0, 6.0)])
+def test_a_batch_is_what_its_rows_are_alone(
+    manifest: Manifest, bank: NoiseBank, stage: Train, gain_db: tuple[float, float]
+) -> None:
+    stage = replace(stage, batch_size=12, gain_db=gain_db)
+    batches = Batches(manifest.with_voices((0.9, 1.1)), bank, stage, 0)
+    kinds: set[int] = set()
+    for step in range(6):
+        batch, made = batches.compose(step)
+        kinds |= set(made.kinds.tolist())
+        for wave, expected in zip(batch.waves.numpy(), alone(batches, step), strict=True):
+            np.testing.assert_allclose(wave, expected, atol=2e-6 * max(1.0, float(np.abs(expected).max())))
+    assert kinds == {-1, 0, 1, 2}
+
+
+def test_nobody_is_heard_behind_themselves(manifest: Manifest, bank: NoiseBank, stage: Train) -> None:
+    stage = replace(stage, batch_size=24, noise=Noise({"babble": 1.0}))
+    batches = Batches(manifest, bank, stage, 0)
+    for step in range(6):
+        batch, made = batches.compose(step)
+        assert made.layers is not None
+        noisy = [place for place, kind in zip(batch.utterances.tolist(), made.kinds, strict=True) if kind >= 0]
+        items = {batches.crops.recording(place)[0]: u.speaker for place, u in enumerate(manifest.utterances)}
+        for row, place in enumerate(noisy):
+            talking = [items[item] for item in made.layers.items[made.layers.rows == row].tolist()]
+            assert manifest.utterances[place].speaker not in talking
+            assert len(set(talking)) == len(talking)
+
+
+def test_speech_without_noise_decodes_no_noise(manifest: Manifest, bank: NoiseBank, stage: Train) -> None:
+    assert len(Batches(manifest, bank, replace(stage, clean_share=1.0), 0).pool) == len(manifest)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ class KilledAt:
 
     def __init__(self, source: Batches, step: int) -> None:
         self.source, self.step = source, step
+        self.device = source.device
 
     def render(self, step: int) -> Batch:
         if step == self.step:
@@ -131,3 +133,21 @@ def test_a_damaged_state_is_an_error_that_says_what_to_do(
     (tmp_path / STATE_FILE).write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="Remove it"):
         train(make_task(manifest, stage), Batches(manifest, bank, stage, 0), stage, tmp_path, seed=0, label="t")
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+    tmp_path: Path, manifest: Manifest, bank: NoiseBank, stage: Train
+) -> None:
+    # a network without batch normalisation, which would see the parts one at a time
+    stage = replace(stage, steps=1, batch_size=8, precision="float32", clip_norm=1e9, checkpoint_every=1)
+    trained = []
+    for accumulate in (1, 2, 4):
+        torch.manual_seed(5)
+        student = SpeakerEncoder(EncoderConfig("ge2e"), seed=1)
+        task = SpeakerTask(student, stage, manifest.speakers, None)
+        parts = replace(stage, accumulate=accumulate)
+        train(task, Batches(manifest, bank, parts, 0), parts, tmp_path / str(accumulate), seed=0, label="t")
+        line = metrics(tmp_path / str(accumulate))[0]
+        trained.append((line["loss"], line["gradient_norm"]))
+    for other in trained[1:]:
+        assert other == pytest.approx(trained[0], rel=1e-4)

@@ -9,10 +9,10 @@ import torch
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.precision import resolve
 from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.batches import Batches
 from voxanchor.training.loop import STATE_FILE, train
-from voxanchor.training.precision import resolve
 from voxanchor.training.recipe import Train
 from voxanchor.training.task import SpeakerTask
 

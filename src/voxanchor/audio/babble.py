@@ -21,7 +21,9 @@ from voxanchor.audio.sources import Noise
 from voxanchor.errors import CorpusError
 from voxanchor.types import Waveform
 
-_TALKER_LEVEL_DB = -26.0
+TALKER_LEVEL_DB = -26.0
+"""Active level of every talker in babble."""
+
 _ATTEMPTS = 20
 
 
@@ -107,9 +109,9 @@ class Babble:
             if not active.any():
                 continue
             speed = self.speeds[int(generator.integers(len(self.speeds)))]
-            crop = fit(self.cache.read(clip), source_length(length, speed), generator, active=active)
+            crop = fit(self.cache.pcm(clip), source_length(length, speed), generator, active=active)
             talk = at_speed(crop, speed, length)
-            return talk * np.float32(10.0 ** ((_TALKER_LEVEL_DB - active_level_db(talk)) / 20.0))
+            return talk * np.float32(10.0 ** ((TALKER_LEVEL_DB - active_level_db(talk)) / 20.0))
         raise CorpusError(f"the speech of '{speaker}' is silent (for example {clips[0].path}): remove silent files")
 
     @cached_property

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from voxanchor.audio.clips import digest
+from voxanchor.audio.pcm import Pcm
 from voxanchor.audio.sources import Noise, NoiseSource
 from voxanchor.errors import CorpusError
 
@@ -14,12 +15,16 @@ from voxanchor.errors import CorpusError
 class NoiseBank:
     """Named noise sources, such as ``noise``, ``music`` and ``babble``. May be pickled.
 
+    Attributes:
+        composed: stretches that libraries had its sources compose, kept for the next library.
+
     Raises:
         CorpusError: no source is given.
     """
 
     def __init__(self, sources: Mapping[str, NoiseSource]) -> None:
         self._sources = dict(sorted(sources.items()))
+        self.composed: dict[tuple[str, int], Pcm] = {}
         if not self._sources:
             raise CorpusError("a noise bank needs at least one kind of noise")
 
@@ -27,6 +32,18 @@ class NoiseBank:
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds, sorted."""
         return tuple(self._sources)
+
+    def source(self, kind: str) -> NoiseSource:
+        """Return where one of `kinds` is drawn from.
+
+        Raises:
+            CorpusError: the kind is unknown.
+        """
+        if kind not in self._sources:
+            near = get_close_matches(kind, self.kinds, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise CorpusError(f"no noise of kind '{kind}': there is {', '.join(self.kinds)}{hint}")
+        return self._sources[kind]
 
     def draw(
         self, kind: str, length: int, generator: np.random.Generator, exclude: frozenset[str] = frozenset()
@@ -43,11 +60,7 @@ class NoiseBank:
             CorpusError: the kind is unknown, or `exclude` leaves nothing to draw from.
             AudioError: a recorded clip cannot be read.
         """
-        if kind not in self._sources:
-            near = get_close_matches(kind, self.kinds, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise CorpusError(f"no noise of kind '{kind}': there is {', '.join(self.kinds)}{hint}")
-        return self._sources[kind].draw(length, generator, exclude)
+        return self.source(kind).draw(length, generator, exclude)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -76,9 +76,9 @@ class RecordedNoise:
             raise CorpusError(f"all {len(self.clips)} noise clips are excluded from this draw: add other clips")
         for _ in range(_ATTEMPTS):
             clip = piece(clips[int(generator.integers(len(clips)))], generator)
-            waveform, active = self.cache.read(clip), self.cache.active(clip)
+            sound, active = self.cache.pcm(clip), self.cache.active(clip)
             if active.any():
-                return Noise(fit(waveform, length, generator, active=active), clip.name)
+                return Noise(fit(sound, length, generator, active=active), clip.name)
         raise CorpusError(
             f"{_ATTEMPTS} noise clips in a row were silent (the last: {clips[-1].path}): remove silent files"
         )

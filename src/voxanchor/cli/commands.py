@@ -3,14 +3,12 @@
 What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction
 
-Settings = Annotated[tuple[str, ...], arg(name="set", metavar="KEY=VALUE")]
-Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
+from voxanchor.cli.shared import Json, Settings, flat, print_json, report
 
 
 def quickstart(
@@ -33,7 +31,7 @@ def quickstart(
     """
     from voxanchor.workflows.quickstart import quickstart as job
 
-    return _report(job(out, settings=settings, workers=workers), json)
+    return report(job(out, settings=flat(settings), workers=workers), json)
 
 
 def train(
@@ -57,7 +55,7 @@ def train(
     from voxanchor.training.recipe import read_recipe
     from voxanchor.workflows.train import train as job
 
-    return _report(job(read_recipe(recipe, settings), out, workers), json)
+    return report(job(read_recipe(recipe, flat(settings)), out, workers), json)
 
 
 def robustify(
@@ -87,9 +85,9 @@ def robustify(
     """
     from voxanchor.workflows.robustify import robustify as job
 
-    made = job(model, speech, noise, out, unlabelled=unlabelled, settings=settings, workers=workers)
+    made = job(model, speech, noise, out, unlabelled=unlabelled, settings=flat(settings), workers=workers)
     if json:
-        _print_json({"model": str(made.folder), "before": dict(made.before), "after": dict(made.after)})
+        print_json({"model": str(made.folder), "before": dict(made.before), "after": dict(made.after)})
         return 0
     print(f"robust model: {made.folder}")
     for name, value in made.after.items():
@@ -114,6 +112,7 @@ def evaluate(
     noise_seeds: int = 1,
     eer: Literal["linear", "convex_hull"] = "linear",
     enrol_model: str = "",
+    cohort: str = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
     max_unusable: float = 0.2,
     cache: Path | None = None,
@@ -138,6 +137,8 @@ def evaluate(
         noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
         eer: how the points of the ROC are joined.
         enrol_model: enrol with this (older) model instead of the one under test.
+        cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
+            them that are most like it (AS-norm).
         layout: how the folder names its speakers.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
         cache: folder of embeddings that several evaluations share; by default each keeps its own.
@@ -158,119 +159,7 @@ def evaluate(
         noise_seeds=noise_seeds,
         eer_method=eer,
         enrol_model=enrol_model,
+        cohort=cohort,
     )
     evaluate_folder(comparison, speech, out, layout=layout, max_unusable_share=max_unusable, cache=cache)
-    return _report(out, json)
-
-
-def embed(
-    files: Positional[tuple[str, ...]],
-    model: str,
-    out: Path | None = None,
-    json: Json = False,
-) -> int:
-    """Embed recordings as unit vectors.
-
-    Example: voxanchor embed a.wav b.flac --model ge2e --out embeddings.safetensors
-
-    Args:
-        files: recordings of any rate and channel count.
-        model: a model directory, or ge2e.
-        out: a safetensors file to write: one tensor per recording, named by its path.
-        json: print a list of {"id", "embedding"}.
-    """
-    import voxanchor
-    from voxanchor.errors import RecipeError
-
-    if not files or not (out or json):
-        raise RecipeError("embed: name at least one recording, and say where to: --out FILE.safetensors or --json")
-    verifier = voxanchor.load(model)
-    embeddings = verifier.embed(files)
-    if out is not None:
-        from safetensors.numpy import save
-
-        from voxanchor.files import write_bytes
-
-        tensors = dict(zip(files, embeddings, strict=True))
-        write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": "voxanchor-embeddings-1"}))
-    if json:
-        _print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])
-    else:
-        print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions written to {out}")
-    return 0
-
-
-def verify(first: Positional[str], second: Positional[str], model: str, json: Json = False) -> int:
-    """Score whether two recordings are of one speaker: the cosine of their embeddings, or the reason to abstain.
-
-    Exit status 8 when the verifier abstains. Where to put the threshold depends on model and conditions: see evaluate.
-
-    Example: voxanchor verify enrolment.wav test.wav --model runs/robust
-
-    Args:
-        first: a recording.
-        second: another.
-        model: a model directory, or ge2e.
-        json: print {"score", "speech_s", "reason"}.
-    """
-    import voxanchor
-
-    result = voxanchor.load(model).verify(first, second)
-    if json:
-        _print_json({"score": result.score, "speech_s": list(result.speech_s), "reason": result.reason})
-    elif result.score is None:
-        print(f"abstained: {result.reason}")
-    else:
-        print(f"{result.score:.4f}")
-    return 0 if result.score is not None else 8
-
-
-def models(json: Json = False) -> int:
-    """List what a model reference may be, and what is installed.
-
-    Example: voxanchor models
-
-    Args:
-        json: print the list as JSON.
-    """
-    from voxanchor.models.registry import available
-
-    found = available()
-    if json:
-        _print_json([vars(reference) for reference in found])
-        return 0
-    print("A model reference is a model directory (config.json and model.safetensors), or one of:")
-    for reference in found:
-        state = "installed" if reference.installed else f"not installed: {reference.install_hint}"
-        print(f"  {reference.ref}: {reference.description} ({state})")
-    return 0
-
-
-def _report(folder: Path, as_json: bool) -> int:
-    summary_path = folder / "summary.json"
-    if not summary_path.exists():
-        print(f"done: {folder}")
-        return 0
-    summary: dict[str, dict[str, Any]] = json.loads(summary_path.read_text(encoding="utf-8"))
-    if as_json:
-        _print_json(summary)
-        return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = [name for name in ("clean", "avg15", "avg16") if any(name in entry for entry in summary.values())]
-    columns = columns or ["clean", "avg_noisy", "avg_all"]
-    table = Table(title="EER in %", title_justify="left")
-    table.add_column("system")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, entry in summary.items():
-        table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
-    console = Console()
-    console.print(table)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    return 0
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    return report(out, json)

@@ -1,13 +1,16 @@
 """The command line: parse, run one command, and end with an exit status that means something."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import tyro
 
 import voxanchor
-from voxanchor.cli import commands
+from voxanchor import processes
+from voxanchor.cli import commands, data, using
 from voxanchor.errors import VoxanchorError
 
 DESCRIPTION = """voxanchor makes speaker-verification models robust to noise without breaking what they already do.
@@ -21,15 +24,26 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "train": commands.train,
     "robustify": commands.robustify,
     "evaluate": commands.evaluate,
-    "embed": commands.embed,
-    "verify": commands.verify,
-    "models": commands.models,
+    "embed": using.embed,
+    "verify": using.verify,
+    "models": using.models,
+    "data": data.data,
 }
+
+GROUPS = {"data": (data.COMMANDS, data.DESCRIPTION)}
+"""Commands that are several: ``voxanchor data pack``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command in `arguments` (by default the process's own) and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Run the command in `arguments` (by default the process's own) and exit.
+
+    Of several processes of a job the first alone prints a result.
+    """
+    with contextlib.ExitStack() as stack:
+        if not processes.first():
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+        status = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -39,13 +53,15 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if not arguments:
         arguments = ["--help"]
+    group = arguments[0] if arguments[0] in GROUPS else ""
+    known, description = GROUPS[group] if group else (COMMANDS, DESCRIPTION)
     try:
         return int(
             tyro.extras.subcommand_cli_from_dict(
-                COMMANDS,
-                prog="voxanchor",
-                description=DESCRIPTION,
-                args=list(arguments),
+                known,
+                prog=f"voxanchor {group}".rstrip(),
+                description=description,
+                args=list(arguments[1:] or ["--help"] if group else arguments),
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
         )

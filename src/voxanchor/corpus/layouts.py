@@ -1,9 +1,9 @@
-"""Reading the folders in which corpora come: speech whose speakers the folders name, and noise by kind.
+"""Reading the folders in which corpora come: speech whose speakers the folders name, noise by kind, and packs of both.
 
 Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
@@ -11,6 +11,7 @@ from voxanchor.audio.clips import Clip
 from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.manifest import Manifest, Unusable
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
+from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError, RecipeError
 
@@ -41,6 +42,8 @@ def scan(
     the chapter's folder), ``flat`` (speakers unknown), ``auto`` (whichever fits most files). Utterances are called by
     their path inside the folder and sorted by it. Files that are not audio are ignored.
 
+    A pack is opened without decoding anything; its recordings are those it was packed from, in their order.
+
     Args:
         folder: where the recordings lie, at any depth.
         layout: one of `LAYOUTS`.
@@ -48,11 +51,15 @@ def scan(
 
     Raises:
         RecipeError: if the layout is unknown.
-        CorpusError: if the folder holds no audio, none that is usable, or too large a share that is not.
+        CorpusError: if the folder holds no audio, none that is usable, or too large a share that is not; or if it is
+            a pack that is damaged, unfinished or of noise.
     """
     if layout not in LAYOUTS:
         raise RecipeError(f"there is no layout '{layout}'; choose among {', '.join(LAYOUTS)}")
     folder = Path(folder)
+    if is_pack(folder):
+        pack = _pack_of(folder, "speech")
+        return _owned_by(read_manifest(pack), layout, pack)
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: it needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
@@ -81,6 +88,30 @@ def scan(
     manifest = Manifest(tuple(utterances), tuple(unusable), str(folder))
     _refuse_too_many(manifest, max_unusable_share)
     return manifest
+
+
+def _pack_of(folder: Path, kind: Kind) -> Pack:
+    pack = read_pack(folder)
+    if pack.kind != kind:
+        raise CorpusError(f"{folder}: is a pack of {pack.kind}, and {kind} is wanted here; give it as {pack.kind}")
+    return pack
+
+
+def _owned_by(manifest: Manifest, layout: str, pack: Pack) -> Manifest:
+    """Return a pack's manifest with the speakers that `layout` reads from the names its recordings had as files."""
+    if layout == "auto":
+        return manifest
+    if pack.corpora > 1 and layout != "flat":
+        raise RecipeError(f"{pack.folder}: was packed of several folders: leave the layout at auto, not {layout}")
+    utterances: list[Utterance] = []
+    unusable = list(manifest.unusable)
+    for utterance in manifest.utterances:
+        owner = OWNER[layout](PurePosixPath(utterance.id))
+        if owner is None:
+            unusable.append(Unusable(utterance.id, EXPECTED[layout]))
+        else:
+            utterances.append(replace(utterance, speaker=owner.speaker, session=owner.session))
+    return replace(manifest, utterances=tuple(utterances), unusable=tuple(unusable))
 
 
 def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
@@ -132,22 +163,44 @@ def noise_folder(folder: Path | str) -> NoiseFolder:
     """Return the clips of a folder with sub-folders ``noise``, ``music`` and ``speech``, at any depth.
 
     A folder with none of these is all noise (or music, or speech, when that is its own name). Every file is decoded
-    once; a silent or unreadable one is listed with its reason.
+    once; a silent or unreadable one is listed with its reason. A pack is opened without decoding anything.
 
     Args:
         folder: where the recordings lie.
 
     Raises:
-        CorpusError: if the folder holds no audio, or none that is usable.
+        CorpusError: if the folder holds no audio, or none that is usable; or if it is a pack that is damaged,
+            unfinished or of speech.
+    """
+    return noise_clips(noise_manifest(folder))
+
+
+def noise_clips(manifest: Manifest) -> NoiseFolder:
+    """Return the clips of what `noise_manifest` found."""
+    clips: dict[str, list[Clip]] = {kind: [] for kind in NOISE_KINDS}
+    for utterance in manifest.utterances:
+        (part,) = utterance.parts
+        clips[utterance.session].append(Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored))
+    noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
+    return NoiseFolder(noise, music, speech, manifest.unusable)
+
+
+def noise_manifest(folder: Path | str) -> Manifest:
+    """Return the recordings of a noise folder as `noise_folder` reads it: the kind of each in the place of the session.
+
+    Raises:
+        CorpusError: as `noise_folder`.
     """
     folder = Path(folder)
+    if is_pack(folder):
+        return read_manifest(_pack_of(folder, "noise"))
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: a noise folder needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
     kinds = [_kind(path, folder) for path in paths]
     if not any(kinds):
         kinds = [folder.absolute().name if folder.absolute().name in NOISE_KINDS else "noise"] * len(paths)
-    clips: dict[str, list[Clip]] = {kind: [] for kind in NOISE_KINDS}
+    utterances: list[Utterance] = []
     unusable: list[Unusable] = []
     for path, kind, checked in zip(
         paths, kinds, check_files(paths, _MIN_NOISE_S, _MIN_NOISE_S, f"reading {folder}"), strict=True
@@ -155,10 +208,9 @@ def noise_folder(folder: Path | str) -> NoiseFolder:
         if reason := checked.reason or ("" if kind else f"in none of the folders {', '.join(NOISE_KINDS)}"):
             unusable.append(Unusable(str(path), reason))
         else:
-            speaker = path.stem if kind == "speech" else ""
-            clips[kind].append(Clip(str(path), speaker, 0.0, checked.duration_s))
-    if not any(clips.values()):
+            name, speaker = path.relative_to(folder).as_posix(), path.stem if kind == "speech" else ""
+            utterances.append(Utterance(name, speaker, checked.duration_s, (Part(str(path)),), kind, name))
+    if not utterances:
         listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
         raise CorpusError(f"none of the {len(paths)} recordings in {folder} is usable as noise:{listed}")
-    noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
-    return NoiseFolder(noise, music, speech, tuple(unusable))
+    return Manifest(tuple(utterances), tuple(unusable), str(folder))

@@ -2,21 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.files import write_text
+from voxanchor.files import replacing
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
 _SCHEMA_VERSION = 1
+_FIELDS = tuple(field.name for field in fields(Utterance))
 
 
 @dataclass(frozen=True)
@@ -143,58 +147,107 @@ class Manifest:
         Raises:
             OutputError: if the file cannot be written.
         """
-        lines: list[dict[str, Any]] = [{"format": _FORMAT, "schema_version": _SCHEMA_VERSION, "root": self.root}]
-        for utterance in self.utterances:
-            record = asdict(utterance)
-            for part in record["parts"]:
-                part["path"] = self._relative(part["path"])
-            lines.append(record)
-        lines += [{"unusable": self._relative(bad.path), "reason": bad.reason} for bad in self.unusable]
-        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-
-    def _relative(self, path: str) -> str:
-        if self.root and Path(path).is_relative_to(self.root):
-            return Path(path).relative_to(self.root).as_posix()
-        return path
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _Records(self))
 
     @classmethod
-    def load(cls, path: Path | str) -> "Manifest":
+    def load(cls, path: Path | str, root: Path | str | None = None) -> "Manifest":
         """Return the manifest that `save` wrote.
+
+        Args:
+            path: the file.
+            root: where the corpus lies now; where it lay when the manifest was saved if None.
 
         Raises:
             CorpusError: if the file is missing, is not a manifest, or has a line that cannot be understood.
         """
         path = Path(path)
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CorpusError(f"manifest {path} cannot be read: {error}") from None
-        if not lines:
-            raise CorpusError(f"manifest {path} is empty; scan the corpus again")
         utterances: list[Utterance] = []
         unusable: list[Unusable] = []
-        root = ""
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line)
-                if number == 1:
-                    if (record["format"], record["schema_version"]) != (_FORMAT, _SCHEMA_VERSION):
-                        raise ValueError(f"this is no manifest of schema version {_SCHEMA_VERSION}")
-                    root = str(record["root"])
-                elif "unusable" in record:
-                    unusable.append(Unusable(str(Path(root, record["unusable"])), str(record["reason"])))
-                else:
-                    utterances.append(_utterance(record, root))
-            except (ValueError, KeyError, TypeError) as error:
-                raise CorpusError(
-                    f"{path}, line {number}: not a line of a manifest ({error}); scan the corpus again"
-                ) from None
-        return cls(tuple(utterances), tuple(unusable), root)
+        reader: _Reader | None = None
+        number = 0
+        try:
+            with path.open(encoding="utf-8", newline="\n") as file:
+                for number, line in enumerate(file, start=1):  # noqa: B007 - named in the error
+                    record = json.loads(line)
+                    if reader is None:
+                        if (record["format"], record["schema_version"]) != (_FORMAT, _SCHEMA_VERSION):
+                            raise ValueError(f"this is no manifest of schema version {_SCHEMA_VERSION}")
+                        reader = _Reader(str(record["root"] if root is None else root))
+                    elif "unusable" in record:
+                        unusable.append(Unusable(reader.path(record["unusable"]), str(record["reason"])))
+                    else:
+                        utterances.append(reader.utterance(record))
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"manifest {path} cannot be read: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorpusError(
+                f"{path}, line {number}: not a line of a manifest ({error}); scan the corpus again"
+            ) from None
+        if reader is None:
+            raise CorpusError(f"manifest {path} is empty; scan the corpus again")
+        return cls(tuple(utterances), tuple(unusable), reader.root)
 
 
-def _utterance(record: dict[str, Any], root: str) -> Utterance:
-    parts = tuple(Part(str(Path(root, part["path"])), part["start_s"], part["duration_s"]) for part in record["parts"])
-    return Utterance(**(record | {"parts": parts}))
+class _Records:
+    """The lines of a manifest to be written; millions of them, so paths are taken apart as text."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._above = os.path.join(Path(manifest.root), "") if manifest.root else ""  # noqa: PTH118 - ends with a slash
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield {"format": _FORMAT, "schema_version": _SCHEMA_VERSION, "root": self.manifest.root}
+        for utterance in self.manifest.utterances:
+            record = {name: getattr(utterance, name) for name in _FIELDS}
+            record["parts"] = [self._part(part) for part in utterance.parts]
+            yield record
+        for bad in self.manifest.unusable:
+            yield {"unusable": self._relative(bad.path), "reason": bad.reason}
+
+    def _part(self, part: Part) -> dict[str, Any]:
+        record = {"path": self._relative(part.path), "start_s": part.start_s, "duration_s": part.duration_s}
+        if part.stored is not None:
+            record["stored"] = asdict(part.stored) | {"path": self._relative(part.stored.path)}
+        return record
+
+    def _relative(self, path: str) -> str:
+        if not self._above or not path.startswith(self._above):
+            return path
+        return path[len(self._above) :].replace(os.sep, "/")
+
+
+class _Reader:
+    """Lines of a manifest as objects; millions of them, so paths are joined as text and shards are named once."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._above = os.path.join(Path(root), "") if root else ""  # noqa: PTH118 - ends with a slash
+        self._shards: dict[str, str] = {}
+
+    def path(self, relative: str) -> str:
+        return relative if os.path.isabs(relative) else self._above + relative  # noqa: PTH117 - many times as fast
+
+    def utterance(self, record: dict[str, Any]) -> Utterance:
+        record["parts"] = tuple(map(self._part, record["parts"]))
+        record["speaker"] = sys.intern(record["speaker"])
+        if record.get("recording") == record["id"]:
+            record["recording"] = record["id"]
+        return Utterance(**record)
+
+    def _part(self, record: dict[str, Any]) -> Part:
+        return Part(
+            self.path(record["path"]), record["start_s"], record["duration_s"], self._stored(record.get("stored"))
+        )
+
+    def _stored(self, record: dict[str, Any] | None) -> Stored | None:
+        if record is None:
+            return None
+        shard = record["path"]
+        if shard not in self._shards:
+            self._shards[shard] = self.path(shard)
+        record["path"] = self._shards[shard]
+        return Stored(**record)
 
 
 def _ms(seconds: float | None) -> int | None:

@@ -5,23 +5,35 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
-from voxanchor.audio import io
+from voxanchor.audio.pcm import Pcm, Stored, encode, load
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 _FADE_SAMPLES = 80  # 5 ms: no click where two parts meet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of one file: its path, where it starts, and how long it is (to the end of the file when None)."""
+    """A stretch of one recording.
+
+    Attributes:
+        path: the file; of a recording in a pack the name it is known by, below the pack's folder.
+        start_s: where in the recording it starts.
+        duration_s: how long it is; to the end of the recording when None.
+        stored: where a pack keeps the recording, the whole of it; None for a file.
+    """
 
     path: str
     start_s: float = 0.0
     duration_s: float | None = None
+    stored: Stored | None = None
+
+    def pcm(self) -> Pcm:
+        """Return the part in 16 bits, as `voxanchor.audio.pcm.load`."""
+        return load(self.path, self.start_s, self.duration_s, self.stored)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """A stretch of speech by one speaker.
 
@@ -69,7 +81,8 @@ class Utterance:
     def read(self, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
         """Return (T,) float32 at 16 kHz: the utterance, or a crop of it that decodes only the parts it needs.
 
-        Parts follow one another without a gap; where two meet, the first fades out and the second fades in over 5 ms.
+        Recordings are heard in 16 bits (`voxanchor.audio.pcm.load`), from files as from a pack. Parts follow one
+        another without a gap; where two meet, the first fades out and the second fades in over 5 ms.
 
         Args:
             start_s: where the crop begins, from the beginning of the utterance.
@@ -85,14 +98,24 @@ class Utterance:
         played: Waveform = soxr.resample(source, self.speed, 1.0)  # recorded at `speed` times the rate, so to speak
         return played if duration_s is None else np.resize(played, _samples(duration_s))
 
+    def pcm(self) -> Pcm:
+        """Return the utterance in 16 bits: a slice of a mapped file where it lies in one, and nothing is decoded.
+
+        Raises:
+            AudioError: if a file cannot be read.
+        """
+        if len(self.parts) == 1 and self.speed == 1.0:
+            return self.parts[0].pcm()
+        return encode(self.read())
+
     def _read(self, start_s: float, duration_s: float | None) -> Waveform:
         """Return the parts as recorded; times are those of the source."""
         only = self.parts[0]
         if only.duration_s is None:
-            return io.read(only.path, start_s=only.start_s + start_s, duration_s=duration_s)
+            return replace(only, start_s=only.start_s + start_s, duration_s=duration_s).pcm().waveform()
         pieces = []
         for part, lead_samples, piece in self._within(start_s, duration_s):
-            waveform = io.read(piece.path, start_s=piece.start_s, duration_s=piece.duration_s)
+            waveform = piece.pcm().waveform()
             at = np.arange(lead_samples, lead_samples + len(waveform), dtype=np.float32)
             length = _samples(part.duration_s)
             gain = np.ones(len(waveform), dtype=np.float32)
@@ -114,7 +137,7 @@ class Utterance:
             raise self._outside(start_s, duration_s)
         start_s, duration_s = start_s * self.speed, duration_s * self.speed
         if only.duration_s is None:
-            return (Part(only.path, only.start_s + start_s, duration_s),)
+            return (replace(only, start_s=only.start_s + start_s, duration_s=duration_s),)
         return tuple(piece for _, _, piece in self._within(start_s, duration_s))
 
     def _within(self, start_s: float, duration_s: float | None) -> list[tuple[Part, int, Part]]:
@@ -130,8 +153,8 @@ class Utterance:
             length = _samples(part.duration_s)
             low, high = max(first - position, 0), min(end - position, length)
             if low < high:
-                piece = Part(part.path, part.start_s + low / SAMPLE_RATE, (high - low) / SAMPLE_RATE)
-                found.append((part, low, piece))
+                start = part.start_s + low / SAMPLE_RATE
+                found.append((part, low, replace(part, start_s=start, duration_s=(high - low) / SAMPLE_RATE)))
             position += length
         return found
 

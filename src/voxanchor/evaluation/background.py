@@ -41,7 +41,7 @@ def noise_bank(folders: Sequence[str], talkers: Manifest, *, built_in_share: flo
         babble = Babble(speech, cache)
     else:
         own = [
-            Clip(part.path, utterance.speaker, part.start_s, part.duration_s)
+            Clip(part.path, utterance.speaker, part.start_s, part.duration_s, part.stored)
             for utterance in talkers.utterances
             if utterance.speed == 1.0
             for part in utterance.parts

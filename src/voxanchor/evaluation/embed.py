@@ -1,5 +1,6 @@
 """Many recordings to embeddings: batched by length, prepared by threads while the model works."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,13 +8,13 @@ import numpy as np
 import torch
 
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import AudioError
+from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 
 BATCH_S = 120.0
-"""Seconds of padded audio in one batch: what bounds the memory, whatever the recordings' lengths."""
+"""Seconds of padded audio in one batch, but for a single recording that is longer: what bounds the memory."""
 
 Read = Callable[[Utterance], Waveform]
 
@@ -42,26 +43,33 @@ def embed_with(
     results = [np.empty((len(utterances), encoder.config.embedding_dim), np.float32) for encoder in encoders]
     modes = [encoder.training for encoder in encoders]
     shortest = max((encoder.min_samples for encoder in encoders), default=0)
+
+    def long_enough(utterance: Utterance) -> Waveform:
+        wave = read(utterance)
+        refuse_short(utterance.id, wave, shortest)
+        return wave
+
     try:
         for encoder in encoders:
             encoder.eval()
         with track(label, len(utterances)) as advance, torch.no_grad():
-            for places, waves in _batches(utterances, read):
-                for place, wave in zip(places, waves, strict=True):
-                    if len(wave) < shortest:
-                        raise AudioError(
-                            f"{utterances[place].id}: {len(wave) / SAMPLE_RATE:.2f} s is too short to embed; "
-                            f"this model needs at least {shortest / SAMPLE_RATE:.2f} s. Remove it or join recordings."
-                        )
+            for places, loaded in read_batches(utterances, long_enough):
+                waves = [_or_raise(wave) for wave in loaded]
                 padded, lengths = pad(waves)
                 for encoder, result in zip(encoders, results, strict=True):
-                    device = next(encoder.parameters()).device
-                    result[places] = encoder(padded.to(device), lengths.to(device)).float().cpu().numpy()
+                    result[places] = forward(encoder, padded, lengths)
                 advance(len(places))
     finally:
         for encoder, mode in zip(encoders, modes, strict=True):
             encoder.train(mode)
     return results
+
+
+def forward(encoder: SpeakerEncoder, padded: torch.Tensor, lengths: torch.Tensor) -> Embeddings:
+    """Return (B, D) float32 unit vectors in memory, computed where the encoder lies, of a batch that `pad` made."""
+    device = next(encoder.parameters()).device
+    embeddings: Embeddings = encoder(padded.to(device), lengths.to(device)).float().cpu().numpy()
+    return embeddings
 
 
 def pad(waves: Sequence[Waveform]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,19 +81,60 @@ def pad(waves: Sequence[Waveform]) -> tuple[torch.Tensor, torch.Tensor]:
     return padded, lengths
 
 
-def _batches(utterances: Sequence[Utterance], read: Read) -> Iterator[tuple[list[int], list[Waveform]]]:
+def refuse_short(name: str, wave: Waveform, min_samples: int) -> None:
+    """Do nothing for a waveform that a model can embed.
+
+    Raises:
+        AudioError: it has less than `min_samples`.
+    """
+    if len(wave) < min_samples:
+        raise AudioError(
+            f"{name}: {len(wave) / SAMPLE_RATE:.2f} s is too short to embed; "
+            f"this model needs at least {min_samples / SAMPLE_RATE:.2f} s. Remove it or join recordings."
+        )
+
+
+def read_batches(
+    utterances: Sequence[Utterance], read: Read, readers: int = 1
+) -> Iterator[tuple[list[int], list[Waveform | VoxanchorError]]]:
+    """Yield the places of a batch's utterances and their waveforms, or in a waveform's place why there is none.
+
+    Args:
+        utterances: batched by the lengths they state.
+        read: gives an utterance's waveform.
+        readers: threads that read; so many batches and one more are under way while the model works.
+    """
+
+    def load(group: list[int]) -> list[Waveform | VoxanchorError]:
+        return [_attempt(read, utterances[place]) for place in group]
+
     groups = by_length([utterance.duration_s for utterance in utterances])
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+    with ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
+        upcoming = deque(pool.submit(load, group) for group in groups[: readers + 1])
+        try:
+            for i, group in enumerate(groups):
+                loaded = upcoming.popleft().result()
+                if i + readers + 1 < len(groups):
+                    upcoming.append(pool.submit(load, groups[i + readers + 1]))
+                yield group, loaded
+        finally:
+            for future in upcoming:
+                future.cancel()
 
-        def load(group: list[int]) -> list[Waveform]:
-            return [read(utterances[place]) for place in group]
 
-        upcoming = [pool.submit(load, group) for group in groups[:2]]
-        for i, group in enumerate(groups):
-            waves = upcoming.pop(0).result()
-            if i + 2 < len(groups):
-                upcoming.append(pool.submit(load, groups[i + 2]))
-            yield group, waves
+def _attempt(read: Read, utterance: Utterance) -> Waveform | VoxanchorError:
+    try:
+        return read(utterance)
+    except VoxanchorError as error:
+        return error
+    except OSError as error:  # a disk or a network that fails in the midst of a file
+        return AudioError(f"{utterance.id}: cannot be read ({error.strerror or error})")
+
+
+def _or_raise(loaded: Waveform | VoxanchorError) -> Waveform:
+    if isinstance(loaded, VoxanchorError):
+        raise loaded
+    return loaded
 
 
 def by_length(durations_s: Sequence[float]) -> list[list[int]]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.render import render
@@ -22,13 +23,14 @@ from voxanchor.errors import ModelError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed_with
+from voxanchor.evaluation.normalise import Normaliser
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.rng import generator
 from voxanchor.scoring.bootstrap import TrialBootstrap, interval
-from voxanchor.scoring.det import det_curve
+from voxanchor.scoring.det import det_curve, rank_trials
 from voxanchor.scoring.geometry import geometry
-from voxanchor.scoring.metrics import EerMethod, curve_min_dcf, eer, min_cllr
+from voxanchor.scoring.metrics import EerMethod, ranked_eer, ranked_min_cllr, ranked_min_dcf
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, Waveform
 
@@ -76,6 +78,7 @@ def evaluate(
     setup: Setup,
     cache: EmbeddingCache,
     enrol: SpeakerEncoder | None = None,
+    cohort: Manifest | None = None,
 ) -> Outcome:
     """Return error rates and geometry of every system in every condition.
 
@@ -87,8 +90,10 @@ def evaluate(
         setup: suite, protocol and seeds.
         cache: where embeddings are kept.
         enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
+        cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
 
     Raises:
+        CorpusError: a cohort that cannot serve.
         ModelError: `enrol` has another dimension than a system, so they cannot be compared.
     """
     for name, system in systems.items():
@@ -100,16 +105,18 @@ def evaluate(
     audience = _Audience(systems, enrol, manifest, bank, cache)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
+    numbers = np.unique(speakers, return_inverse=True)[1]  # a name per trial would be most of the memory
     bootstrap = TrialBootstrap.draw(
         trials.target,
-        speakers[trials.enrol] if known else None,
-        speakers[trials.test] if known else None,
+        numbers[trials.enrol] if known else None,
+        numbers[trials.test] if known else None,
         generator(0, 0, 0, "bootstrap"),
         REPLICATES,
     )
+    normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
     outcome = Outcome()
-    pooled: dict[tuple[str, str], list[FloatArray]] = {}
+    pooled: dict[tuple[str, str], list[NDArray[np.float32]]] = {}  # half the memory, for drawing
     panels = _panels(setup.suite)
     for seed in setup.noise_seeds:
         for condition in setup.suite.conditions:
@@ -118,9 +125,12 @@ def evaluate(
             for name in systems:
                 key = _ENROL if enrol is not None else name
                 scores = trial_scores(enrolled[key], heard[name], trials.enrol, trials.test)
+                if normaliser is not None:
+                    sides = (key, enrolled[key]), (name, heard[name])
+                    scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
                 outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
                 if condition.snr_db in panels:
-                    pooled.setdefault((name, panels[condition.snr_db]), []).append(scores)
+                    pooled.setdefault((name, panels[condition.snr_db]), []).append(scores.astype(np.float32))
                 if known and len(set(speakers)) > 1:
                     outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
                 if seed == setup.noise_seeds[0]:
@@ -190,7 +200,7 @@ def _row(
     bootstrap: TrialBootstrap,
     outcome: Outcome,
 ) -> ResultRow:
-    curve = det_curve(scores, trials.target)
+    ranked = rank_trials(scores, trials.target)
     replicates = 100 * bootstrap.eer(scores)
     ends = interval(replicates) if np.isfinite(replicates).any() else (None, None)
     outcome.replicates[name, condition.name, seed] = replicates
@@ -204,13 +214,13 @@ def _row(
         noise_seed=seed,
         trials=len(trials.target),
         targets=int(np.count_nonzero(trials.target)),
-        eer=100 * eer(scores, trials.target, method=setup.eer_method).eer,
+        eer=100 * ranked_eer(ranked, setup.eer_method).eer,
         eer_low=ends[0],
         eer_high=ends[1],
-        min_dcf_p01=curve_min_dcf(curve, 0.01),
-        min_dcf_p05=curve_min_dcf(curve, 0.05),
+        min_dcf_p01=ranked_min_dcf(ranked, 0.01),
+        min_dcf_p05=ranked_min_dcf(ranked, 0.05),
         cllr=None,  # cosines are not log-likelihood ratios: the figure exists once a model is calibrated
-        min_cllr=min_cllr(scores, trials.target),
+        min_cllr=ranked_min_cllr(ranked),
     )
 
 

@@ -5,16 +5,19 @@ Speakers are resampled instead (as in Bolle et al., "Error analysis of pattern r
 bootstrap", 2004), and all systems and conditions meet the same resampled speakers, so differences are paired.
 """
 
-from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from voxanchor.scoring.det import check_trials
-from voxanchor.scoring.metrics import crossing
+from voxanchor.scoring.resampled import WeightedClass, weighted_eers
 from voxanchor.types import BoolArray, FloatArray, IntArray
+
+_TABLE_VALUES = 1 << 24  # multiplicities held as floating-point numbers at once: 64 MB
+_BATCH = 256  # replicates worked on at once
 
 
 class Interval(NamedTuple):
@@ -30,16 +33,16 @@ class TrialBootstrap:
 
     Attributes:
         targets: (K,) true for same-speaker trials.
-        enrol: (K,) number of each trial's enrolment speaker, or None when speakers are unknown.
-        test: (K,) number of each trial's test speaker, or None when speakers are unknown.
-        multiplicities: (R, S) how often each speaker was drawn; (R, 0) when speakers are unknown.
+        enrol: (K,) int32 number of each trial's enrolment speaker, or None when speakers are unknown.
+        test: (K,) int32 number of each trial's test speaker, or None when speakers are unknown.
+        multiplicities: (R, S) int64, how often each speaker was drawn; (R, 0) when speakers are unknown.
         seeds: (R,) seeds of the trial-wise draws, used when speakers are unknown.
     """
 
     targets: BoolArray
-    enrol: IntArray | None
-    test: IntArray | None
-    multiplicities: FloatArray
+    enrol: NDArray[np.int32] | None
+    test: NDArray[np.int32] | None
+    multiplicities: IntArray
     seeds: IntArray
 
     @classmethod
@@ -71,14 +74,13 @@ class TrialBootstrap:
             raise ValueError(f"A bootstrap needs at least one replicate, got {replicates}.")
         seeds = generator.integers(0, 2**63 - 1, size=replicates)
         if enrol_speakers is None or test_speakers is None:
-            return cls(labels, None, None, np.empty((replicates, 0)), seeds)
+            return cls(labels, None, None, np.empty((replicates, 0), np.int64), seeds)
         enrol, test = np.asarray(enrol_speakers), np.asarray(test_speakers)
         if not enrol.shape == test.shape == labels.shape:
             raise ValueError(f"Speakers must be (K,) = {labels.shape}, got {enrol.shape} and {test.shape}.")
-        names, numbers = np.unique(np.concatenate((enrol, test)), return_inverse=True)
-        count = len(names)
-        multiplicities = generator.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.float64)
-        return cls(labels, numbers[: labels.size], numbers[labels.size :], multiplicities, seeds)
+        enrol, test, count = _numbered(enrol, test)
+        multiplicities = generator.multinomial(count, np.full(count, 1 / count), size=replicates)
+        return cls(labels, enrol, test, multiplicities, seeds)
 
     @property
     def unit(self) -> str:
@@ -89,7 +91,9 @@ class TrialBootstrap:
         """Return the EER (linear, a fraction) of every replicate: (R,) float64.
 
         NaN where a replicate holds no target or no non-target trial, as happens with very few speakers.
-        Scores are sorted once. Two calls meet the same resampled speakers, so their difference is a paired sample.
+        Two calls meet the same resampled speakers, so their difference is a paired sample. Scores are sorted once;
+        beside that the cost is a few operations per trial and replicate. Memory, whatever the number of replicates:
+        about 32 bytes a trial, 64 where single trials are drawn, and up to 200 MB.
 
         Args:
             scores: (K,) finite scores of the trials the bootstrap was drawn for.
@@ -98,70 +102,51 @@ class TrialBootstrap:
             ValueError: see `det.check_trials`.
         """
         values, labels = check_trials(scores, self.targets)
-        order = np.argsort(values)
-        ranked = values[order]
-        first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))  # points: below each distinct score ...
-        targets_below = np.append(np.cumsum(labels[order])[first] - labels[order][first], np.count_nonzero(labels))
-        points = np.append(first, labels.size)  # ... and above all of them
-        nontargets_below = points - targets_below
-        is_target = labels[order]
-        target_trials, nontarget_trials = order[is_target], order[~is_target]
-        target_weights, nontarget_weights = self._weights(target_trials), self._weights(nontarget_trials)
-        rates = np.empty(len(self.seeds))
-        for replicate in range(len(self.seeds)):
-            missed = _running_sum(target_weights.of(replicate))
-            rejected = _running_sum(nontarget_weights.of(replicate))
-            rates[replicate] = _weighted_eer(missed, rejected, targets_below, nontargets_below)
-        return rates
+        same, other = (self._ranked(values, np.flatnonzero(labels == label)) for label in (True, False))
+        return np.concatenate([weighted_eers(same, other, table) for table in self._tables()])
 
-    def _weights(self, trials: IntArray) -> "_Weights":
-        if self.enrol is None or self.test is None:
-            return _Weights(None, None, None, trials, self.targets.size, self.multiplicities, self.seeds)
-        enrol, test = self.enrol[trials], self.test[trials]
-        return _Weights(enrol, test, enrol == test, trials, self.targets.size, self.multiplicities, self.seeds)
+    def _ranked(self, scores: NDArray[np.floating], trials: IntArray) -> WeightedClass:
+        order = trials[np.argsort(scores[trials])]
+        if self.enrol is None or self.test is None:  # every trial is a unit of its own
+            return WeightedClass(scores[order], order, None)
+        enrol, test = self.enrol[order], self.test[order]
+        same = enrol == test
+        if same.all():
+            return WeightedClass(scores[order], enrol, None)
+        test[same] = self.multiplicities.shape[1]  # the unit behind the last, of which there is always one
+        return WeightedClass(scores[order], enrol, test)
 
-
-@dataclass(frozen=True)
-class _Weights:
-    enrol: IntArray | None
-    test: IntArray | None
-    same: BoolArray | None
-    trials: IntArray
-    total: int
-    multiplicities: FloatArray
-    seeds: IntArray
-
-    def of(self, replicate: int) -> FloatArray:
-        if self.enrol is None or self.test is None or self.same is None:
-            draw = np.random.Generator(np.random.Philox(int(self.seeds[replicate])))
-            picked = np.bincount(draw.integers(0, self.total, size=self.total), minlength=self.total)
-            return picked[self.trials].astype(np.float64)
-        drawn = self.multiplicities[replicate]
-        weights: FloatArray = drawn[self.enrol] * np.where(self.same, 1.0, drawn[self.test])
-        return weights
+    def _tables(self) -> Iterator[NDArray[np.integer]]:
+        """Yield (units + 1, B) multiplicities of B replicates at a time, the last row all ones."""
+        units = self.targets.size if self.enrol is None else self.multiplicities.shape[1]
+        batch = min(_BATCH, max(1, _TABLE_VALUES // (units + 1)))
+        for start in range(0, len(self.seeds), batch):
+            if self.enrol is None:
+                drawn: NDArray[np.integer] = np.stack(
+                    [_drawn(units, int(seed)) for seed in self.seeds[start : start + batch]]
+                )
+            else:
+                drawn = self.multiplicities[start : start + batch]
+            yield np.vstack((drawn.T, np.ones((1, len(drawn)), drawn.dtype)))
 
 
-def _running_sum(weights: FloatArray) -> FloatArray:
-    sums = np.zeros(weights.size + 1)
-    np.cumsum(weights, out=sums[1:])
-    return sums
+def _drawn(units: int, seed: int) -> NDArray[np.int32]:
+    draw = np.random.Generator(np.random.Philox(seed))
+    return np.bincount(draw.integers(0, units, size=units), minlength=units).astype(np.int32)
 
 
-def _weighted_eer(
-    missed: FloatArray, rejected: FloatArray, targets_below: IntArray, nontargets_below: IntArray
-) -> float:
-    """Return the EER by bisection over the thresholds: of all points only a handful is looked at."""
-    if missed[-1] == 0 or rejected[-1] == 0:
-        return float("nan")
-
-    def miss(point: int) -> float:
-        return float(missed[targets_below[point]] / missed[-1])
-
-    def excess(point: int) -> float:
-        return miss(point) - float((rejected[-1] - rejected[nontargets_below[point]]) / rejected[-1])
-
-    after = bisect_left(range(len(targets_below)), 0.0, key=excess)
-    return crossing(excess(after - 1), excess(after), miss(after - 1), miss(after))
+def _numbered(enrol: NDArray[Any], test: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """Return both sides' speakers numbered from 0 in sorted order, and how many there are."""
+    if enrol.dtype.kind in "iu" and test.dtype.kind in "iu" and enrol.size and enrol.min() >= 0 and test.min() >= 0:
+        highest = int(max(enrol.max(), test.max()))
+        if highest <= 4 * enrol.size + 64:  # numbers already: no need to sort them all
+            taken = np.zeros(highest + 1, dtype=np.bool_)
+            taken[enrol] = taken[test] = True
+            numbers = (np.cumsum(taken) - 1).astype(np.int32)
+            return numbers[enrol], numbers[test], int(np.count_nonzero(taken))
+    names, inverse = np.unique(np.concatenate((enrol, test)), return_inverse=True)
+    codes = inverse.astype(np.int32)
+    return codes[: enrol.size], codes[enrol.size :], len(names)
 
 
 def interval(samples: ArrayLike, level: float = 0.95) -> Interval:

@@ -4,15 +4,20 @@ None of them depends on the order of the trials; EER, minDCF and min Cllr do not
 the scores either. Ties are one operating point.
 """
 
-from typing import Literal, NamedTuple
+from bisect import bisect_left
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voxanchor.scoring.det import DetCurve, check_trials, det_curve, group_trials
+from voxanchor.scoring.det import RankedTrials, check_trials, group_trials, hull_curve, rank_trials
 from voxanchor.scoring.pav import pool_adjacent_violators
+from voxanchor.types import FloatArray
 
 EerMethod = Literal["linear", "convex_hull"]
+
+_Rate = TypeVar("_Rate", float, FloatArray)
+_BLOCK = 1 << 20  # thresholds looked at in one go: 32 MB of arrays
 
 
 class Eer(NamedTuple):
@@ -22,41 +27,67 @@ class Eer(NamedTuple):
     threshold: float
 
 
-def eer(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None, method: EerMethod = "linear") -> Eer:
+def eer(scores: ArrayLike, targets: ArrayLike, method: EerMethod = "linear") -> Eer:
     """Return the equal error rate: where the rate of misses equals the rate of false alarms.
 
     Args:
         scores: (K,) finite scores, higher for the same speaker.
         targets: (K,) true for same-speaker trials.
-        weights: (K,) weight of each trial, not negative; 1 each by default.
         method: `"linear"` joins neighbouring points of the ROC by straight lines; `"convex_hull"` joins the corners of
             its convex hull, which is never higher and is what the BOSARIS toolkit calls ROCCH-EER.
 
     Raises:
-        ValueError: see `det.group_trials`; an unknown method.
+        ValueError: see `det.check_trials`; an unknown method.
     """
-    if method not in ("linear", "convex_hull"):
+    return ranked_eer(rank_trials(scores, targets), method)
+
+
+def ranked_eer(ranked: RankedTrials, method: EerMethod = "linear") -> Eer:
+    """Return the equal error rate of sorted trials; see `eer`. The threshold is halfway between the scores around it.
+
+    By bisection: of all thresholds only a handful is looked at.
+    """
+    if method == "convex_hull":
+        curve = hull_curve(ranked)
+        after = int(np.searchsorted(curve.p_miss - curve.p_fa, 0.0))
+        low, high = (float(score) for score in curve.thresholds[after - 1 : after + 1])
+        ends = [(float(curve.p_miss[point]), float(curve.p_fa[point])) for point in (after - 1, after)]
+    elif method == "linear":
+        below, above = _around_crossing(ranked)
+        low, high = float(below), float(above)
+        ends = [_rates(ranked, below), _rates(ranked, above)]
+    else:
         raise ValueError(f"Unknown EER method '{method}': use 'linear' or 'convex_hull'.")
-    return curve_eer(det_curve(scores, targets, weights, convex_hull=method == "convex_hull"))
-
-
-def curve_eer(curve: DetCurve) -> Eer:
-    """Return the equal error rate of a curve whose points are joined by straight lines.
-
-    The threshold lies halfway between the two scores around the crossing.
-    """
-    excess = curve.p_miss - curve.p_fa
-    after = int(np.searchsorted(excess, 0.0))
-    before = after - 1
-    rate = crossing(excess[before], excess[after], curve.p_miss[before], curve.p_miss[after])
-    low, high = float(curve.thresholds[before]), float(curve.thresholds[after])
+    (miss_before, fa_before), (miss_after, fa_after) = ends
+    rate = crossing(miss_before - fa_before, miss_after - fa_after, miss_before, miss_after)
     return Eer(rate, low + (high - low) / 2 if np.isfinite(high) else low)
 
 
-def crossing(excess_before: float, excess_after: float, miss_before: float, miss_after: float) -> float:
+def _around_crossing(ranked: RankedTrials) -> tuple[np.floating, np.floating]:
+    """Return the neighbouring thresholds between which misses come to outnumber false alarms."""
+
+    def excess(threshold: np.floating) -> float:
+        miss, false_alarm = _rates(ranked, threshold)
+        return miss - false_alarm
+
+    before, after = [], [ranked.targets.dtype.type(np.inf)]
+    for part in ranked:
+        place = bisect_left(part, 0.0, key=excess)
+        before += list(part[:place][-1:])
+        after += list(part[place:][:1])
+    return max(before), min(after)
+
+
+def _rates(ranked: RankedTrials, threshold: np.floating) -> tuple[float, float]:
+    missed, rejected = (int(np.searchsorted(part, threshold)) for part in ranked)
+    nontargets = len(ranked.nontargets)
+    return missed / len(ranked.targets), (nontargets - rejected) / nontargets
+
+
+def crossing(excess_before: _Rate, excess_after: _Rate, miss_before: _Rate, miss_after: _Rate) -> _Rate:
     """Return the miss rate where the excess of misses over false alarms, rising linearly, passes zero."""
     share = -excess_before / (excess_after - excess_before)
-    return float(miss_before + share * (miss_after - miss_before))
+    return miss_before + share * (miss_after - miss_before)
 
 
 def min_dcf(scores: ArrayLike, targets: ArrayLike, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
@@ -72,19 +103,30 @@ def min_dcf(scores: ArrayLike, targets: ArrayLike, p_target: float, c_miss: floa
         c_fa: cost of a false alarm, above 0.
 
     Raises:
-        ValueError: see `det.group_trials`; a prior outside (0, 1) or a cost that is not positive.
+        ValueError: see `det.check_trials`; a prior outside (0, 1) or a cost that is not positive.
     """
-    return curve_min_dcf(det_curve(scores, targets), p_target, c_miss, c_fa)
+    return ranked_min_dcf(rank_trials(scores, targets), p_target, c_miss, c_fa)
 
 
-def curve_min_dcf(curve: DetCurve, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
-    """Return the normalised minimum detection cost over the points of a curve; see `min_dcf`."""
+def ranked_min_dcf(ranked: RankedTrials, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
+    """Return the normalised minimum detection cost of sorted trials; see `min_dcf`.
+
+    Only scores of targets, and rejecting everything, are tried: between two of them a higher threshold rejects more
+    non-targets at no further miss, so the best is never there.
+    """
     if not 0 < p_target < 1:
         raise ValueError(f"The prior of a target must lie between 0 and 1, got {p_target}.")
     if not (c_miss > 0 and c_fa > 0):
         raise ValueError(f"Costs must be above 0, got c_miss={c_miss} and c_fa={c_fa}.")
     miss_cost, fa_cost = c_miss * p_target, c_fa * (1 - p_target)
-    return float((miss_cost * curve.p_miss + fa_cost * curve.p_fa).min() / min(miss_cost, fa_cost))
+    targets, nontargets = ranked
+    best = miss_cost
+    for start in range(0, len(targets), _BLOCK):
+        thresholds = targets[start : start + _BLOCK]
+        p_miss = np.arange(start, start + len(thresholds)) / len(targets)
+        p_fa = (len(nontargets) - np.searchsorted(nontargets, thresholds)) / len(nontargets)
+        best = min(best, float((miss_cost * p_miss + fa_cost * p_fa).min()))
+    return best / min(miss_cost, fa_cost)
 
 
 def cllr(llr: ArrayLike, targets: ArrayLike) -> float:
@@ -99,7 +141,7 @@ def cllr(llr: ArrayLike, targets: ArrayLike) -> float:
     Raises:
         ValueError: see `det.check_trials`.
     """
-    values, labels = check_trials(llr, targets, finite=False)
+    values, labels = check_trials(np.asarray(llr, dtype=np.float64), targets, finite=False)
     target_cost = np.logaddexp(0.0, -values[labels]).mean()
     nontarget_cost = np.logaddexp(0.0, values[~labels]).mean()
     return float((target_cost + nontarget_cost) / (2 * np.log(2)))
@@ -111,16 +153,18 @@ def min_cllr(scores: ArrayLike, targets: ArrayLike) -> float:
     The map is the isotonic fit (pool adjacent violators) of Brümmer and du Preez 2006, section 7. In [0, 1] bits.
 
     Raises:
-        ValueError: see `det.group_trials`.
+        ValueError: see `det.check_trials`.
     """
-    groups = group_trials(scores, targets)
-    starts = pool_adjacent_violators(groups.target_weight, groups.target_weight + groups.nontarget_weight)
-    target = np.add.reduceat(groups.target_weight, starts)
-    nontarget = np.add.reduceat(groups.nontarget_weight, starts)
+    return ranked_min_cllr(rank_trials(scores, targets))
+
+
+def ranked_min_cllr(ranked: RankedTrials) -> float:
+    """Return the Cllr of sorted trials after the best rising map; see `min_cllr`."""
+    _, target, nontarget = group_trials(ranked)
+    starts = pool_adjacent_violators(target, target + nontarget)
+    target, nontarget = np.add.reduceat(target, starts), np.add.reduceat(nontarget, starts)
     mixed = (target > 0) & (nontarget > 0)  # a pure block has an infinite llr of the right sign and costs nothing
-    target, nontarget = target[mixed], nontarget[mixed]
-    target_total, nontarget_total = groups.target_weight.sum(), groups.nontarget_weight.sum()
-    llr = np.log(target / target_total) - np.log(nontarget / nontarget_total)
-    target_cost = (target * np.logaddexp(0.0, -llr)).sum() / target_total
-    nontarget_cost = (nontarget * np.logaddexp(0.0, llr)).sum() / nontarget_total
-    return float((target_cost + nontarget_cost) / (2 * np.log(2)))
+    target, nontarget = target[mixed] / len(ranked.targets), nontarget[mixed] / len(ranked.nontargets)
+    llr = np.log(target) - np.log(nontarget)
+    cost = (target * np.logaddexp(0.0, -llr)).sum() + (nontarget * np.logaddexp(0.0, llr)).sum()
+    return float(cost / (2 * np.log(2)))

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from voxanchor import processes
 from voxanchor.config import fingerprint
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError
@@ -88,8 +89,12 @@ class AnchorTable:
 
 
 def extract(encoder: SpeakerEncoder, manifest: Manifest) -> AnchorTable:
-    """Return the anchors of a manifest: each whole clean utterance embedded by the fixed base model."""
-    embeddings = embed(encoder, manifest.utterances, label="anchors")
+    """Return the anchors of a manifest: each whole clean utterance embedded by the fixed base model.
+
+    Several processes embed their share each, and every one returns the whole table.
+    """
+    own = manifest.utterances[processes.rank() :: processes.world()]
+    embeddings = processes.gather_rows(embed(encoder, own, label="anchors"), len(manifest))
     return AnchorTable(
         ids=tuple(utterance.id for utterance in manifest.utterances),
         speakers=tuple(utterance.speaker for utterance in manifest.utterances),

@@ -1,29 +1,31 @@
-"""Training batches: crops of speech, a stated share of them mixed with noise, each a pure function of its step."""
+"""Training batches: crops of speech, a stated share of them mixed with noise, each a pure function of its step.
+
+A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
+measured and noise added for all of them together, in torch, where the model runs.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.level import FRAME_SAMPLES, active_frames, active_s
-from voxanchor.conditions.render import render
-from voxanchor.conditions.spec import Condition, NoiseMix
+from voxanchor.audio.batched import measure, noise_gains
+from voxanchor.audio.library import Layers, Library
+from voxanchor.audio.pool import CPU, Indices, Pool, Shelf
+from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.store import WaveStore
-from voxanchor.corpus.utterance import Utterance
-from voxanchor.evaluation.background import voices
 from voxanchor.rng import generator
+from voxanchor.training.crops import Crops
 from voxanchor.training.recipe import Train
-from voxanchor.types import SAMPLE_RATE, Waveform
-
-CLEAN = Condition(None, None)
-CROP_TRIES = 6
-MIN_ACTIVE_SHARE = 0.4
-"""A crop with less speech than this is drawn again, up to `CROP_TRIES` times; the best of them is taken."""
+from voxanchor.types import SAMPLE_RATE
 
 
 class Batch(NamedTuple):
@@ -47,89 +49,144 @@ class Batch(NamedTuple):
         """Return the batch on `device`."""
         return Batch(*(field.to(device, non_blocking=True) for field in self))
 
+    def parts(self, count: int) -> "list[Batch]":
+        """Return `count` batches that together hold the rows of this one, clean and noisy rows in each alike."""
+        return [self] if count == 1 else [Batch(*(field[i::count] for field in self)) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a batch was made of, row by row.
+
+    Attributes:
+        starts: (B,) first sample of each crop in its recording.
+        kinds: (B,) position of the noise among the library's kinds; -1 for clean.
+        snr_db: (B,) ratio that was set; nan for clean.
+        layers: of the noise; rows count through the noisy rows of the batch.
+        gains: (B,) factor on the whole input.
+    """
+
+    starts: Indices
+    kinds: Indices
+    snr_db: NDArray[np.float64]
+    layers: Layers | None
+    gains: NDArray[np.float64]
+
 
 class Batches:
-    """The batches of one training stage; ``render(step)`` is the same whoever asks, whenever, in whatever order."""
+    """The batches of one training stage; ``render(step)`` is the same whoever asks, whenever, in whatever order.
 
-    def __init__(self, manifest: Manifest, bank: NoiseBank, stage: Train, seed: int) -> None:
-        self.utterances = manifest.utterances
-        classes = {speaker: i for i, speaker in enumerate(manifest.speakers)}
-        self.labels = np.array([classes.get(utterance.speaker, 0) for utterance in self.utterances], dtype=np.int64)
-        self.bank = bank
-        self.stage = stage
-        self.seed = seed
+    Speech, and noise where the stage has any, are decoded at once. Of a job of several processes each renders its rows
+    of the batch, those of its rank and every so many further, so that together they see what one would see alone.
+
+    Args:
+        manifest: the training speech.
+        bank: noise.
+        stage: sizes, shares and mixtures.
+        seed: of every draw.
+        device: where batches are made; may be set later.
+    """
+
+    def __init__(
+        self, manifest: Manifest, bank: NoiseBank, stage: Train, seed: int, device: torch.device = CPU
+    ) -> None:
+        self.stage, self.seed, self.device = stage, seed, device
+        self.share = slice(processes.rank(), None, processes.world())
         self.mix = NoiseMix(tuple(stage.noise.kinds.items()), stage.noise.snr_db)
         self.crop_samples = round(stage.crop_s * SAMPLE_RATE)
-        self.store = WaveStore()
+        classes = {speaker: i for i, speaker in enumerate(manifest.speakers)}
+        self.labels = np.array([classes.get(utterance.speaker, 0) for utterance in manifest.utterances])
+        shelf = Shelf()
+        self.crops = Crops(manifest.utterances, shelf, self.crop_samples)
+        self.library: Library | None = None
+        self._voices = np.full(len(manifest), -1)
+        if stage.clean_share < 1:
+            self.library = Library(bank, shelf, self.crop_samples)
+            for row, utterance in enumerate(manifest.utterances):
+                paths = tuple(part.path for part in utterance.parts)
+                self._voices[row] = self.library.voice(utterance.speaker, paths)
+        self.pool = Pool(shelf, self.crops.source_samples, "reading speech and noise")
+        self._order = lru_cache(maxsize=2)(self._permutation)
 
     def render(self, step: int) -> Batch:
         """Return the batch of a step."""
-        size, count = self.stage.batch_size, len(self.utterances)
+        return self.compose(step)[0]
+
+    def compose(self, step: int) -> tuple[Batch, Composition]:
+        """Return the batch of a step, and what it was made of."""
+        size = self.stage.batch_size
+        chosen = self._chosen(step * size, size)[self.share]
         clean = self._clean_count(step + 1) - self._clean_count(step)
-        waves = np.empty((size, self.crop_samples), dtype=np.float32)
-        chosen = np.empty(size, dtype=np.int64)
-        orders = {
-            epoch: self._order(epoch) for epoch in range(step * size // count, (step * size + size - 1) // count + 1)
-        }
-        for row in range(size):
-            epoch, place = divmod(step * size + row, count)
-            chosen[row] = orders[epoch][place]
-            waves[row] = self._example(int(chosen[row]), epoch, place, row < clean)
-        return Batch(
-            waves=torch.from_numpy(waves),
-            lengths=torch.full((size,), self.crop_samples, dtype=torch.int64),
-            utterances=torch.from_numpy(chosen),
-            labels=torch.from_numpy(self.labels[chosen]),
-            noisy=torch.arange(size) >= clean,
+        noisy = (np.arange(size) >= clean)[self.share]
+        draws = generator(self.seed, 0, step, "batch").random((size, Crops.DRAWS + 3 + Library.DRAWS))[self.share]
+        size = len(chosen)
+        waves, starts = self.crops.gather(self.pool, chosen, draws[:, : Crops.DRAWS], self.device)
+        own = draws[:, Crops.DRAWS :]
+        kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
+        layers = None
+        if self.library is not None and noisy.any():
+            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1])
+            layers = self._add_noise(self.library, waves, chosen, noisy, kinds, snr_db, own[:, 3:])
+        gains = 10.0 ** ((self.stage.gain_db[0] + own[:, 2] * np.ptp(self.stage.gain_db)) / 20.0)
+        if self.stage.gain_db != (0.0, 0.0):
+            waves *= torch.from_numpy(gains).float().to(self.device).unsqueeze(1)
+        batch = Batch(
+            waves=waves,
+            lengths=torch.full((size,), self.crop_samples, dtype=torch.int64, device=self.device),
+            utterances=torch.from_numpy(chosen).to(self.device),
+            labels=torch.from_numpy(self.labels[chosen]).to(self.device),
+            noisy=torch.from_numpy(noisy).to(self.device),
         )
+        return batch, Composition(starts, kinds, snr_db, layers, gains)
+
+    def _add_noise(
+        self,
+        library: Library,
+        waves: Tensor,
+        chosen: Indices,
+        noisy: NDArray[np.bool_],
+        kinds: Indices,
+        snr_db: NDArray[np.float64],
+        draws: NDArray[np.float64],
+    ) -> Layers:
+        """Mix noise into the rows that are `noisy`; a row whose speech or noise is silent is marked clean."""
+        rows = np.flatnonzero(noisy)
+        noise, layers = library.draw(self.pool, kinds[rows], self._voices[chosen[rows]], draws[rows], self.device)
+        # clean rows come first, so the noisy ones are a view
+        speech = waves[rows[0] :]
+        ratios = torch.from_numpy(snr_db[rows]).to(self.device)
+        gains = noise_gains(measure(speech), measure(noise), ratios)
+        speech.addcmul_(noise, gains.float().unsqueeze(1))
+        silent = rows[(gains == 0.0).cpu().numpy()]
+        noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan
+        return layers
+
+    def _conditions(
+        self, library: Library, kind: NDArray[np.float64], ratio: NDArray[np.float64]
+    ) -> tuple[Indices, NDArray[np.float64]]:
+        shares = np.cumsum([weight for _, weight in self.mix.kinds])
+        places = np.array([library.kinds.index(name) for name, _ in self.mix.kinds])
+        chosen = np.minimum(np.searchsorted(shares, kind * shares[-1], side="right"), len(places) - 1)
+        low, high = self.mix.snr_db
+        return places[chosen], low + ratio * (high - low)
 
     def _clean_count(self, steps: int) -> int:
         # counted over all steps, so that a share of 15 % of 48 is kept in the long run: 7, 7, 7, 7, 8, ...
         return int(np.floor(steps * self.stage.batch_size * self.stage.clean_share + 1e-9))
 
-    def _order(self, epoch: int) -> np.ndarray:
-        return generator(self.seed, epoch, 0, "order").permutation(len(self.utterances))
+    def _chosen(self, first: int, size: int) -> Indices:
+        """Return (size,) utterances: places `first` and following of all epochs one after the other."""
+        epochs, places = np.divmod(np.arange(first, first + size), len(self.labels))
+        return np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
 
-    def _example(self, chosen: int, epoch: int, place: int, clean: bool) -> Waveform:
-        utterance = self.utterances[chosen]
-        wave = self._crop(utterance, generator(self.seed, epoch, place, "crop"))
-        noise = generator(self.seed, epoch, place, "noise")
-        condition = CLEAN if clean else self.mix.draw(noise)
-        wave = render(wave, condition, self.bank, noise, exclude=voices(utterance)).waveform
-        if self.stage.gain_db == (0.0, 0.0):
-            return wave
-        gain_db = generator(self.seed, epoch, place, "gain").uniform(*self.stage.gain_db)
-        return wave * np.float32(10 ** (gain_db / 20))
-
-    def _crop(self, utterance: Utterance, draw: np.random.Generator) -> Waveform:
-        whole = self.store.get(utterance.id, utterance.read)
-        if len(whole) <= self.crop_samples:
-            start = int(draw.integers(len(whole)))
-            repeats = -(-self.crop_samples // len(whole)) + 1
-            return np.tile(whole, repeats)[start : start + self.crop_samples]
-        last = len(whole) - self.crop_samples
-        best, best_s = whole[: self.crop_samples], 0.0
-        for _ in range(CROP_TRIES):
-            start = int(draw.integers(last + 1))
-            crop = whole[start : start + self.crop_samples]
-            speech_s = active_s(crop)
-            if speech_s > best_s:
-                best, best_s = crop, speech_s
-            if speech_s >= MIN_ACTIVE_SHARE * self.stage.crop_s:
-                break
-        if best_s == 0:  # little speech in a long silence: aim at it
-            active = np.flatnonzero(active_frames(whole))
-            middle = int(active[draw.integers(len(active))]) * FRAME_SAMPLES
-            start = min(max(middle - self.crop_samples // 2, 0), last)
-            best = whole[start : start + self.crop_samples]
-        return best
+    def _permutation(self, epoch: int) -> Indices:
+        return generator(self.seed, epoch, 0, "order").permutation(len(self.labels))
 
 
 def prefetch(render: Callable[[int], Batch], steps: range, workers: int, ahead: int = 4) -> Iterator[Batch]:
     """Yield the batch of each step in order, rendered by `workers` threads at most `ahead` steps early.
 
-    Threads suffice, and share one store of decoded audio: decoding, FFTs and large array operations release the
-    interpreter. With 0 workers each batch is rendered when it is asked for; the batches are the same.
+    With 0 workers each batch is rendered when it is asked for; the batches are the same.
     """
     if workers == 0:
         yield from map(render, steps)

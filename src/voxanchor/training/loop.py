@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from voxanchor import processes
 from voxanchor.errors import MissingExtraError, TrainingError
 from voxanchor.files import write_text
+from voxanchor.models.precision import Precision, fabric_name, resolve
 from voxanchor.progress import track
 from voxanchor.rng import torch_seed
 from voxanchor.training.batches import Batch, prefetch
 from voxanchor.training.checkpoint import load_state, save_state
-from voxanchor.training.precision import Precision, fabric_name, resolve
 from voxanchor.training.recipe import Train
 
 STATE_FILE = "state.pt"
@@ -25,7 +26,9 @@ LOG_EVERY = 10
 
 
 class Source(Protocol):
-    """What batches come from: a pure function of the step."""
+    """What batches come from: a pure function of the step, made on `device`."""
+
+    device: torch.device
 
     def render(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -33,7 +36,9 @@ class Source(Protocol):
 
 
 def make_fabric(precision: Precision) -> tuple[Any, Precision]:
-    """Return a Fabric for one device, the accelerator when there is one and otherwise the processor, and its precision.
+    """Return a Fabric on the accelerator when there is one and otherwise on the processor, and its precision.
+
+    One device, or, in a job of several processes, one for each of them.
 
     Raises:
         MissingExtraError: Lightning Fabric is not installed.
@@ -43,7 +48,20 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
     except ImportError:
         raise MissingExtraError("lightning-fabric", "training", "pip install 'voxanchor[train]'") from None
     chosen = resolve(precision, Fabric(accelerator="auto", devices=1).device)
-    fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(chosen))
+    if processes.world() == 1:
+        fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(chosen))
+    else:
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.world()))
+        fabric = Fabric(
+            accelerator="auto",
+            devices=here,
+            num_nodes=processes.world() // here,
+            # the anchors are a buffer, and need not travel at every step
+            strategy=DDPStrategy(forward_sync_buffers=False),
+            precision=fabric_name(chosen),
+        )
     fabric.launch()
     return fabric, chosen
 
@@ -62,11 +80,17 @@ def train(
     """Optimise `task` for the steps of `stage`, resuming from `folder` when a state lies there.
 
     Every `LOG_EVERY` steps and at each validation a line goes to ``metrics.jsonl``. On the processor the result does
-    not depend on where, or whether, the run was interrupted.
+    not depend on where, or whether, the run was interrupted. Several processes share each batch; the first validates
+    and writes. A state may be resumed by another number of processes.
 
     Raises:
-        TrainingError: a loss that is not finite; the last good state stays on disk.
+        TrainingError: a loss that is not finite, or a process that was lost; the last good state stays on disk.
     """
+    if stage.batch_size % (processes.world() * stage.accumulate):
+        raise TrainingError(
+            f"a batch of {stage.batch_size} cannot be shared equally by {processes.world()} processes that work "
+            f"through it in {stage.accumulate} parts: change batch_size"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     state = load_state(folder / STATE_FILE)
     # resumed on another machine, a run keeps the arithmetic that it began with
@@ -79,11 +103,17 @@ def train(
     module, optimizer = fabric.setup(task, optimizer)
     if state is not None:
         optimizer.load_state_dict(state["optimizer"])
+    source.device = fabric.device
+    on_cpu = fabric.device.type == "cpu"
+    healthy = torch.ones((), dtype=torch.bool, device=fabric.device)
     with (
-        _Metrics(folder / METRICS_FILE, -1 if state is None else first) as metrics,
+        _Metrics(folder / METRICS_FILE if processes.first() else None, -1 if state is None else first) as metrics,
         track(label, stage.steps) as advance,
+        processes.others_alive(),
     ):
         advance(first)
+        if not processes.first():
+            validate = None
         if validate is not None and stage.validate_every and first == 0:
             metrics.write({"step": 0, "validation": dict(validate())})
         batches = prefetch(source.render, range(first, stage.steps), workers)
@@ -92,15 +122,25 @@ def train(
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
             advance(1)
             done = step + 1
+            healthy &= torch.isfinite(losses["loss"]) & torch.isfinite(norm)
+            saving = done % stage.checkpoint_every == 0 or done == stage.steps
+            # looking at a value makes an accelerator wait, so there it is done now and then, and before every save
+            if (on_cpu or saving or done % LOG_EVERY == 0) and not healthy:
+                raise TrainingError(
+                    f"step {done}: the loss is not finite. Lower learning_rate.peak (now "
+                    f"{stage.learning_rate.peak:g}), then start the same command again: it resumes from the last good "
+                    "state."
+                )
             if done % LOG_EVERY == 0 or done == stage.steps:
-                _log(metrics, done, stage, losses, norm, time.perf_counter() - began)
+                means = {name: fabric.all_reduce(value, reduce_op="mean") for name, value in losses.items()}
+                _log(metrics, done, stage, means, norm, time.perf_counter() - began)
             if (
                 validate is not None
                 and stage.validate_every
                 and (done % stage.validate_every == 0 or done == stage.steps)
             ):
                 metrics.write({"step": done, "validation": dict(validate())})
-            if done % stage.checkpoint_every == 0 or done == stage.steps:
+            if saving and processes.first():
                 metrics.flush()
                 snapshot = {
                     "step": done,
@@ -118,24 +158,24 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = stage.learning_rate.at(step, stage.steps)
     torch.manual_seed(torch_seed(seed, step, "train"))
-    losses = module(batch.to(fabric.device), step)
-    loss = losses["loss"]
-    if not torch.isfinite(loss):
-        raise TrainingError(
-            f"step {step + 1}: the loss is not finite. Lower learning_rate.peak (now {stage.learning_rate.peak:g}), "
-            "then start the same command again: it resumes from the last good state."
-        )
     optimizer.zero_grad(set_to_none=True)
-    fabric.backward(loss)
+    sums: dict[str, torch.Tensor] = {}
+    parts = batch.to(fabric.device).parts(stage.accumulate)
+    for number, part in enumerate(parts, start=1):
+        with fabric.no_backward_sync(module, enabled=number < len(parts)):
+            losses = module(part, step)
+            fabric.backward(losses["loss"] / stage.accumulate)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.detach() / stage.accumulate
     norm = fabric.clip_gradients(module, optimizer, max_norm=stage.clip_norm, error_if_nonfinite=False)
     optimizer.step()
-    return losses, norm
+    return sums, norm
 
 
 def _log(
     metrics: "_Metrics", done: int, stage: Train, losses: Mapping[str, torch.Tensor], norm: torch.Tensor, seconds: float
 ) -> None:
-    values = {name: round(float(value.detach()), 6) for name, value in losses.items()}
+    values = {name: round(float(value), 6) for name, value in losses.items()}
     rate = stage.learning_rate.at(done - 1, stage.steps)
     metrics.write(
         {
@@ -158,25 +198,31 @@ def _groups(task: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 class _Metrics:
-    """``metrics.jsonl``: one JSON object a line, cut back on resuming to what the saved state has seen."""
+    """``metrics.jsonl``: one JSON object a line, cut back on resuming to what the saved state has seen; or nowhere."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path | None, step: int) -> None:
+        self._file = None
+        if path is None:
+            return
         kept = [line for line in _complete_lines(path) if json.loads(line)["step"] <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
 
     def flush(self) -> None:
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "_Metrics":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _complete_lines(path: Path) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
+from voxanchor.models.precision import Precision
 from voxanchor.objectives.anchored import Distance
-from voxanchor.training.precision import Precision
 from voxanchor.training.schedule import LearningRate, Margin
 
 SCRATCH = "scratch"
@@ -99,6 +99,8 @@ class Train:
         start: ``scratch``, an earlier stage, or a model reference.
         steps: optimiser steps.
         anchors: the anchors stage whose table holds the targets; empty for none.
+        accumulate: equal parts a batch is worked through in, one after the other, to need less memory; batch
+            normalisation sees one part at a time.
         clean_share: share of each batch that stays clean.
         gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
         precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
@@ -110,6 +112,7 @@ class Train:
     steps: int
     anchors: str = ""
     batch_size: int = 48
+    accumulate: int = 1
     crop_s: float = 1.6
     clean_share: float = 0.15
     noise: Noise = Noise()
@@ -127,6 +130,8 @@ class Train:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
             raise RecipeError("a training stage needs steps >= 1, batch_size >= 2 and crop_s >= 0.2")
+        if self.accumulate < 1 or self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise RecipeError("accumulate divides batch_size into equal parts of at least 2")
         if not self.gain_db[0] <= self.gain_db[1]:
             raise RecipeError("gain_db is a range, lowest first")
         if not 0 <= self.clean_share <= 1:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 import voxanchor
-from voxanchor import config
+from voxanchor import config, processes
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.precision import best_device
 from voxanchor.progress import say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable, extract
@@ -61,10 +62,11 @@ def prepare(recipe: Recipe, folder: Path, workers: int = 1) -> Run:
     bank = noise_bank(recipe.data.noise, corpora.train, built_in_share=share, for_evaluation=False)
     for line in bank.describe():
         say(f"training noise, {line}")
-    write_text(folder / "recipe.yaml", config.dump(recipe))
-    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-    for name in ("train", "validation", "held_out"):
-        getattr(corpora, name).save(folder / "data" / f"{name}.jsonl")
+    if processes.first():
+        write_text(folder / "recipe.yaml", config.dump(recipe))
+        write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        for name in ("train", "validation", "held_out"):
+            getattr(corpora, name).save(folder / "data" / f"{name}.jsonl")
     return Run(recipe, folder, corpora, bank, workers)
 
 
@@ -78,9 +80,12 @@ def run_stages(run: Run) -> None:
         if stage.train is not None:
             _train(run, name, stage.train)
         elif stage.anchors is not None:
-            table = extract(start(run, stage.anchors.of), run.corpora.train)
-            table.save(folder / ANCHORS_FILE)
-            write_text(folder / DONE_FILE, json.dumps({"anchors": table.fingerprint, "model": table.model}) + "\n")
+            encoder = start(run, stage.anchors.of).to(best_device())
+            table = extract(encoder, run.corpora.train)
+            if processes.first():
+                table.save(folder / ANCHORS_FILE)
+                write_text(folder / DONE_FILE, json.dumps({"anchors": table.fingerprint, "model": table.model}) + "\n")
+        processes.wait()
 
 
 def start(run: Run, reference: str) -> SpeakerEncoder:
@@ -104,6 +109,8 @@ def environment() -> dict[str, str]:
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "threads": str(torch.get_num_threads()),
+        "processes": str(processes.world()),
+        "device": str(best_device()),
     }
 
 
@@ -138,6 +145,8 @@ def _train(run: Run, name: str, stage: Train) -> None:
         validate=None if validation is None else lambda: validation.measure(student),
         workers=run.workers,
     )
+    if not processes.first():
+        return
     if stage.blend < 1:
         blend(student, start(run, stage.start), stage.blend)
     student.save(folder)

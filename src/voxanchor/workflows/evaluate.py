@@ -24,6 +24,7 @@ from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
 from voxanchor.files import write_text
 from voxanchor.models import registry
+from voxanchor.models.precision import best_device
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.scoring.metrics import EerMethod
@@ -45,6 +46,7 @@ class Comparison:
         max_segments: at most so many from one recording.
         noise_seeds: how many seeds of the noise, counted from 0.
         enrol_model: reference of the model that enrols, when it is not the model under test.
+        cohort: folder of recordings of other speakers, whose scores normalise those of the trials; empty for cosines.
         note: a remark for the report.
     """
 
@@ -58,6 +60,7 @@ class Comparison:
     noise_seeds: int = 1
     eer_method: EerMethod = "linear"
     enrol_model: str = ""
+    cohort: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -132,9 +135,12 @@ def assess(
         tuple(range(comparison.noise_seeds)),
         comparison.eer_method,
     )
-    systems = {name: registry.load(reference) for name, reference in comparison.models.items()}
-    enrol = registry.load(comparison.enrol_model) if comparison.enrol_model else None
-    outcome = evaluate(systems, segments, trials, bank, setup, EmbeddingCache(cache or folder / CACHE_FOLDER), enrol)
+    device = best_device()
+    systems = {name: registry.load(reference).to(device) for name, reference in comparison.models.items()}
+    enrol = registry.load(comparison.enrol_model).to(device) if comparison.enrol_model else None
+    kept = EmbeddingCache(cache or folder / CACHE_FOLDER)
+    cohort = scan(comparison.cohort) if comparison.cohort else None
+    outcome = evaluate(systems, segments, trials, bank, setup, kept, enrol, cohort)
     _write(outcome, comparison, segments, trials, bank, folder, title)
     return outcome
 
@@ -181,6 +187,7 @@ def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: Noi
         ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
         ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
         ("protocol", comparison.protocol),
+        *([("scores", f"AS-norm with a cohort from {Path(comparison.cohort).name}")] if comparison.cohort else []),
         *(("noise", line) for line in bank.describe()),
         ("noise seeds", ", ".join(map(str, range(comparison.noise_seeds)))),
         ("EER", f"{comparison.eer_method} interpolation"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from voxanchor import config
+from voxanchor import config, processes
 from voxanchor.corpus.synthetic import generate
 from voxanchor.outputs import claim
 from voxanchor.progress import track
@@ -43,8 +43,11 @@ def quickstart(
     values["data"]["speech"] = [{"path": "voices", "layout": "speakers", "hold_out_speakers": held_out}]
     recipe = config.build(Recipe, config.override(values, settings), "recipe")
     with claim(out, "quickstart", {"recipe": recipe, "voices": voices, "utterances": utterances}):
-        with track("synthetic voices", voices * utterances) as advance:
-            folder = generate(out / "voices", voices, utterances, seed=recipe.seed, progress=advance)
+        folder = out / "voices"
+        if processes.first():
+            with track("synthetic voices", voices * utterances) as advance:
+                generate(folder, voices, utterances, seed=recipe.seed, progress=advance)
+        processes.wait()
         values = config.to_plain(recipe)
         values["data"]["speech"][0]["path"] = str(folder)
         run_recipe(config.build(Recipe, values, "recipe"), out, workers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxanchor import config
+from voxanchor import config, processes
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.outputs import claim
@@ -66,7 +66,7 @@ def robustify(
     with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
         made = run.stage_folder(STAGE)
-        for name in (ANCHORS_FILE, "model.safetensors", "config.json"):
+        for name in (ANCHORS_FILE, "model.safetensors", "config.json") if processes.first() else ():
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from voxanchor import processes
 from voxanchor.errors import CorpusError
 from voxanchor.outputs import claim
 from voxanchor.progress import say
@@ -30,8 +31,9 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int) -> Run:
     if recipe.evaluation is not None and not run.corpora.held_out.utterances:
         raise CorpusError("the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech")
     run_stages(run)
-    if recipe.evaluation is not None:
+    if recipe.evaluation is not None and processes.first():
         _evaluate(run, recipe.evaluation)
+    processes.wait()
     return run
 
 

@@ -1,14 +1,23 @@
-"""Which arithmetic the matrix products of training run in."""
+"""Which arithmetic the matrix products of a model run in."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 
+from voxanchor import processes
+
 Precision = Literal["auto", "float32", "bfloat16"]
 """``auto``: bfloat16 where the device multiplies it natively, otherwise float32."""
 
 _FABRIC: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+
+
+def best_device() -> torch.device:
+    """Return the accelerator of this process when there is one, otherwise the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", processes.local_rank() % torch.cuda.device_count())
+    return torch.device("cpu")
 
 
 def resolve(precision: Precision, device: torch.device) -> Precision:

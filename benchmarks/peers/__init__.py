@@ -1,0 +1,1 @@
+"""What the peers need before they can be imported."""

@@ -1,0 +1,1 @@
+"""One module per concern, each with `measure(settings)` that gives its rows."""

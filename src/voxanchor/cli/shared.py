@@ -1,0 +1,49 @@
+"""What commands share: flags, and how results are printed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import UseAppendAction, arg
+
+Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
+"""Several after one flag, or several flags: all of them count."""
+
+Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
+
+
+def report(folder: Path, as_json: bool) -> int:
+    """Print the error rates of a finished job, or its summary as JSON; return the exit status."""
+    summary_path = folder / "summary.json"
+    if not summary_path.exists():
+        print(f"done: {folder}")
+        return 0
+    summary: dict[str, dict[str, Any]] = json.loads(summary_path.read_text(encoding="utf-8"))
+    if as_json:
+        print_json(summary)
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = [name for name in ("clean", "avg15", "avg16") if any(name in entry for entry in summary.values())]
+    columns = columns or ["clean", "avg_noisy", "avg_all"]
+    table = Table(title="EER in %", title_justify="left")
+    table.add_column("system")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, entry in summary.items():
+        table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
+    console = Console()
+    console.print(table)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    print(json.dumps(value, indent=2))
+
+
+def flat(settings: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the settings of all ``--set`` flags in one row."""
+    return tuple(setting for group in settings for setting in group)

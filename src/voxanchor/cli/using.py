@@ -1,0 +1,137 @@
+"""The commands that use a model: embed, verify, and the list of what there is."""
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from voxanchor.cli.shared import Json, print_json
+
+
+def embed(
+    files: Positional[tuple[str, ...]],
+    model: str,
+    out: Path | None = None,
+    speech: str = "",
+    manifest: Path | None = None,
+    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    processes: int = 1,
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    shard_size: int = 4096,
+    longest_s: float = 600.0,
+    max_unusable: float = 0.2,
+    json: Json = False,
+) -> int:
+    """Embed recordings as unit vectors: a few files into one file, or a corpus of any size into a folder of shards.
+
+    Example: voxanchor embed a.wav b.flac --model ge2e --out embeddings.safetensors
+
+    Example: voxanchor embed --speech my-speech --model ge2e --processes 2 --out runs/embeddings
+
+    Args:
+        files: recordings of any rate and channel count.
+        model: a model directory, or ge2e.
+        out: a safetensors file to write: one tensor per recording, named by its path. For a corpus a folder: shards of
+            embeddings, index.json and failures.jsonl; the same command resumes there.
+        speech: a corpus: folder of recordings, one sub-folder per speaker.
+        manifest: a corpus as a manifest file, of any length.
+        layout: how the folder names its speakers.
+        processes: of a corpus, workers; they share the processor, and take GPUs in turn.
+        precision: of a corpus, arithmetic of the model; bfloat16 is faster where the device multiplies it, and its
+            embeddings differ a little from those in float32.
+        shard_size: recordings of a shard.
+        longest_s: a longer recording of a corpus is listed as a failure; it bounds the memory.
+        max_unusable: largest share of recordings without an embedding that is no error; the others are written anyway.
+        json: print a list of {"id", "embedding"}; of a corpus its index.
+    """
+    import voxanchor
+    from voxanchor.errors import RecipeError
+
+    if speech or manifest is not None:
+        from voxanchor.workflows.embed import embed_corpus
+
+        if files or out is None:
+            raise RecipeError("embed: a corpus goes alone, and needs a folder for its embeddings: --out DIR")
+        index = embed_corpus(
+            model,
+            out,
+            manifest=manifest,
+            speech=speech,
+            layout=layout,
+            processes=processes,
+            precision=precision,
+            shard_size=shard_size,
+            longest_s=longest_s,
+            max_unusable_share=max_unusable,
+        )
+        if json:
+            print_json(index)
+        else:
+            shards = f"{len(index['shards'])} shard{'s' if len(index['shards']) != 1 else ''}"
+            print(f"{index['embeddings']} embeddings of {index['dimension']} dimensions written to {out} in {shards}")
+        return 0
+    if not files or not (out or json):
+        raise RecipeError(
+            "embed: name at least one recording and say where to, --out FILE.safetensors or --json; or a corpus, "
+            "--speech DIR or --manifest FILE, and --out DIR"
+        )
+    verifier = voxanchor.load(model)
+    embeddings = verifier.embed(files)
+    if out is not None:
+        from safetensors.numpy import save
+
+        from voxanchor.files import write_bytes
+
+        tensors = dict(zip(files, embeddings, strict=True))
+        write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": "voxanchor-embeddings-1"}))
+    if json:
+        print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])
+    else:
+        print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions written to {out}")
+    return 0
+
+
+def verify(first: Positional[str], second: Positional[str], model: str, json: Json = False) -> int:
+    """Score whether two recordings are of one speaker: the cosine of their embeddings, or the reason to abstain.
+
+    Exit status 8 when the verifier abstains. Where to put the threshold depends on model and conditions: see evaluate.
+
+    Example: voxanchor verify enrolment.wav test.wav --model runs/robust
+
+    Args:
+        first: a recording.
+        second: another.
+        model: a model directory, or ge2e.
+        json: print {"score", "speech_s", "reason"}.
+    """
+    import voxanchor
+
+    result = voxanchor.load(model).verify(first, second)
+    if json:
+        print_json({"score": result.score, "speech_s": list(result.speech_s), "reason": result.reason})
+    elif result.score is None:
+        print(f"abstained: {result.reason}")
+    else:
+        print(f"{result.score:.4f}")
+    return 0 if result.score is not None else 8
+
+
+def models(json: Json = False) -> int:
+    """List what a model reference may be, and what is installed.
+
+    Example: voxanchor models
+
+    Args:
+        json: print the list as JSON.
+    """
+    from voxanchor.models.registry import available
+
+    found = available()
+    if json:
+        print_json([vars(reference) for reference in found])
+        return 0
+    print("A model reference is a model directory (config.json and model.safetensors), or one of:")
+    for reference in found:
+        state = "installed" if reference.installed else f"not installed: {reference.install_hint}"
+        print(f"  {reference.ref}: {reference.description} ({state})")
+    return 0

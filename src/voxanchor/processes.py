@@ -1,0 +1,126 @@
+"""The processes of one job: which this is, and waiting for the others.
+
+A launcher (torchrun, SLURM's srun with torchrun's variables) starts the same command several times and tells each its
+place by the environment. A command started alone is the first of one.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxanchor.errors import TrainingError
+
+PATIENCE = timedelta(hours=24)
+"""How long a process waits for another: an evaluation by the first may take its time."""
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """Return how many processes the job has."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """Return the number of this process among those of its machine, which is the accelerator it uses."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def first() -> bool:
+    """Return whether this process is the one that writes files and shows progress."""
+    return rank() == 0
+
+
+def connect() -> None:
+    """Meet the other processes of the job; does nothing when there are none, or when they have met.
+
+    Raises:
+        TrainingError: they do not come.
+    """
+    if world() == 1:
+        return
+    import torch
+
+    if torch.distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
+    try:
+        # both: tensors of the processor are exchanged too, anchors for example
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"process {rank()} of {world()} cannot reach the others ({error}). Start the command with torchrun, which "
+            "sets MASTER_ADDR and MASTER_PORT; see docs/scale.md"
+        ) from None
+
+
+def wait() -> None:
+    """Return when every process of the job has come here.
+
+    Raises:
+        TrainingError: one of them ended.
+    """
+    if world() == 1:
+        return
+    import torch
+
+    with others_alive():
+        torch.distributed.barrier()
+
+
+def gather_rows(mine: NDArray[np.float32], total: int) -> NDArray[np.float32]:
+    """Return (total, D) float32, the rows of all processes: row i is from process i % `world`, in its order.
+
+    Args:
+        mine: (n, D) float32, this process's rows.
+        total: rows of all together.
+    """
+    if world() == 1:
+        return mine
+    import torch
+
+    longest = -(-total // world())
+    padded = np.zeros((longest, mine.shape[1]), dtype=np.float32)
+    padded[: len(mine)] = mine
+    gathered = [torch.empty(padded.shape) for _ in range(world())]
+    with others_alive():
+        torch.distributed.all_gather(gathered, torch.from_numpy(padded))
+    rows: NDArray[np.float32] = torch.stack(gathered, dim=1).flatten(0, 1)[:total].numpy()
+    return rows
+
+
+@contextlib.contextmanager
+def others_alive() -> Iterator[None]:
+    """Turn the failure of an exchange with a process that ended into an error that says so.
+
+    Raises:
+        TrainingError: an exchange inside failed.
+    """
+    import torch
+
+    try:
+        yield
+    except (RuntimeError, torch.distributed.DistError) as error:
+        if world() == 1 or isinstance(error, TrainingError) or not _is_exchange(error):
+            raise
+        raise TrainingError(
+            f"process {rank()} of {world()} lost another one: see its own message above, or whether the system ended "
+            "it for want of memory. Start the same command again: it resumes from the last state."
+        ) from error
+
+
+def _is_exchange(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.distributed.DistError) or any(
+        word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection", "store", "peer")
+    )

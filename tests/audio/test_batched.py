@@ -1,0 +1,49 @@
+"""Levels of many waveforms at once, beside the functions for one."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxanchor.audio.batched import frame_energy, measure, noise_gains
+from voxanchor.audio.level import active_level_db, active_s
+from voxanchor.types import SAMPLE_RATE
+
+
+def bursts(seed: int, count: int, length: int) -> np.ndarray:
+    """Waveforms whose loudness jumps about, some with stretches of digital silence."""
+    draw = np.random.default_rng(seed)
+    frames = -(-length // 200)
+    envelope = 10.0 ** draw.uniform(-4, 0, (count, frames)) * (draw.random((count, frames)) < 0.8)
+    return (draw.standard_normal((count, length)) * np.repeat(envelope, 200, axis=1)[:, :length]).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 6000))
+def test_levels_are_those_of_each_waveform_alone(seed: int, count: int, length: int) -> None:
+    waves = bursts(seed, count, length)
+    found = measure(torch.from_numpy(waves))
+    for wave, power, samples in zip(waves, found.power.tolist(), found.samples.tolist(), strict=True):
+        level = active_level_db(wave)
+        assert (10 * np.log10(power) if power else -np.inf) == np.float64(level) or abs(
+            10 * np.log10(power) - level
+        ) < 1e-5
+        assert samples == round(active_s(wave) * SAMPLE_RATE)
+
+
+def test_energy_counts_every_sample_once() -> None:
+    waves = bursts(1, 3, 1000)
+    energy, samples = frame_energy(torch.from_numpy(waves))
+    assert samples.tolist() == [320.0, 320.0, 320.0, 40.0]
+    np.testing.assert_allclose(energy.sum(dim=1).numpy(), (waves.astype(np.float64) ** 2).sum(axis=1), rtol=1e-6)
+
+
+def test_gains_set_the_ratio_of_the_active_levels_and_leave_silence_alone() -> None:
+    speech, noise = (torch.from_numpy(bursts(seed, 4, 16_000)) for seed in (2, 3))
+    speech[2], noise[3] = 0.0, 0.0
+    ratios = torch.tensor([-5.0, 12.5, 0.0, 0.0])
+    gains = noise_gains(measure(speech), measure(noise), ratios)
+    assert gains[2:].tolist() == [0.0, 0.0]
+    for row in (0, 1):
+        added = noise[row].numpy().astype(np.float64) * float(gains[row])
+        assert abs(active_level_db(speech[row].numpy()) - active_level_db(added) - float(ratios[row])) < 1e-5

@@ -1,0 +1,131 @@
+"""Several processes on one job, as torchrun starts them: the same training as one, and a clear end when one is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.training.anchors import AnchorTable, extract
+
+ECAPA = {"channels": 16, "embedding_dim": 16}
+STEPS = {
+    "batch_size": 16,
+    "crop_s": 0.6,
+    "checkpoint_every": 2,
+    "precision": "float32",
+    "learning_rate": {"peak": 1e-4, "warmup_steps": 0},  # a small one: rounding grows with every step
+}
+
+pytestmark = pytest.mark.slow
+
+
+def command(recipe: Path, out: Path, processes: int, *settings: str) -> list[str]:
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    flags = [item for setting in settings for item in ("--set", setting)]
+    return [*start, "voxanchor", "train", str(recipe), "--out", str(out), *flags]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(recipe: Path, out: Path, processes: int, *settings: str) -> None:
+    line = command(recipe, out, processes, *settings)
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, voices_folder: Path, noise_path: Path) -> Path:
+    values = {
+        "name": "shared",
+        "data": {"speech": [{"path": str(voices_folder)}], "noise": [str(noise_path)], "validation_speakers": 2},
+        "encoder": {"architecture": "ecapa", "options": ECAPA},
+        "stages": {
+            "base": {"train": {"start": "scratch", "clean_share": 0.5, "steps": 20, "validate_every": 10, **STEPS}},
+            "anchors": {"anchors": {"of": "base"}},
+            "anchored": {"train": {"start": "base", "anchors": "anchors", "steps": 6, "validate_every": 0, **STEPS}},
+        },
+    }
+    path = tmp_path_factory.mktemp("recipe") / "shared.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def losses(folder: Path) -> list[tuple[int, float, float]]:
+    lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"], line["gradient_norm"]) for line in lines if "loss" in line]
+
+
+def test_two_processes_train_as_one_that_works_through_its_batch_in_two_parts(recipe: Path, tmp_path: Path) -> None:
+    # batch normalisation sees the rows of a process, or of a part: the same rows
+    parts = ("stages.base.train.accumulate=2", "stages.anchored.train.accumulate=2")
+    run(recipe, tmp_path / "one", 1, *parts)
+    run(recipe, tmp_path / "two", 2)
+    for one, two in zip(losses(tmp_path / "one" / "base"), losses(tmp_path / "two" / "base"), strict=True):
+        assert two == pytest.approx(one, rel=1e-2)
+    # anchors embedded in shares are those that one process embeds with the same model
+    table = AnchorTable.load(tmp_path / "two" / "anchors" / "anchors.safetensors")
+    alone = extract(SpeakerEncoder.load(tmp_path / "two" / "base"), Manifest.load(tmp_path / "two/data/train.jsonl"))
+    assert table.ids == alone.ids
+    np.testing.assert_allclose(table.embeddings, alone.embeddings, atol=1e-5)
+    assert (tmp_path / "two" / "anchored" / "model.safetensors").exists()
+
+
+def test_another_number_of_processes_goes_on(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    cut = subprocess.Popen(command(recipe, out, 1), env=environment(), stderr=subprocess.DEVNULL)
+    state = out / "base" / "training" / "state.pt"
+    while not state.exists() and cut.poll() is None:
+        time.sleep(0.02)
+    cut.send_signal(signal.SIGKILL)
+    cut.wait()
+    run(recipe, out, 2)
+    run(recipe, out, 1)  # finished: nothing is done again
+    assert (out / "anchored" / "model.safetensors").exists()
+
+
+def test_a_lost_process_ends_the_job_with_a_clear_error_and_it_resumes(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    many = ("stages.base.train.steps=2000",)
+    job = subprocess.Popen(
+        command(recipe, out, 2, *many), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    state = out / "base" / "training" / "state.pt"
+    while not state.exists() and job.poll() is None:
+        time.sleep(0.02)
+    second = [pid for pid in children(job.pid) if environment_of(pid).get("RANK") == "1"]
+    assert len(second) == 1
+    os.kill(second[0], signal.SIGKILL)
+    output, _ = job.communicate(timeout=120)
+    assert job.returncode != 0
+    assert "lost another one" in output or "Signal 9" in output or "SIGKILL" in output
+    # the same command goes on from the state that was saved
+    again = subprocess.Popen(command(recipe, out, 2, *many), env=environment(), stderr=subprocess.PIPE, text=True)
+    before = state.stat().st_mtime
+    while state.stat().st_mtime == before and again.poll() is None:
+        time.sleep(0.02)
+    assert again.poll() is None, again.communicate()[1]
+    again.terminate()
+    again.communicate(timeout=60)
+
+
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(item) for item in found.stdout.split()]
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
