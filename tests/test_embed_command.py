@@ -202,7 +202,12 @@ def test_another_job_in_the_same_folder_is_refused(
 
 
 def test_arguments_that_make_no_sense(
-    model: Path, manifest: Path, voices_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    manifest: Path,
+    voices_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, shared = str(tmp_path / "out"), ["embed", "--model", str(model)]
     for arguments in (
@@ -215,6 +220,10 @@ def test_arguments_that_make_no_sense(
         assert "embed: " in capsys.readouterr().err
     with pytest.raises(RecipeError, match="manifest or a folder"):
         embed_corpus(str(model), tmp_path / "out")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="without torchrun"):
+        embed_corpus(str(model), tmp_path / "out", manifest=manifest)
+    monkeypatch.undo()
     missing = tmp_path / "no.jsonl"
     assert run([*shared, "--manifest", str(missing), "--out", out]) == 3
     assert str(missing) in capsys.readouterr().err

@@ -14,7 +14,7 @@ from voxanchor.cli.shared import Json, Settings, flat, print_json, report
 def quickstart(
     out: Path = Path("runs/quickstart"),
     settings: Settings = (),
-    workers: int = 1,
+    workers: int | None = None,
     json: Json = False,
 ) -> int:
     """See the whole path on synthetic voices: three stages, joint training beside them, table and report.
@@ -26,7 +26,8 @@ def quickstart(
     Args:
         out: output folder; the same command resumes there.
         settings: changes to the recipe, for example stages.base.train.steps=300.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
+            accelerator.
         json: print the summary as JSON.
     """
     from voxanchor.workflows.quickstart import quickstart as job
@@ -38,7 +39,7 @@ def train(
     recipe: Positional[Path],
     out: Path,
     settings: Settings = (),
-    workers: int = 1,
+    workers: int | None = None,
     json: Json = False,
 ) -> int:
     """Run the stages of a recipe, and its evaluation when it has one.
@@ -49,7 +50,8 @@ def train(
         recipe: a YAML file; docs/recipes.md lists its keys.
         out: output folder; the same command resumes there.
         settings: changes to the recipe, dotted keys.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
+            accelerator.
         json: print the summary as JSON.
     """
     from voxanchor.training.recipe import read_recipe
@@ -65,7 +67,7 @@ def robustify(
     noise: UseAppendAction[tuple[str, ...]] = (),
     unlabelled: bool = False,
     settings: Settings = (),
-    workers: int = 1,
+    workers: int | None = None,
     json: Json = False,
 ) -> int:
     """Make a model you have robust to noise: anchors from it, then a copy of it fine-tuned towards them.
@@ -80,7 +82,8 @@ def robustify(
             built-in kinds of noise are used, and babble from the speech.
         unlabelled: the recordings need not say who speaks: train with the anchor term alone.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
+            accelerator.
         json: print before and after as JSON.
     """
     from voxanchor.workflows.robustify import robustify as job

@@ -134,4 +134,4 @@ def _too_long(name: str, seconds: float, longest_s: float) -> AudioError:
 def _embed(encoder: SpeakerEncoder, waves: list[Waveform], precision: Precision) -> Embeddings:
     device = next(encoder.parameters()).device
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        return forward(encoder, *pad(waves))
+        return forward(encoder, *pad(waves, on_grid=True))

@@ -10,6 +10,7 @@ import torch
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.side_by_side import side_by_side
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 
@@ -52,13 +53,16 @@ def embed_with(
     try:
         for encoder in encoders:
             encoder.eval()
-        with track(label, len(utterances)) as advance, torch.no_grad():
-            for places, loaded in read_batches(utterances, long_enough):
-                waves = [_or_raise(wave) for wave in loaded]
-                padded, lengths = pad(waves)
+        with track(label, len(utterances)) as advance:
+
+            def work(batch: tuple[list[int], list[Waveform | VoxanchorError]]) -> None:
+                places, loaded = batch
+                padded, lengths = pad([_or_raise(wave) for wave in loaded], on_grid=True)
                 for encoder, result in zip(encoders, results, strict=True):
                     result[places] = forward(encoder, padded, lengths)
                 advance(len(places))
+
+            side_by_side(work, read_batches(utterances, long_enough))
     finally:
         for encoder, mode in zip(encoders, modes, strict=True):
             encoder.train(mode)
@@ -72,13 +76,30 @@ def forward(encoder: SpeakerEncoder, padded: torch.Tensor, lengths: torch.Tensor
     return embeddings
 
 
-def pad(waves: Sequence[Waveform]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (B, T) float32, zeros behind each end, and (B,) int64 lengths in samples."""
+def pad(waves: Sequence[Waveform], *, on_grid: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (B, T) float32, zeros behind each end, and (B,) int64 lengths in samples.
+
+    Args:
+        waves: B of them.
+        on_grid: let T be one of a few values, as `grid_samples` says; for many batches.
+    """
     lengths = torch.tensor([len(wave) for wave in waves], dtype=torch.int64)
-    padded = torch.zeros(len(waves), int(lengths.max()))
+    longest = int(lengths.max())
+    padded = torch.zeros(len(waves), grid_samples(longest) if on_grid else longest)
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     return padded, lengths
+
+
+def grid_samples(samples: int) -> int:
+    """Return the length that recordings up to `samples` are padded to: at least 0.25 s, and 16 steps from s to 2 s.
+
+    The library under torch prepares, and keeps, a kernel per shape that it meets: batches of any length would fill
+    gigabytes with kernels that are used once. Whole and half seconds up to 16 s are on the grid.
+    """
+    samples = max(samples, SAMPLE_RATE // 4)
+    step = SAMPLE_RATE // 64 << (samples * 4 // SAMPLE_RATE).bit_length() - 1
+    return -(-samples // step) * step
 
 
 def refuse_short(name: str, wave: Waveform, min_samples: int) -> None:
@@ -140,10 +161,11 @@ def _or_raise(loaded: Waveform | VoxanchorError) -> Waveform:
 def by_length(durations_s: Sequence[float]) -> list[list[int]]:
     """Return the places of recordings in batches of at most `BATCH_S` padded seconds, the longest first."""
     groups: list[list[int]] = []
+    most = 0
     for place in sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i)):
-        longest = durations_s[groups[-1][0]] if groups else 0.0
-        if groups and longest * (len(groups[-1]) + 1) <= BATCH_S:
+        if groups and len(groups[-1]) < most:
             groups[-1].append(place)
         else:
             groups.append([place])
+            most = int(BATCH_S * SAMPLE_RATE / grid_samples(round(durations_s[place] * SAMPLE_RATE)))
     return groups

@@ -186,12 +186,14 @@ class Batches:
 def prefetch(render: Callable[[int], Batch], steps: range, workers: int, ahead: int = 4) -> Iterator[Batch]:
     """Yield the batch of each step in order, rendered by `workers` threads at most `ahead` steps early.
 
-    With 0 workers each batch is rendered when it is asked for; the batches are the same.
+    With 0 workers each batch is rendered when it is asked for; the batches are the same. A worker takes one thread of
+    torch, so that it does not stand in the way of the model.
     """
     if workers == 0:
         yield from map(render, steps)
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, "render", initializer=lambda: torch.set_num_threads(1)) as pool:
         waiting: list[Future[Batch]] = []
         upcoming = iter(steps)
         try:
@@ -204,3 +206,4 @@ def prefetch(render: Callable[[int], Batch], steps: range, workers: int, ahead: 
         finally:
             for future in waiting:
                 future.cancel()
+            torch.set_num_threads(threads)

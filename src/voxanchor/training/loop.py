@@ -75,7 +75,7 @@ def train(
     seed: int,
     label: str,
     validate: Callable[[], Mapping[str, float]] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     """Optimise `task` for the steps of `stage`, resuming from `folder` when a state lies there.
 
@@ -116,6 +116,9 @@ def train(
             validate = None
         if validate is not None and stage.validate_every and first == 0:
             metrics.write({"step": 0, "validation": dict(validate())})
+        if workers is None:
+            # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
+            workers = 0 if on_cpu else 2
         batches = prefetch(source.render, range(first, stage.steps), workers)
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()

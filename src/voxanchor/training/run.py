@@ -45,14 +45,14 @@ class Run:
     folder: Path
     corpora: Corpora
     bank: NoiseBank
-    workers: int = 1
+    workers: int | None = None
 
     def stage_folder(self, name: str) -> Path:
         """Where a stage leaves its result."""
         return self.folder / name
 
 
-def prepare(recipe: Recipe, folder: Path, workers: int = 1) -> Run:
+def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     """Scan the recipe's data and write what the run is made of: recipe, environment, lists of recordings.
 
     The caller holds the folder (`voxanchor.outputs.claim`).

@@ -17,6 +17,7 @@ from voxanchor.files import replacing, write_text
 from voxanchor.models import registry
 from voxanchor.models.precision import Precision, resolve
 from voxanchor.outputs import claim
+from voxanchor.processes import world
 from voxanchor.progress import say, track
 
 INDEX_FILE = "index.json"
@@ -74,6 +75,8 @@ def embed_corpus(
             "embed: shard size and processes must be at least 1, the longest recording longer than 0 s, and the share "
             "of unusable recordings from 0 to 1"
         )
+    if world() > 1:
+        raise RecipeError("embed: makes its processes itself: start it once, without torchrun, with --processes N")
     encoder = registry.load(model)
     chosen = resolve(precision, device_of(0))
     source = {"speech": speech, "layout": layout} if manifest is None else {"manifest": manifest_fingerprint(manifest)}

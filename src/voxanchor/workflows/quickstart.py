@@ -23,7 +23,7 @@ def quickstart(
     held_out: int = HELD_OUT,
     utterances: int = UTTERANCES,
     settings: Sequence[str] = (),
-    workers: int = 1,
+    workers: int | None = None,
 ) -> Path:
     """Make voices, train base, anchored and joint, evaluate them on voices never heard; return the folder.
 

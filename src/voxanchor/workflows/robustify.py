@@ -43,7 +43,7 @@ def robustify(
     *,
     unlabelled: bool = False,
     settings: Sequence[str] = (),
-    workers: int = 1,
+    workers: int | None = None,
 ) -> Robustified:
     """Run or resume stages 2 and 3 from `model`, and return where the robust model lies.
 

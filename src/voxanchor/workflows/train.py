@@ -11,7 +11,7 @@ from voxanchor.training.run import Run, prepare, run_stages
 from voxanchor.workflows.evaluate import Comparison, assess
 
 
-def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
+def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
     """Run or resume a recipe in `out`, and return that folder.
 
     Each training stage leaves a model directory ``out/<stage>/``; with an ``evaluation`` in the recipe the tables and
@@ -25,7 +25,7 @@ def train(recipe: Recipe, out: Path, workers: int = 1) -> Path:
     return out
 
 
-def run_recipe(recipe: Recipe, folder: Path, workers: int) -> Run:
+def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed."""
     run = prepare(recipe, folder, workers)
     if recipe.evaluation is not None and not run.corpora.held_out.utterances:
