@@ -1,5 +1,6 @@
 """Several processes on one job, as torchrun starts them: the same training as one, and a clear end when one is lost."""
 
+import contextlib
 import json
 import os
 import signal
@@ -25,7 +26,10 @@ STEPS = {
     "learning_rate": {"peak": 1e-4, "warmup_steps": 0},  # a small one: rounding grows with every step
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"),
+]
 
 
 def command(recipe: Path, out: Path, processes: int, *settings: str) -> list[str]:
@@ -122,8 +126,12 @@ def test_a_lost_process_ends_the_job_with_a_clear_error_and_it_resumes(recipe: P
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(item) for item in found.stdout.split()]
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if f"PPid:\t{pid}\n" in status.read_text():
+                found.append(int(status.parent.name))
+    return found
 
 
 def environment_of(pid: int) -> dict[str, str]:
