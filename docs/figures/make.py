@@ -1,9 +1,11 @@
-"""Draws EER against SNR, a panel per noise kind: ``python docs/figures/make.py RESULTS.csv OUT.svg``.
+"""Draws EER against SNR, a panel per noise kind: ``python docs/figures/make.py OUT.svg RESULTS.csv [RESULTS.csv ...]``.
 
-The first system of the table is drawn in grey, the others in colour.
+The first system of a table is drawn in grey, the others in colour. Of several tables (folds) the mean is drawn; their
+systems are taken to be the same in the same order, and called as in the first.
 """
 
 import sys
+from dataclasses import replace
 
 import matplotlib
 
@@ -15,11 +17,25 @@ matplotlib.rcParams["svg.hashsalt"] = "voxanchor"  # the same table gives the sa
 COLOURS = ("#777777", "#0b6bb0", "#d1662b")
 
 
-def main(table: str, out: str) -> None:
-    """Read the table and write the picture."""
+def read(tables: list[str]) -> list[ResultRow]:
+    """Return the rows of all tables, a fold taken as a draw of the noise."""
+    rows: list[ResultRow] = []
+    names: list[str] = []
+    for fold, table in enumerate(tables):
+        found = read_csv(table, ResultRow)
+        own = list(dict.fromkeys(row.system for row in found))
+        names = names or own
+        rows += [
+            replace(row, system=names[own.index(row.system)], noise_seed=1000 * fold + row.noise_seed) for row in found
+        ]
+    return rows
+
+
+def main(out: str, tables: list[str]) -> None:
+    """Read the tables and write the picture."""
     from matplotlib import pyplot
 
-    summaries = summarise(read_csv(table, ResultRow))
+    summaries = summarise(read(tables))
     kinds = list(next(iter(summaries.values())).curves)
     figure, panels = pyplot.subplots(1, len(kinds), figsize=(9, 3), sharey=True, layout="constrained")
     for panel, kind in zip(panels, kinds, strict=True):
@@ -39,4 +55,4 @@ def main(table: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

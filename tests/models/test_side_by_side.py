@@ -22,7 +22,7 @@ def test_every_item_is_done_once_with_one_thread_and_no_gradients(threads: int) 
             with lock:
                 seen.append((item, torch.get_num_threads(), needs))
 
-        side_by_side(work, iter(range(20)))
+        side_by_side(work, iter(range(20)), torch.device("cpu"))
         assert sorted(item for item, _, _ in seen) == list(range(20))
         assert {used for _, used, _ in seen} == {1}
         assert not any(needs for _, _, needs in seen)
@@ -43,7 +43,7 @@ def test_an_error_ends_the_work_and_is_raised(threads: int) -> None:
                 raise ValueError("item 3")
 
         with pytest.raises(ValueError, match="item 3"):
-            side_by_side(work, range(1000))
+            side_by_side(work, range(1000), torch.device("cpu"))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -62,7 +62,8 @@ def embed_with(
                     result[places] = forward(encoder, padded, lengths)
                 advance(len(places))
 
-            side_by_side(work, read_batches(utterances, long_enough))
+            device = next(encoders[0].parameters()).device if encoders else torch.device("cpu")
+            side_by_side(work, read_batches(utterances, long_enough), device)
     finally:
         for encoder, mode in zip(encoders, modes, strict=True):
             encoder.train(mode)

@@ -9,9 +9,12 @@ import torch
 
 T = TypeVar("T")
 
+MOST = 8
+"""Items under way at once: each takes memory."""
 
-def side_by_side(work: Callable[[T], Any], items: Iterable[T]) -> None:
-    """Do `work` on every item, as many at once as torch has threads, each with one of them.
+
+def side_by_side(work: Callable[[T], Any], items: Iterable[T], device: torch.device) -> None:
+    """Do `work` on every item: on a processor as many at once as torch has threads (up to `MOST`), sharing them out.
 
     Threads that divide an operation wait for each other at its end; where another program keeps a core busy they wait
     most of the time. Threads with an item each do not meet. What an item gives does not depend on the others.
@@ -19,9 +22,11 @@ def side_by_side(work: Callable[[T], Any], items: Iterable[T]) -> None:
     Args:
         work: without gradients; called from several threads.
         items: taken as they are needed, a few ahead.
+        device: where the work is done; an accelerator gets one item after the other.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    at_once = min(threads, MOST) if device.type == "cpu" else 1
+    if at_once == 1:
         for item in items:
             with torch.no_grad():
                 work(item)
@@ -32,12 +37,14 @@ def side_by_side(work: Callable[[T], Any], items: Iterable[T]) -> None:
             work(item)
 
     try:
-        with ThreadPoolExecutor(threads, "model", initializer=lambda: torch.set_num_threads(1)) as pool:
+        with ThreadPoolExecutor(
+            at_once, "model", initializer=lambda: torch.set_num_threads(threads // at_once)
+        ) as pool:
             waiting: deque[Future[None]] = deque()
             try:
                 for item in items:
                     waiting.append(pool.submit(alone, item))
-                    if len(waiting) > threads:
+                    if len(waiting) > at_once:
                         waiting.popleft().result()
                 while waiting:
                     waiting.popleft().result()
