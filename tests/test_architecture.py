@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "voxanchor"
 
 TIERS = [
-    {"errors", "types", "rng", "files"},
+    {"errors", "types", "rng", "files", "heap"},
     {"config", "processes", "progress", "outputs"},
     {"audio", "scoring"},
     {"conditions", "corpus", "models", "objectives"},

@@ -12,6 +12,7 @@ import voxanchor
 from voxanchor import processes
 from voxanchor.cli import commands, data, using
 from voxanchor.errors import VoxanchorError
+from voxanchor.heap import keep_freed_memory
 
 DESCRIPTION = """voxanchor makes speaker-verification models robust to noise without breaking what they already do.
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Of several processes of a job the first alone prints a result.
     """
+    keep_freed_memory()
     with contextlib.ExitStack() as stack:
         if not processes.first():
             stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))

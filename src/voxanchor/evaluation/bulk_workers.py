@@ -17,6 +17,7 @@ import torch
 
 from voxanchor.errors import VoxanchorError
 from voxanchor.evaluation.bulk import Job
+from voxanchor.heap import keep_freed_memory
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.progress import Advance
@@ -61,6 +62,7 @@ def _load(job: Job, rank: int) -> SpeakerEncoder:
 
 def _serve(parent: Pipe, job: Job, rank: int, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
+    keep_freed_memory()
     torch.set_num_threads(threads)
     try:
         encoder = _load(job, rank)

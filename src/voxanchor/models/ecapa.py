@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from voxanchor.errors import ModelError
 from voxanchor.models.fbank import Fbank, FbankConfig
 from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
+from voxanchor.models.pointwise import Pointwise
 from voxanchor.models.pooling import AttentiveStatisticsPooling
 
 
@@ -63,7 +64,7 @@ class Ecapa(nn.Module):
         self.blocks = nn.ModuleList(
             SERes2Block(channels, config.res2_scale, config.se_bottleneck, d) for d in (2, 3, 4)
         )
-        self.mfa = nn.Conv1d(3 * channels, mfa_channels, 1)
+        self.mfa = Pointwise(3 * channels, mfa_channels)
         self.pooling = AttentiveStatisticsPooling(mfa_channels, config.attention_bottleneck)
         self.pooled_norm = nn.BatchNorm1d(2 * mfa_channels)
         self.projection = nn.Linear(2 * mfa_channels, config.embedding_dim)
@@ -97,7 +98,12 @@ class ConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel_size, dilation=dilation, padding=dilation * (kernel_size // 2))
+        self.conv: nn.Conv1d
+        if kernel_size == 1:
+            self.conv = Pointwise(inputs, outputs)
+        else:
+            padding = dilation * (kernel_size // 2)
+            self.conv = nn.Conv1d(inputs, outputs, kernel_size, dilation=dilation, padding=padding)
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -131,8 +137,8 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int) -> None:
         super().__init__()
-        self.squeeze = nn.Conv1d(channels, bottleneck, 1)
-        self.excite = nn.Conv1d(bottleneck, channels, 1)
+        self.squeeze = Pointwise(channels, bottleneck)
+        self.excite = Pointwise(bottleneck, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return `x` (B, C, F), each channel of each recording scaled by its gate in (0, 1)."""

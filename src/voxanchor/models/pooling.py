@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from voxanchor.models.masks import apply_mask, masked_mean
+from voxanchor.models.pointwise import Pointwise
 
 VARIANCE_FLOOR = 1e-5
 """Smallest variance whose root is taken: below it the gradient of the root would explode."""
@@ -44,9 +45,9 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int = 128) -> None:
         super().__init__()
-        self.frame = nn.Conv1d(channels, bottleneck, 1)
-        self.context = nn.Conv1d(2 * channels, bottleneck, 1, bias=False)
-        self.attention = nn.Conv1d(bottleneck, channels, 1)
+        self.frame = Pointwise(channels, bottleneck)
+        self.context = Pointwise(2 * channels, bottleneck, bias=False)
+        self.attention = Pointwise(bottleneck, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the weighted mean and standard deviation, (B, 2 C), of `x` (B, C, F) inside `mask` (B, 1, F)."""
