@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
+import allocator
+
 OURS = "voxanchor"
 """A side whose name begins like this must run; any other may fail, and the table then says why."""
+
+KEPT = ", freed memory kept"
+"""A peer whose name ends like this runs with the allocator as our commands set it; without it, as Python leaves it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,10 @@ def in_turn(sides: Mapping[str, Measure | str], repeats: int, warm: int = 1) -> 
         for name, measure in running.items():
             if name in reasons:
                 continue
+            if name.startswith(OURS) or name.endswith(KEPT):
+                allocator.as_commands()
+            else:
+                allocator.as_python()
             try:
                 value = measure()
             except Exception as error:

@@ -51,6 +51,47 @@ def test_margin_makes_the_task_harder() -> None:
     assert head()(embeddings, labels, 0.3)[0] > head()(embeddings, labels, 0.0)[0]
 
 
+def test_a_hit_is_an_embedding_closest_to_its_own_centre() -> None:
+    module = head()
+    centres = F.normalize(module.centres.detach(), dim=1)
+    _, hits = module(centres[[0, 1, 2]], torch.tensor([0, 1, 3]))
+    assert hits.tolist() == [True, True, False]
+
+
+def test_sampling_all_centres_changes_nothing() -> None:
+    embeddings, labels = unit(6, 8, 0), torch.arange(6) % 5
+    whole, every = head(), head()
+    every.sampled = 5
+    assert every(embeddings, labels)[0] == whole(embeddings, labels)[0]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12))
+@settings(max_examples=25, deadline=None)
+def test_sampled_centres_are_those_of_the_batch_and_some_others(seed: int, sampled: int) -> None:
+    torch.manual_seed(seed)
+    module = head(classes=12)
+    module.sampled = sampled
+    embeddings, labels = unit(4, 8, seed), torch.tensor([3, 11, 3, 0])
+    loss, _ = module(embeddings, labels, 0.2)
+    torch.autograd.backward(loss)
+    assert module.centres.grad is not None
+    taken = module.centres.grad.abs().sum(dim=1).nonzero().flatten()
+    assert len(taken) == max(sampled, len(labels))
+    assert {0, 3, 11} <= set(taken.tolist())
+    # the same loss as that of a head that has these centres alone
+    small = head(classes=len(taken))
+    small.centres.data = module.centres.data[taken]
+    expected, _ = small(embeddings, torch.searchsorted(taken, labels), 0.2)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_out_of_training_all_centres_count() -> None:
+    embeddings, labels = unit(6, 8, 0), torch.arange(6) % 5
+    few, whole = head().eval(), head().eval()
+    few.sampled = 2
+    assert few(embeddings, labels)[0] == whole(embeddings, labels)[0]
+
+
 def test_centres_can_be_placed_and_are_checked() -> None:
     module = head()
     centres = 7.0 * unit(5, 8, 9)

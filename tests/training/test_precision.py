@@ -41,11 +41,10 @@ def test_the_classification_stays_in_float32_under_autocast() -> None:
     head = AAMSoftmax(16, 10)
     embeddings = torch.nn.functional.normalize(torch.randn(6, 16), dim=1)
     labels = torch.arange(6)
-    expected, cosines = head(embeddings, labels)
+    expected, _ = head(embeddings, labels)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, under = head(embeddings, labels)
+        loss, _ = head(embeddings, labels)
     assert torch.equal(loss, expected)
-    assert torch.equal(under, cosines)
 
 
 def make_task(manifest: Manifest, stage: Train) -> SpeakerTask:

@@ -14,18 +14,23 @@ class AAMSoftmax(nn.Module):
     enlarged: ``scale * cos(theta_y + margin)``. Past ``theta_y > pi - margin``, where that is no longer monotone, the
     logit continues as the straight line ``cos(theta_y) - margin * sin(margin)``.
 
+    With very many speakers an embedding need not be compared with all of them: in training with `sampled` centres each
+    step takes the speakers of its batch and others drawn at random (An et al., "Partial FC", ICCVW 2021,
+    arXiv 2010.05222), so that products and memory follow the centres taken. Draws are torch's.
+
     Args:
         embedding_dim: dimension D of the embeddings.
         classes: number of training speakers C.
         scale: inverse temperature of the logits.
+        sampled: centres of a training step, those of the batch among them; 0 takes all.
 
     Attributes:
         centres: (C, D) class centres; rows need not be unit vectors, only their direction counts.
     """
 
-    def __init__(self, embedding_dim: int, classes: int, scale: float = 30.0) -> None:
+    def __init__(self, embedding_dim: int, classes: int, scale: float = 30.0, sampled: int = 0) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.sampled = scale, sampled
         self.centres = nn.Parameter(F.normalize(torch.randn(classes, embedding_dim), dim=1))
 
     @torch.no_grad()
@@ -42,7 +47,7 @@ class AAMSoftmax(nn.Module):
         self.centres.copy_(F.normalize(centres, dim=1))
 
     def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> tuple[Tensor, Tensor]:
-        """Return the mean loss (scalar) and the cosines to the centres (B, C).
+        """Return the mean loss (scalar) and (B,) bool: whether no centre compared is closer than the own.
 
         Args:
             embeddings: (B, D) unit vectors.
@@ -51,7 +56,11 @@ class AAMSoftmax(nn.Module):
         """
         # In float32 also under autocast: a cosine of 8 bits, times the scale, would be off by a tenth.
         with torch.autocast(embeddings.device.type, enabled=False):
-            cosine = (embeddings.to(self.centres.dtype) @ F.normalize(self.centres, dim=1).T).clamp(-1.0, 1.0)
+            centres = self.centres
+            if self.training and 0 < self.sampled < len(centres):
+                chosen, labels = self._sample(labels)
+                centres = centres[chosen]
+            cosine = (embeddings.to(centres.dtype) @ F.normalize(centres, dim=1).T).clamp(-1.0, 1.0)
             target = cosine.gather(1, labels[:, None])
             # the floor keeps the gradient of the root finite at an angle of exactly zero
             sine = (1.0 - target.square()).clamp_min(1e-7).sqrt()
@@ -61,4 +70,13 @@ class AAMSoftmax(nn.Module):
                 target - margin * math.sin(margin),
             )
             logits = self.scale * cosine.scatter(1, labels[:, None], shifted)
-            return F.cross_entropy(logits, labels), cosine
+            return F.cross_entropy(logits, labels), (cosine <= target).all(dim=1)
+
+    def _sample(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (S,) classes, rising, all of `labels` and others among them, and where each label is there, (B,)."""
+        order = torch.rand(len(self.centres), device=labels.device)
+        order[labels] = 2.0
+        # as many as asked, also where the batch alone has more: shapes stay the same from step to step
+        count = min(len(self.centres), max(self.sampled, len(labels)))
+        chosen = order.topk(count, sorted=False).indices.sort().values
+        return chosen, torch.searchsorted(chosen, labels)

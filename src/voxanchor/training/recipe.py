@@ -75,12 +75,21 @@ class Noise:
 
 @dataclass(frozen=True)
 class Classification:
-    """The speaker classification term (AAM-softmax); weight 0 leaves it out, and then no labels are needed."""
+    """The speaker classification term (AAM-softmax); weight 0 leaves it out, and then no labels are needed.
+
+    Attributes:
+        sampled: speakers that a step compares with, the others of the training left out of it; 0 for all.
+    """
 
     weight: float = 1.0
     scale: float = 30.0
     margin: Margin = field(default_factory=Margin)
     centres: Literal["random", "anchors"] = "random"
+    sampled: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampled < 0:
+            raise RecipeError("classification.sampled is a number of speakers, or 0 for all")
 
 
 @dataclass(frozen=True)

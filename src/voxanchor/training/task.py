@@ -31,7 +31,8 @@ class SpeakerTask(nn.Module):
         self.stage = stage
         self.head: AAMSoftmax | None = None
         if stage.classification.weight:
-            self.head = AAMSoftmax(student.config.embedding_dim, len(speakers), stage.classification.scale)
+            terms = stage.classification
+            self.head = AAMSoftmax(student.config.embedding_dim, len(speakers), terms.scale, terms.sampled)
             if stage.classification.centres == "anchors" and anchors is not None:
                 self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers)))
         # a buffer that is never saved: the frozen table on disk is the truth, and it follows the task to its device
@@ -45,8 +46,8 @@ class SpeakerTask(nn.Module):
         total = embeddings.new_zeros(())
         terms = self.stage.classification
         if self.head is not None:
-            parts["aam"], cosines = self.head(embeddings, batch.labels, terms.margin.at(step))
-            parts["accuracy"] = (cosines.argmax(dim=1) == batch.labels).float().mean()
+            parts["aam"], hits = self.head(embeddings, batch.labels, terms.margin.at(step))
+            parts["accuracy"] = hits.float().mean()
             total = total + terms.weight * parts["aam"]
         if self.anchors is not None and self.stage.anchor.weight:
             targets = self.anchors[batch.utterances]
