@@ -15,7 +15,7 @@ from voxanchor.evaluation.embed import by_length, forward, pad, read_batches, re
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision
 from voxanchor.progress import Advance
-from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
+from voxanchor.types import SAMPLE_RATE, Waveform
 
 READERS = 2
 """Threads that read ahead of the model, at least: one decodes while the other waits for the disk."""
@@ -93,7 +93,7 @@ def embed_window(
                 waves.append(wave)
         # by what was read, not by what the manifest states: a file that grew meanwhile must not burst the memory
         for batch in by_length([len(wave) / SAMPLE_RATE for wave in waves]):
-            made = _embed(encoder, [waves[i] for i in batch], precision)
+            made = forward(encoder, *pad([waves[i] for i in batch], on_grid=True), precision)
             embeddings[[rows[i] for i in batch]] = made
         advance(len(places))
     lengths = np.linalg.norm(embeddings, axis=1)
@@ -129,9 +129,3 @@ def _reason(utterance: Utterance, error: VoxanchorError) -> str:
 
 def _too_long(name: str, seconds: float, longest_s: float) -> AudioError:
     return AudioError(f"{name}: lasts {seconds:.0f} s, more than the {longest_s:g} s allowed. Cut it, or allow more.")
-
-
-def _embed(encoder: SpeakerEncoder, waves: list[Waveform], precision: Precision) -> Embeddings:
-    device = next(encoder.parameters()).device
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        return forward(encoder, *pad(waves, on_grid=True))

@@ -10,6 +10,7 @@ import torch
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.precision import Precision
 from voxanchor.models.side_by_side import side_by_side
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
@@ -70,10 +71,20 @@ def embed_with(
     return results
 
 
-def forward(encoder: SpeakerEncoder, padded: torch.Tensor, lengths: torch.Tensor) -> Embeddings:
-    """Return (B, D) float32 unit vectors in memory, computed where the encoder lies, of a batch that `pad` made."""
+def forward(
+    encoder: SpeakerEncoder, padded: torch.Tensor, lengths: torch.Tensor, precision: Precision = "float32"
+) -> Embeddings:
+    """Return (B, D) float32 unit vectors in memory, computed where the encoder lies, of a batch that `pad` made.
+
+    Args:
+        encoder: in evaluation mode.
+        padded: (B, T) float32.
+        lengths: (B,) int64.
+        precision: ``float32`` or ``bfloat16``: the arithmetic of the matrix products.
+    """
     device = next(encoder.parameters()).device
-    embeddings: Embeddings = encoder(padded.to(device), lengths.to(device)).float().cpu().numpy()
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        embeddings: Embeddings = encoder(padded.to(device), lengths.to(device)).float().cpu().numpy()
     return embeddings
 
 
