@@ -113,6 +113,7 @@ class Train:
         clean_share: share of each batch that stays clean.
         gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
         precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
+        compile: let torch compile the network: steps get shorter, the first one takes minutes.
         blend: how far from the starting weights to the trained ones the model ends; 1 is all the way (Wortsman et al.,
             "Robust fine-tuning of zero-shot models", CVPR 2022).
     """
@@ -130,6 +131,7 @@ class Train:
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     precision: Precision = "auto"
+    compile: bool = False
     blend: float = 1.0
     classification: Classification = Classification()
     anchor: AnchorTerm = AnchorTerm()

@@ -22,6 +22,7 @@ from voxanchor.progress import say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable, extract
 from voxanchor.training.batches import Batches
+from voxanchor.training.compiled import compile_network, uncompiled
 from voxanchor.training.corpora import Corpora, gather, is_labelled
 from voxanchor.training.loop import train
 from voxanchor.training.recipe import SCRATCH, Recipe, Train
@@ -132,6 +133,8 @@ def _train(run: Run, name: str, stage: Train) -> None:
     if stage.validate_every and run.corpora.validation.utterances:
         reference = None if stage.start == SCRATCH else student
         validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
+    if stage.compile:
+        compile_network(student.network)
     torch.manual_seed(torch_seed(recipe.seed, 0, "head"))
     task = SpeakerTask(student, stage, manifest.speakers, table)
     folder = run.stage_folder(name)
@@ -142,7 +145,7 @@ def _train(run: Run, name: str, stage: Train) -> None:
         folder / TRAINING_FOLDER,
         seed=recipe.seed,
         label=name,
-        validate=None if validation is None else lambda: validation.measure(student),
+        validate=None if validation is None else lambda: uncompiled(lambda: validation.measure(student)),
         workers=run.workers,
     )
     if not processes.first():
@@ -154,7 +157,7 @@ def _train(run: Run, name: str, stage: Train) -> None:
         table.save(folder / ANCHORS_FILE)
     done: dict[str, Any] = {"model": student.fingerprint, "steps": stage.steps}
     if validation is not None:
-        done["validation"] = dict(validation.measure(student))
+        done["validation"] = dict(uncompiled(lambda: validation.measure(student)))
     write_text(folder / DONE_FILE, json.dumps(done) + "\n")
 
 

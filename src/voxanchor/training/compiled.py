@@ -1,0 +1,33 @@
+"""Networks compiled by torch, where it can, and as they are where it cannot."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from voxanchor.progress import say
+
+
+def compile_network(network: nn.Module) -> bool:
+    """Let torch compile a network when it is first called, and say whether it will; names and weights stay.
+
+    Compiling takes minutes and needs a compiler on the machine (C++ for a processor, Triton for a GPU): a small
+    function is tried first, and where that fails the network stays as it is, with a line that says why.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8))
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        say(
+            f"torch cannot compile here ({type(error).__name__}: {reason[0] if reason else ''}); training goes on without"
+        )
+        return False
+    network.compile(dynamic=False)
+    say("the network is compiled in the first step, which takes minutes")
+    return True
+
+
+def uncompiled(measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+    """Return what `measure` does with compiled networks as they were: lengths it has not seen compile nothing."""
+    with torch.compiler.set_stance("force_eager"):
+        return measure()
