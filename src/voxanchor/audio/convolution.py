@@ -20,4 +20,5 @@ def convolve(waves: Tensor, responses: Tensor) -> Tensor:
     size = fast_length(length + taps.shape[1] - 1)
     spectrum = torch.fft.rfft(waves, size)
     spectrum *= torch.fft.rfft(taps, size)
-    return torch.fft.irfft(spectrum, size)[:, :length]
+    heard: Tensor = torch.fft.irfft(spectrum, size)[:, :length]
+    return heard

@@ -131,16 +131,16 @@ def evaluate(
                     sides = (key, enrolled[key]), (name, heard[name])
                     scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
                 outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
-                panel = "clean" if condition.is_clean else panels.get(condition.snr_db)
-                if panel is not None:
+                if condition.is_clean or condition.snr_db in panels:
+                    panel = "clean" if condition.is_clean else panels[condition.snr_db]
                     pooled.setdefault((name, panel), []).append(scores.astype(np.float32))
                 if known and len(set(speakers)) > 1:
                     outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
                 if seed == setup.noise_seeds[0]:
                     outcome.embeddings[name, condition.name] = heard[name]
-    for panel, parts in pooled.items():
+    for shown, parts in pooled.items():
         curve = det_curve(np.concatenate(parts), np.tile(trials.target, len(parts)))
-        outcome.det[panel] = (curve.p_miss, curve.p_fa)
+        outcome.det[shown] = (curve.p_miss, curve.p_fa)
     return outcome
 
 

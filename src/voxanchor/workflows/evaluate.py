@@ -113,8 +113,9 @@ def evaluate_folder(
     with claim(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
         say(f"{speech}: {manifest.describe()}")
-        noisy = any(condition.noise for condition in named_suite(comparison.suite).conditions)
-        title = f"{' and '.join(comparison.models)} in {'noise' if noisy else 'rooms'}"
+        kinds = named_suite(comparison.suite).noisy
+        where = "rooms" if kinds and not any(condition.noise for condition in kinds) else "noise"
+        title = f"{' and '.join(comparison.models)} in {where}"
         return assess(comparison, manifest, out, title=title, cache=cache)
 
 
