@@ -93,3 +93,16 @@ def test_packed_rooms_give_the_same_batches(
         made.append(Batches(manifest, bank, replace(stage, batch_size=8, rooms=HALF), 1))
     for step in range(4):
         assert torch.equal(made[0].render(step).waves, made[1].render(step).waves)
+
+
+def test_processes_together_hear_the_rooms_that_one_would_hear(
+    manifest: Manifest, bank: NoiseBank, stage: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = replace(stage, batch_size=12, rooms=HALF)
+    alone, made = Batches(manifest, bank, stage, 0).compose(2)
+    for rank in range(3):
+        monkeypatch.setattr("voxanchor.processes.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("voxanchor.processes.world", lambda: 3)
+        batch, part = Batches(manifest, bank, stage, 0).compose(2)
+        np.testing.assert_array_equal(part.rooms, made.rooms[rank::3])
+        torch.testing.assert_close(batch.waves, alone.waves[rank::3], atol=1e-6, rtol=1e-5)
