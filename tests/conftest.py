@@ -45,6 +45,20 @@ def voices_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rooms_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three room responses with 10 ms of silence before them, and two files that are none."""
+    folder = tmp_path_factory.mktemp("rooms")
+    for number, rt60_s in enumerate((0.2, 0.5, 0.9)):
+        time_s = np.arange(round(rt60_s * RATE)) / RATE
+        wave = 0.1 * np.random.default_rng(number).standard_normal(len(time_s)) * 10.0 ** (-3.0 * time_s / rt60_s)
+        wave[0] = 0.9
+        soundfile.write(folder / f"{number}.wav", np.concatenate([np.zeros(160), wave]), RATE)
+    soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
+    (folder / "text.wav").write_bytes(b"not audio")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def noise_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MUSAN-like folder with noise and music but no speech."""
     folder = tmp_path_factory.mktemp("noises")

@@ -25,6 +25,23 @@ class Outer:
     maybe: Inner | None = None
 
 
+@dataclass(frozen=True)
+class Grown(Outer):
+    """As `Outer`, with what a later version added."""
+
+    added: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    more: Inner = field(default=Inner(), metadata=config.LATER)
+
+
+def test_what_is_added_later_changes_no_identity_while_it_is_not_used() -> None:
+    assert config.to_plain(Grown("x")) == config.to_plain(Outer("x"))
+    assert config.fingerprint(Grown("x")) == config.fingerprint(Outer("x"))
+    for used in (Grown("x", added=("a",)), Grown("x", more=Inner(2.0))):
+        assert config.fingerprint(used) != config.fingerprint(Outer("x"))
+        assert config.build(Grown, config.to_plain(used)) == used
+    assert config.build(Grown, config.to_plain(Grown("x"))) == Grown("x")
+
+
 def test_yaml_reads_back_what_was_written() -> None:
     import yaml
 

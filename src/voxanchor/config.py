@@ -21,6 +21,10 @@ from voxanchor.errors import RecipeError
 
 T = TypeVar("T")
 
+LATER: Mapping[str, bool] = {"later": True}
+"""Metadata of a field that was added after runs had been made: left out of the plain form while it has its default, so
+that what was made before keeps its identity and its fingerprint."""
+
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "recipe") -> T:
     """Return an instance of the dataclass `cls` from plain values.
@@ -206,12 +210,18 @@ def _position(target: list[Any], name: str, setting: str) -> int:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if _told(value, field)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+    return not field.metadata.get("later") or getattr(value, field.name) != field.default
 
 
 def _show(value: Any) -> str:

@@ -15,9 +15,11 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.clips import Clip, ClipCache
 from voxanchor.audio.level import active_level_db
 from voxanchor.audio.music import SyntheticMusic
+from voxanchor.audio.room import reverberate, room
+from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.conditions.render import Rendered, render
-from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import suite
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.rng import generator
@@ -37,8 +39,17 @@ def bank(tmp_path: Path) -> NoiseBank:
             "noise": SyntheticNoise(),
             "music": SyntheticMusic(pieces=2, piece_s=3.0),
             "babble": Babble(clips, ClipCache()),
-        }
+        },
+        Rooms([Clip(response(tmp_path / "hall.wav"), "", 0.0, 0.6)]),
     )
+
+
+def response(path: Path) -> str:
+    time_s = np.arange(9_600) / 16_000
+    wave = 0.1 * np.random.default_rng(9).standard_normal(9_600) * 10.0 ** (-3.0 * time_s / 0.6)
+    wave[0] = 0.5
+    soundfile.write(path, wave, 16_000)
+    return str(path)
 
 
 def speech(seed: int = 0, length: int = 24_000) -> Waveform:
@@ -69,6 +80,47 @@ def test_every_condition_of_the_suite_is_what_it_says(bank: NoiseBank, condition
         assert rendered.description not in ("", "clean")
 
 
+def test_a_measured_room_is_heard_as_a_convolution(bank: NoiseBank, tmp_path: Path) -> None:
+    x = speech()
+    rendered = render(x, Condition(room=Reverb()), bank, np.random.default_rng(0))
+    taps = room(soundfile.read(tmp_path / "hall.wav", dtype="float32")[0], "").taps
+    np.testing.assert_allclose(rendered.waveform, reverberate(x, taps), atol=1e-5)
+    assert rendered.waveform.shape == x.shape
+    assert rendered.snr_db is None
+    assert rendered.peak == np.abs(rendered.waveform).max()
+    assert rendered.description.startswith("hall.wav (RT60 0.")
+
+
+def test_a_synthetic_room_is_drawn_anew_for_every_generator(bank: NoiseBank) -> None:
+    x, condition = speech(), Condition(room=Reverb(0.6))
+    one, same, other = (render(x, condition, bank, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert (one.waveform == same.waveform).all()
+    assert (one.waveform != other.waveform).any()
+    assert one.description.startswith("synthetic room (RT60 0.")
+
+
+@pytest.mark.parametrize("kind", ["noise", "babble"])
+@pytest.mark.parametrize("rt60_s", [None, 0.4])
+def test_noise_is_added_to_the_speech_as_heard_in_the_room(bank: NoiseBank, kind: str, rt60_s: float | None) -> None:
+    x = speech()
+    drawn = np.random.default_rng(0)
+    heard = reverberate(x, bank.rooms.draw(rt60_s, drawn).taps)
+    noise = bank.draw(kind, len(x), drawn)
+    rendered = render(x, Condition(kind, 5.0, Reverb(rt60_s)), bank, np.random.default_rng(0))
+    added = rendered.waveform.astype(np.float64) - heard
+    assert active_level_db(heard) - active_level_db(added) == pytest.approx(5.0, abs=0.01)
+    assert np.corrcoef(added, noise.waveform)[0, 1] > 0.9999
+    assert rendered.snr_db == pytest.approx(5.0, abs=1e-6)
+    assert rendered.description.endswith(f"; {noise.description}")
+
+
+def test_measured_rooms_that_are_not_there_are_asked_for(bank: NoiseBank) -> None:
+    bare = NoiseBank({"noise": SyntheticNoise()})
+    with pytest.raises(CorpusError, match="--rooms"):
+        render(speech(), Condition(room=Reverb()), bare, np.random.default_rng(0))
+    render(speech(), Condition(room=Reverb(0.3)), bare, np.random.default_rng(0))
+
+
 def test_clean_draws_nothing(bank: NoiseBank) -> None:
     used, fresh = np.random.default_rng(0), np.random.default_rng(0)
     render(speech(), Condition(), bank, used)
@@ -77,7 +129,11 @@ def test_clean_draws_nothing(bank: NoiseBank) -> None:
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_rendering_is_the_same_in_any_number_of_processes(bank: NoiseBank, workers: int) -> None:
-    jobs = [(i, condition) for i in range(3) for condition in suite("noise").conditions[1::5]]
+    jobs = [
+        (i, condition)
+        for i in range(3)
+        for condition in (*suite("noise").conditions[1::5], *suite("reverb").conditions[2::2])
+    ]
     here = [render_one(bank, *job) for job in jobs]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         there = list(pool.map(partial(render_one, bank), *zip(*jobs, strict=True)))

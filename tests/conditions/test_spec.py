@@ -5,17 +5,45 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.conditions.spec import Condition, NoiseMix
+from voxanchor.conditions.spec import Condition, NoiseMix, Reverb
 from voxanchor.errors import RecipeError
 
 KINDS = st.builds("{}{}".format, st.sampled_from("abxyz"), st.sampled_from(("", "1", "oise", "_2", "-b_c", "_5db")))
 
 
-@given(kind=KINDS, snr_db=st.floats(-100, 100))
-@settings(max_examples=40, deadline=None)
-def test_a_name_is_read_back_exactly(kind: str, snr_db: float) -> None:
-    condition = Condition(kind, snr_db)
-    assert Condition.parse(condition.name) == condition
+ROOMS = st.none() | st.builds(Reverb, st.none() | st.floats(0.1, 3.0))
+
+
+@given(kind=KINDS, snr_db=st.floats(-100, 100), room=ROOMS)
+@settings(max_examples=60, deadline=None)
+def test_a_name_is_read_back_exactly(kind: str, snr_db: float, room: Reverb | None) -> None:
+    for condition in (Condition(kind, snr_db, room), Condition(room=room)):
+        assert Condition.parse(condition.name) == condition
+        assert condition.is_clean == (condition.name == "clean") == (condition.kind == "")
+
+
+def test_rooms_have_names_of_their_own() -> None:
+    assert Condition.parse("reverb") == Condition(room=Reverb())
+    assert Condition.parse("reverb_1s") == Condition.parse("reverb_1.0s") == Condition(room=Reverb(1.0))
+    assert Condition(room=Reverb(1)).name == "reverb_1s"
+    both = Condition("babble", 5.0, Reverb(0.6))
+    assert (both.name, both.kind) == ("reverb_0.6s+babble_5db", "reverb_0.6s+babble")
+    assert Condition.parse("reverb+babble_5db").room == Reverb()
+    assert Condition.parse("reverb_5db") == Condition("reverb", 5.0)  # a kind of noise may have the name
+
+
+@pytest.mark.parametrize(
+    "name", ["reverb_s", "reverb_xs", "reverb_0.6", "reverb+", "reverb+babble", "babble_5db+reverb"]
+)
+def test_what_names_no_room_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="such as 'babble_0db'"):
+        Condition.parse(name)
+
+
+@pytest.mark.parametrize("name", ["reverb_0s", "reverb_9s", "reverb_nans", "reverb_9s+babble_0db"])
+def test_a_reverberation_time_that_cannot_be_made_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"from 0\.1 to 3 s"):
+        Condition.parse(name)
 
 
 def test_names_are_those_of_the_tables() -> None:

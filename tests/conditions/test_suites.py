@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import Suite, suite, suite_names
 from voxanchor.errors import RecipeError
 
@@ -18,6 +18,14 @@ def test_the_noise_suite_is_the_one_of_the_field() -> None:
         Condition(kind, snr) for kind in ("noise", "music", "babble") for snr in (0.0, 5.0, 10.0, 15.0, 20.0)
     }
     assert "noise" in suite_names()
+
+
+def test_the_suite_of_rooms_has_synthetic_ones_and_measured_ones() -> None:
+    rooms = suite("reverb")
+    assert rooms.conditions == (
+        Condition(), *(Condition(room=Reverb(rt60_s)) for rt60_s in (0.3, 0.6, 1.0, None)),
+    )  # fmt: skip
+    assert rooms.noisy == rooms.conditions[1:]
 
 
 def test_a_file_defines_a_suite(tmp_path: Path) -> None:

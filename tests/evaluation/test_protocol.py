@@ -12,7 +12,7 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import Trials, all_pairs
-from voxanchor.errors import AudioError, ModelError
+from voxanchor.errors import AudioError, CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed, embed_with, pad
@@ -146,6 +146,37 @@ def test_nobody_is_heard_in_the_background_of_their_own_trial(manifest: Manifest
     utterance = manifest.utterances[0]
     assert voices(utterance) == {utterance.speaker, utterance.parts[0].path}
     assert voices(replace(utterance, speaker="")) == {utterance.parts[0].path}
+
+
+def test_rooms_are_drawn_per_seed_and_the_clean_reference_stays(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, noise_path: Path, rooms_path: Path, tmp_path: Path
+) -> None:
+    conditions = ("clean", "reverb_0.6s", "reverb", "reverb+noise_5db", "noise_5db")
+    rooms = Suite("rooms", tuple(Condition.parse(name) for name in conditions))
+    with pytest.raises(CorpusError, match="--rooms"):
+        listen({"one": Deaf(make_encoder(1).config)}, manifest, trials, bank, tmp_path / "none", Setup(rooms))
+    held = noise_bank([str(noise_path)], manifest, built_in_share=0.0, for_evaluation=True, rooms=[str(rooms_path)])
+    setup = Setup(rooms, noise_seeds=(0, 1))
+    found = listen({"one": make_encoder(1)}, manifest, trials, held, tmp_path, setup)
+    assert [(row.condition, row.noise, row.snr_db) for row in found.rows[:5]] == [
+        ("clean", "", None),
+        ("reverb_0.6s", "reverb_0.6s", None),
+        ("reverb", "reverb", None),
+        ("reverb+noise_5db", "reverb+noise", 5.0),
+        ("noise_5db", "noise", 5.0),
+    ]
+    by_seed = [[row.eer for row in found.rows if row.noise_seed == seed] for seed in (0, 1)]
+    assert by_seed[0][0] == by_seed[1][0]
+    assert all(one != two for one, two in zip(by_seed[0][1:], by_seed[1][1:], strict=True))
+    assert set(found.det) == {("one", panel) for panel in ("clean", "all rooms", "all noise at 5 dB")}
+    plain = listen({"one": make_encoder(1)}, manifest, trials, bank, tmp_path / "plain", Setup(SUITE))
+    assert plain.rows[0].eer == found.rows[0].eer
+    assert plain.rows[1].eer == found.rows[4].eer
+    # what is in the cache is found again, in this order or another, and no room is drawn twice
+    deaf = Deaf(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=1)
+    turned = Suite("rooms", (rooms.conditions[0], *rooms.conditions[:0:-1]))
+    again = listen({"one": deaf}, manifest, trials, held, tmp_path, Setup(turned, noise_seeds=(0, 1)))
+    assert sorted(row.eer for row in again.rows) == sorted(row.eer for row in found.rows)
 
 
 def test_training_and_evaluation_never_share_built_in_music(manifest: Manifest) -> None:

@@ -34,6 +34,21 @@ def test_folders_of_a_recipe_are_taken_from_its_own_folder(tmp_path: Path) -> No
     assert recipe.seed == 4
 
 
+def test_rooms_are_taken_from_the_recipes_folder_and_leave_others_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(plain(), sort_keys=False))
+    assert "rooms:" not in config.dump(read_recipe(path))
+    values = plain()
+    values["data"]["rooms"] = ["rooms"]  # type: ignore[index]
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    recipe = read_recipe(path, ["stages.base.train.rooms.share=0.3"])
+    assert recipe.data.rooms == (str(tmp_path / "rooms"),)
+    assert recipe.stages["base"].train is not None
+    assert recipe.stages["base"].train.rooms.share == 0.3
+    (tmp_path / "resolved.yaml").write_text(config.dump(recipe))
+    assert config.build(Recipe, config.read_yaml(tmp_path / "resolved.yaml")) == recipe
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -42,6 +57,10 @@ def test_folders_of_a_recipe_are_taken_from_its_own_folder(tmp_path: Path) -> No
         ("stages.base.train.classification.weight=0", "nothing to learn"),
         ("stages.base.train.classification.centres=anchors", "needs a stage"),
         ("stages.base.train.clean_share=2", "clean_share"),
+        ("stages.base.train.rooms.share=0.9", "at most 1 together"),
+        ("stages.base.train.rooms.share=-1", "share from 0 to 1"),
+        ("stages.base.train.rooms.rt60_s=[1, 0.2]", "lowest first"),
+        ("stages.base.train.rooms.rt60_s=[0, 0.2]", "from 0.1 to 3 s"),
         ("stages.base.train.learning_rate.peak=-1", "peak"),
         ("stages.base.anchors.of=x", "either 'train' or 'anchors'"),
         ("evaluation.systems=[anchoredd]", "Did you mean 'anchored'"),

@@ -1,4 +1,4 @@
-"""The kinds of noise an experiment has at hand, by name."""
+"""The kinds of noise an experiment has at hand, by name, and the rooms."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -8,21 +8,24 @@ import numpy as np
 
 from voxanchor.audio.clips import digest
 from voxanchor.audio.pcm import Pcm
+from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.sources import Noise, NoiseSource
 from voxanchor.errors import CorpusError
 
 
 class NoiseBank:
-    """Named noise sources, such as ``noise``, ``music`` and ``babble``. May be pickled.
+    """Named noise sources, such as ``noise``, ``music`` and ``babble``, and rooms. May be pickled.
 
     Attributes:
+        rooms: what reverberant speech is heard in.
         composed: stretches that libraries had its sources compose, kept for the next library.
 
     Raises:
         CorpusError: no source is given.
     """
 
-    def __init__(self, sources: Mapping[str, NoiseSource]) -> None:
+    def __init__(self, sources: Mapping[str, NoiseSource], rooms: Rooms | None = None) -> None:
+        self.rooms = Rooms() if rooms is None else rooms
         self._sources = dict(sorted(sources.items()))
         self.composed: dict[tuple[str, int], Pcm] = {}
         if not self._sources:
@@ -64,7 +67,10 @@ class NoiseBank:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change when the noise drawn for the same generator would: the same on every machine."""
+        """16 hex digits that change when the noise drawn for the same generator would: the same on every machine.
+
+        The rooms have one of their own.
+        """
         return digest("bank", *((kind, source.fingerprint) for kind, source in self._sources.items()))
 
     def describe(self) -> list[str]:

@@ -65,6 +65,7 @@ def robustify(
     speech: UseAppendAction[tuple[str, ...]],
     out: Path,
     noise: UseAppendAction[tuple[str, ...]] = (),
+    rooms: UseAppendAction[tuple[str, ...]] = (),
     unlabelled: bool = False,
     settings: Settings = (),
     workers: int | None = None,
@@ -74,12 +75,17 @@ def robustify(
 
     Example: voxanchor robustify --model ge2e --speech my-speech --noise my-noise --out runs/robust
 
+    Example: voxanchor robustify --model ge2e --speech my-speech --rooms my-responses --out runs/robust
+
     Args:
         model: a model directory, or ge2e.
         speech: folder of recordings, one sub-folder per speaker; may be given several times.
         out: the model directory to make; the same command resumes there.
         noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
             built-in kinds of noise are used, and babble from the speech.
+        rooms: folder of room impulse responses; may be given several times. With it 40 % of the inputs are heard in
+            rooms, half of these synthetic; --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no
+            folder.
         unlabelled: the recordings need not say who speaks: train with the anchor term alone.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
@@ -88,7 +94,7 @@ def robustify(
     """
     from voxanchor.workflows.robustify import robustify as job
 
-    made = job(model, speech, noise, out, unlabelled=unlabelled, settings=flat(settings), workers=workers)
+    made = job(model, speech, noise, out, rooms=rooms, unlabelled=unlabelled, settings=flat(settings), workers=workers)
     if json:
         print_json({"model": str(made.folder), "before": dict(made.before), "after": dict(made.after)})
         return 0
@@ -108,6 +114,7 @@ def evaluate(
     out: Path,
     trials: str = "",
     noise: UseAppendAction[tuple[str, ...]] = (),
+    rooms: UseAppendAction[tuple[str, ...]] = (),
     suite: str = "noise",
     protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol",
     segment_s: float | None = None,
@@ -121,9 +128,11 @@ def evaluate(
     cache: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Compare models over noise conditions, all on the same audio, and write tables and a report.
+    """Compare models over noise conditions and rooms, all on the same audio, and write tables and a report.
 
     Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
+
+    Example: voxanchor evaluate --model ge2e --speech test-speech --suite reverb --rooms my-responses --out runs/rooms
 
     Args:
         model: a model directory, or ge2e; may be given several times.
@@ -133,7 +142,8 @@ def evaluate(
         noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
             built-in kinds are used. Without speech/ the babble is made of the recordings themselves, played faster or
             slower so that nobody is heard in the background of their own trials.
-        suite: a named suite of conditions, or a YAML file.
+        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
+        suite: a named suite of conditions (noise, reverb), or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
@@ -154,6 +164,7 @@ def evaluate(
     comparison = Comparison(
         models=system_names(model),
         noise=noise,
+        rooms=rooms,
         trials=trials,
         suite=suite,
         protocol=protocol,

@@ -21,13 +21,14 @@ def pack(
     out: UseAppendAction[tuple[Path, ...]],
     speech: UseAppendAction[tuple[str, ...]] = (),
     noise: str = "",
+    rooms: str = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
     shard_mb: int = 1024,
     workers: int = 0,
     max_unusable: float = 0.2,
     json: Json = False,
 ) -> int:
-    """Pack folders of speech, or one of noise. The pack is used wherever the folder was, with the same result.
+    """Pack folders of speech, or one of noise or rooms. The pack is used wherever the folder was, with the same result.
 
     Example: voxanchor data pack --speech my-speech --out packs/my-speech
 
@@ -36,6 +37,7 @@ def pack(
             folders, on several disks say; the first is then the pack's.
         speech: folder of recordings, one sub-folder per speaker; may be given several times.
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
+        rooms: folder of room impulse responses.
         layout: how the folders name their speakers.
         shard_mb: largest size of a shard, in MB.
         workers: threads that decode; 0 for as many as there are cores.
@@ -48,6 +50,7 @@ def pack(
         out,
         speech=speech,
         noise=noise,
+        rooms=rooms,
         layout=layout,
         shard_mb=shard_mb,
         workers=workers,

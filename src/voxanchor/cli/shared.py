@@ -25,8 +25,8 @@ def report(folder: Path, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    columns = [name for name in ("clean", "avg15", "avg16") if any(name in entry for entry in summary.values())]
-    columns = columns or ["clean", "avg_noisy", "avg_all"]
+    averages = ("avg15", "avg16") if any("avg15" in entry for entry in summary.values()) else ("avg_noisy", "avg_all")
+    columns = [name for name in ("clean", *averages) if any(name in entry for entry in summary.values())]
     table = Table(title="EER in %", title_justify="left")
     table.add_column("system")
     for column in columns:

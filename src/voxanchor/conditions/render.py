@@ -6,6 +6,7 @@ import numpy as np
 
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.mix import mix
+from voxanchor.audio.room import reverberate
 from voxanchor.conditions.spec import Condition
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
@@ -16,11 +17,11 @@ class Rendered:
     """A recording in a condition, and what was done to it.
 
     Attributes:
-        waveform: (T,) float32, never clipped or normalised.
+        waveform: (T,) float32, never clipped or normalised; as long as the recording, and not late against it.
         condition: what was asked for.
-        snr_db: what was measured after mixing; None when clean.
+        snr_db: what was measured after mixing, against the speech as heard in the room; None without noise.
         peak: largest absolute sample; 1.0 is full scale.
-        description: what was added, for a listener.
+        description: the room and what was added, for a listener.
     """
 
     waveform: Waveform
@@ -42,18 +43,23 @@ def render(
     Args:
         waveform: (T,) float32 clean speech at 16 kHz; passed through unchanged when the condition is clean.
         condition: what is to happen to it.
-        bank: where noise is drawn from.
-        generator: decides which noise; untouched when the condition is clean.
+        bank: where rooms and noise are drawn from.
+        generator: decides which room, then which noise; untouched when the condition is clean.
         exclude: speakers (or paths of files) that must not be heard in the noise, such as those of the trial.
 
     Raises:
-        AudioError: the recording is empty, silent or not finite, or a noise clip cannot be read.
-        CorpusError: the bank lacks the kind of noise, or nothing is left after `exclude`.
+        AudioError: the recording is empty, silent or not finite, or a noise clip or room response cannot be read.
+        CorpusError: the bank lacks the kind of noise or has no measured rooms, or nothing is left after `exclude`.
     """
     if len(waveform) == 0:
         raise AudioError("an empty recording has no condition")
+    told = []
+    if condition.room is not None:
+        room = bank.rooms.draw(condition.room.rt60_s, generator)
+        waveform = reverberate(waveform, room.taps)
+        told.append(room.description)
     if condition.noise is None or condition.snr_db is None:
-        return Rendered(waveform, condition, None, float(np.abs(waveform).max()), "clean")
+        return Rendered(waveform, condition, None, float(np.abs(waveform).max()), "".join(told) or "clean")
     noise = bank.draw(condition.noise, len(waveform), generator, exclude)
     mixture = mix(waveform, noise.waveform, condition.snr_db)
-    return Rendered(mixture.waveform, condition, mixture.snr_db, mixture.peak, noise.description)
+    return Rendered(mixture.waveform, condition, mixture.snr_db, mixture.peak, "; ".join([*told, noise.description]))

@@ -6,27 +6,72 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.errors import RecipeError
 
+_ROOM = "reverb"
 _KIND = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 _LARGEST_SNR_DB = 100.0
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One acoustic condition: clean, or a kind of noise at a signal-to-noise ratio.
+class Reverb:
+    """A room that speech is heard in.
 
     Attributes:
-        noise: kind of noise, such as ``"babble"``; None when clean.
-        snr_db: ratio of the active levels of speech and noise; None when clean.
+        rt60_s: reverberation time of a synthetic room; None for a measured one.
 
     Raises:
-        RecipeError: one of the two without the other, a kind that is not a name in lower case, or a ratio beyond
-            -100 to 100 dB.
+        RecipeError: a time that no synthetic room has.
+    """
+
+    rt60_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rt60_s is not None:
+            check_rt60(self.rt60_s)
+            object.__setattr__(self, "rt60_s", float(self.rt60_s))
+
+    @property
+    def name(self) -> str:
+        """``"reverb"`` or ``"reverb_0.6s"``: what `parse` reads."""
+        return _ROOM if self.rt60_s is None else f"{_ROOM}_{_number(self.rt60_s)}s"
+
+    @staticmethod
+    def parse(name: str) -> "Reverb | None":
+        """Return the room of a name, or None when it is not that of a room.
+
+        Raises:
+            RecipeError: a time that no synthetic room has.
+        """
+        if name == _ROOM:
+            return Reverb()
+        kind, _, seconds = name.rpartition("_")
+        if kind != _ROOM or not seconds.endswith("s"):
+            return None
+        try:
+            return Reverb(float(seconds.removesuffix("s")))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One acoustic condition: clean, a kind of noise at a signal-to-noise ratio, a room, or noise in a room.
+
+    Attributes:
+        noise: kind of noise, such as ``"babble"``; None without noise.
+        snr_db: ratio of the active levels of speech, as heard in the room, and noise; None without noise.
+        room: what the speech is heard in; None for no room.
+
+    Raises:
+        RecipeError: noise without a ratio or a ratio without noise, a kind that is not a name in lower case, or a ratio
+            beyond -100 to 100 dB.
     """
 
     noise: str | None = None
     snr_db: float | None = None
+    room: Reverb | None = None
 
     def __post_init__(self) -> None:
         if (self.noise is None) != (self.snr_db is None):
@@ -41,35 +86,48 @@ class Condition:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is added."""
-        return self.noise is None
+        """Whether nothing happens to the recording."""
+        return self.noise is None and self.room is None
 
     @property
     def name(self) -> str:
-        """``"clean"``, ``"babble_0db"``, ``"noise_-2.5db"``: what `parse` reads."""
+        """``"clean"``, ``"babble_0db"``, ``"reverb"``, ``"reverb_0.6s+noise_-2.5db"``: what `parse` reads."""
         if self.noise is None or self.snr_db is None:
-            return "clean"
-        snr = f"{int(self.snr_db)}" if self.snr_db.is_integer() else repr(self.snr_db)
-        return f"{self.noise}_{snr}db"
+            return self.kind or "clean"
+        return f"{self.kind}_{_number(self.snr_db)}db"
+
+    @property
+    def kind(self) -> str:
+        """What happens, without the ratio: ``""`` for clean, ``"babble"``, ``"reverb_0.6s"``, ``"reverb+noise"``."""
+        return "+".join(part for part in (self.room.name if self.room else None, self.noise) if part)
 
     @staticmethod
     def parse(name: str) -> "Condition":
-        """Return the condition of a name such as ``"clean"`` or ``"babble_0db"``.
+        """Return the condition of a name such as ``"clean"``, ``"babble_0db"`` or ``"reverb_0.6s+babble_0db"``.
 
         Raises:
             RecipeError: the name is not that of a condition.
         """
         if name == "clean":
             return Condition()
-        kind, _, snr = name.rpartition("_")
+        first, plus, rest = name.partition("+")
+        room = Reverb.parse(first)
+        if room is not None and not plus:
+            return Condition(room=room)
+        kind, _, snr = (name if room is None else rest).rpartition("_")
         try:
             if not snr.endswith("db"):
                 raise ValueError
-            return Condition(kind, float(snr.removesuffix("db")))
+            return Condition(kind, float(snr.removesuffix("db")), room)
         except (ValueError, RecipeError) as error:
             raise RecipeError(
-                f"'{name}' is not a condition: write 'clean', or a kind of noise and an SNR such as 'babble_0db'"
+                f"'{name}' is not a condition: write 'clean', a kind of noise and an SNR such as 'babble_0db', a room "
+                "such as 'reverb' (measured) or 'reverb_0.6s', or both, such as 'reverb_0.6s+babble_0db'"
             ) from error
+
+
+def _number(value: float) -> str:
+    return f"{int(value)}" if value.is_integer() else repr(value)
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,12 @@ def suite(reference: str | Path) -> Suite:
     """Return a suite by its name, or from a YAML file that holds ``name`` and ``conditions``.
 
     Args:
-        reference: ``"noise"`` (clean, and noise, music and babble at 0, 5, 10, 15 and 20 dB: 16 conditions), or the
-            path of a file such as::
+        reference: ``"noise"`` (clean, and noise, music and babble at 0, 5, 10, 15 and 20 dB: 16 conditions),
+            ``"reverb"`` (clean, synthetic rooms of 0.3, 0.6 and 1 s, and measured rooms), or the path of a file such
+            as::
 
                 name: street
-                conditions: [clean, traffic_-5db, traffic_5db]
+                conditions: [clean, traffic_-5db, reverb_0.4s, reverb_0.4s+traffic_5db]
 
     Raises:
         RecipeError: no suite of that name and no such file, or a file that does not describe a suite.

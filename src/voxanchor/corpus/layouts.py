@@ -58,7 +58,7 @@ def scan(
         raise RecipeError(f"there is no layout '{layout}'; choose among {', '.join(LAYOUTS)}")
     folder = Path(folder)
     if is_pack(folder):
-        pack = _pack_of(folder, "speech")
+        pack = pack_of(folder, "speech")
         return _owned_by(read_manifest(pack), layout, pack)
     paths = io.find_audio(folder)
     if not paths:
@@ -90,7 +90,12 @@ def scan(
     return manifest
 
 
-def _pack_of(folder: Path, kind: Kind) -> Pack:
+def pack_of(folder: Path, kind: Kind) -> Pack:
+    """Return what a pack says it holds.
+
+    Raises:
+        CorpusError: it is damaged, or a pack of something else.
+    """
     pack = read_pack(folder)
     if pack.kind != kind:
         raise CorpusError(f"{folder}: is a pack of {pack.kind}, and {kind} is wanted here; give it as {pack.kind}")
@@ -193,7 +198,7 @@ def noise_manifest(folder: Path | str) -> Manifest:
     """
     folder = Path(folder)
     if is_pack(folder):
-        return read_manifest(_pack_of(folder, "noise"))
+        return read_manifest(pack_of(folder, "noise"))
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: a noise folder needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")

@@ -24,7 +24,7 @@ JOB_KIND = "data pack"
 HEADER_BYTES = 44
 """Length of a shard's WAV header."""
 
-Kind = Literal["speech", "noise"]
+Kind = Literal["speech", "noise", "rooms"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pack:
     """What ``pack.json`` says.
 
     Attributes:
-        kind: ``speech`` or ``noise``.
+        kind: ``speech``, ``noise`` or ``rooms`` (impulse responses).
         fingerprint: of the manifest it was made from.
         corpora: how many folders it was made from.
         manifest_sha256: of ``manifest.jsonl``, in hexadecimal digits.

@@ -38,7 +38,7 @@ def write_pack(
     Args:
         manifest: recordings whose durations are those `voxanchor.corpus.layouts.scan` found.
         folders: the first gets index and shards, all get shards in turn.
-        kind: ``speech``; or ``noise``, whose utterances have the kind of noise as session.
+        kind: ``speech``; ``noise``, whose utterances have the kind of noise as session; or ``rooms``.
         corpora: how many folders the manifest was made from.
         shard_mb: largest size of a shard in MB (2**20 bytes).
         workers: threads that decode.

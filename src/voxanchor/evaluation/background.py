@@ -1,4 +1,4 @@
-"""Where noise comes from in a run: recorded folders, built-in generators, and talkers for babble, as one bank."""
+"""Where noise and rooms come from in a run: recorded folders, built-in generators, talkers for babble, as one bank."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,14 @@ from voxanchor.audio.babble import Babble
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.clips import Clip, ClipCache
 from voxanchor.audio.music import SyntheticMusic
+from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
 from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.corpus.layouts import noise_folder
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.room_folders import room_clips
 from voxanchor.corpus.utterance import Utterance
+from voxanchor.progress import say
 
 OTHER_VOICE_SPEEDS = (0.80, 0.86, 1.16, 1.24)
 """Playback speeds that turn a talker into somebody else, as speed perturbation does in training."""
@@ -22,15 +25,23 @@ def voices(utterance: Utterance) -> frozenset[str]:
     return frozenset(files | {utterance.speaker} if utterance.speaker else files)
 
 
-def noise_bank(folders: Sequence[str], talkers: Manifest, *, built_in_share: float, for_evaluation: bool) -> NoiseBank:
-    """Return the kinds ``noise``, ``music`` and ``babble``.
+def noise_bank(
+    folders: Sequence[str],
+    talkers: Manifest,
+    *,
+    built_in_share: float,
+    for_evaluation: bool,
+    rooms: Sequence[str] = (),
+) -> NoiseBank:
+    """Return the kinds ``noise``, ``music`` and ``babble``, and the rooms.
 
     Args:
         folders: in MUSAN layout. A kind that none of them holds comes from the built-in generators alone.
         talkers: recordings for babble where no folder holds ``speech``.
-        built_in_share: share of noise and music from the built-in generators where there are recordings too.
+        built_in_share: share of noise, music and rooms from the built-in generators where there are recordings too.
         for_evaluation: compose other music than for training, and play `talkers` faster or slower, so that nobody
             who takes part in a trial is heard in the background of it as themselves.
+        rooms: folders of room impulse responses.
     """
     cache = ClipCache()
     found = [noise_folder(folder) for folder in folders]
@@ -52,8 +63,19 @@ def noise_bank(folders: Sequence[str], talkers: Manifest, *, built_in_share: flo
             "noise": _mixed(noise, SyntheticNoise(), built_in_share, cache),
             "music": _mixed(music, SyntheticMusic(seed=int(for_evaluation)), built_in_share, cache),
             "babble": babble,
-        }
+        },
+        Rooms([clip for folder in rooms for clip in _responses(folder)], built_in_share),
     )
+
+
+def _responses(folder: str) -> tuple[Clip, ...]:
+    clips, unusable = room_clips(folder)
+    say(f"{folder}: {len(clips)} room responses")
+    if unusable:
+        say(f"{folder}: {len(unusable)} files cannot be used and are left out, for example:")
+        for item in unusable[:3]:
+            say(f"  {item.path}: {item.reason}")
+    return clips
 
 
 def _mixed(clips: Sequence[Clip], built_in: NoiseSource, share: float, cache: ClipCache) -> NoiseSource:

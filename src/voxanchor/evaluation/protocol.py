@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.render import render
-from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.store import WaveStore
@@ -86,14 +86,14 @@ def evaluate(
         systems: models by the name their rows carry.
         manifest: the segments the trials point into, in the order of ``trials.ids``.
         trials: pairs to compare.
-        bank: noise; what is drawn depends on (noise seed, utterance, condition) only.
+        bank: noise and rooms; what is drawn depends on (noise seed, utterance, condition) only.
         setup: suite, protocol and seeds.
         cache: where embeddings are kept.
         enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
         cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
 
     Raises:
-        CorpusError: a cohort that cannot serve.
+        CorpusError: a cohort that cannot serve, or a suite with measured rooms where the bank has none.
         ModelError: `enrol` has another dimension than a system, so they cannot be compared.
     """
     for name, system in systems.items():
@@ -102,6 +102,8 @@ def evaluate(
                 f"{name} has {system.config.embedding_dim} dimensions, the enrolment model "
                 f"{enrol.config.embedding_dim}: their embeddings cannot be compared. Enrol with a model of its family."
             )
+    if any(condition.room == Reverb() for condition in setup.suite.conditions):
+        bank.rooms.refuse_none()
     audience = _Audience(systems, enrol, manifest, bank, cache)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
@@ -120,7 +122,7 @@ def evaluate(
     panels = _panels(setup.suite)
     for seed in setup.noise_seeds:
         for condition in setup.suite.conditions:
-            heard = clean if condition.noise is None else audience.hear(condition, seed)
+            heard = clean if condition.is_clean else audience.hear(condition, seed)
             enrolled = clean if setup.protocol == "clean-enrol" else heard
             for name in systems:
                 key = _ENROL if enrol is not None else name
@@ -129,23 +131,24 @@ def evaluate(
                     sides = (key, enrolled[key]), (name, heard[name])
                     scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
                 outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
-                if condition.snr_db in panels:
-                    pooled.setdefault((name, panels[condition.snr_db]), []).append(scores.astype(np.float32))
+                if condition.is_clean or condition.snr_db in panels:
+                    panel = "clean" if condition.is_clean else panels[condition.snr_db]
+                    pooled.setdefault((name, panel), []).append(scores.astype(np.float32))
                 if known and len(set(speakers)) > 1:
                     outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
                 if seed == setup.noise_seeds[0]:
                     outcome.embeddings[name, condition.name] = heard[name]
-    for panel, parts in pooled.items():
+    for shown, parts in pooled.items():
         curve = det_curve(np.concatenate(parts), np.tile(trials.target, len(parts)))
-        outcome.det[panel] = (curve.p_miss, curve.p_fa)
+        outcome.det[shown] = (curve.p_miss, curve.p_fa)
     return outcome
 
 
 def _panels(suite: Suite) -> dict[float | None, str]:
-    """The DET curves worth a panel: clean, the middle SNR of the suite, and its lowest; all kinds of noise together."""
+    """The DET curves worth a panel beside clean: all rooms without noise, and the suite's middle and lowest SNR."""
     levels = sorted({condition.snr_db for condition in suite.noisy if condition.snr_db is not None}, reverse=True)
     chosen = dict.fromkeys([levels[len(levels) // 2], levels[-1]]) if levels else {}
-    return {None: "clean", **{level: f"all noise at {level:g} dB" for level in chosen}}
+    return {None: "all rooms", **{level: f"all noise at {level:g} dB" for level in chosen}}
 
 
 _ENROL = "\0enrolment"
@@ -170,7 +173,8 @@ class _Audience:
 
     def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
         """Return each model's embeddings of all segments in a condition."""
-        noise = ("", 0) if condition.noise is None else (self.bank.fingerprint, seed)
+        drawn_from = _drawn_from(condition, self.bank)
+        noise = (drawn_from, seed if drawn_from else 0)
         keys = {name: (mark, self.corpus, condition.name, *noise) for name, mark in self.fingerprints.items()}
         heard = {name: self.cache.get(*key) for name, key in keys.items()}
         missing = [name for name, embeddings in heard.items() if embeddings is None]
@@ -181,13 +185,22 @@ class _Audience:
                 draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
                 return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
 
-            label = condition.name if condition.noise is None else f"{condition.name}, noise seed {seed}"
+            label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
             models: Sequence[SpeakerEncoder] = [self.models[name] for name in missing]
             made = embed_with(models, self.manifest.utterances, label=label, read=read)
             for name, embeddings in zip(missing, made, strict=True):
                 self.cache.put(embeddings, *keys[name])
                 heard[name] = embeddings
         return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
+
+
+def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
+    """What the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
+    parts = [
+        bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
+        bank.fingerprint if condition.noise else "",
+    ]
+    return "+".join(part for part in parts if part)
 
 
 def _row(
@@ -209,7 +222,7 @@ def _row(
         protocol=setup.protocol,
         suite=setup.suite.name,
         condition=condition.name,
-        noise=condition.noise or "",
+        noise=condition.kind,
         snr_db=condition.snr_db,
         noise_seed=seed,
         trials=len(trials.target),
@@ -237,7 +250,7 @@ def _geometry(
         system=name,
         suite=setup.suite.name,
         condition=condition.name,
-        noise=condition.noise or "",
+        noise=condition.kind,
         snr_db=condition.snr_db,
         noise_seed=seed,
         **asdict(geometry(embeddings, clean, speakers)),

@@ -21,9 +21,10 @@ class ResultRow:
         protocol: "clean-enrol" or "both-noisy".
         suite: name of the set of conditions.
         condition: name of the condition, e.g. "clean" or "babble_5db".
-        noise: kind of noise; empty for clean.
-        snr_db: signal-to-noise ratio in dB; None for clean.
-        noise_seed: seed of the noise.
+        noise: what happens to the recordings, without the ratio: "babble", "reverb_0.6s", "reverb+babble"; empty for
+            clean.
+        snr_db: signal-to-noise ratio in dB; None without noise, in clean as in a room.
+        noise_seed: seed of noise and rooms.
         trials: number of trials.
         targets: number of same-speaker trials among them.
         eer: equal error rate in percent.

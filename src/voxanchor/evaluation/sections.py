@@ -26,7 +26,7 @@ def system_name(name: str, index: int) -> str:
 def lead(summaries: Summaries) -> str:
     """Return the result in a few sentences, no more certain than the intervals allow."""
     figure = NOISY if NOISY in next(iter(summaries.values())).figures else OVERALL
-    where = "in noise" if figure == NOISY else "over all conditions"
+    where = "over all conditions" if figure != NOISY else "in noise" if _noise(summaries) else "in rooms"
     base = next(iter(summaries))
     best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
     before, after = summaries[base].figures, summaries[best].figures
@@ -59,6 +59,11 @@ def lead(summaries: Summaries) -> str:
     return paragraph(" ".join(sentences), "lead")
 
 
+def _noise(summaries: Summaries) -> bool:
+    """Whether any condition has a signal-to-noise ratio; else all but clean are rooms."""
+    return bool(next(iter(summaries.values())).curves)
+
+
 def _clean_sentence(summaries: Summaries, base: str, best: str) -> str:
     before, after = summaries[base].figures[CLEAN].value, summaries[best].figures[CLEAN].value
     difference = summaries[best].minus[base][CLEAN]
@@ -78,7 +83,7 @@ def headline(summaries: Summaries) -> str:
     noisy_count = len(first.conditions) - (CLEAN in first.figures)
     labels = {
         CLEAN: "clean",
-        NOISY: f"noisy<small>mean of {noisy_count}</small>",
+        NOISY: f"{'noisy' if _noise(summaries) else 'rooms'}<small>mean of {noisy_count}</small>",
         OVERALL: f"all<small>mean of {len(first.conditions)}</small>",
     }
     shown = [name for name in labels if name in first.figures]
@@ -131,6 +136,8 @@ def heat_map(summaries: Summaries) -> str:
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
+    rooms = "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. "
+    rooms = rooms if any(name.startswith("reverb") for name in first.conditions) else ""
     swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
     legend = "".join(
         f'<span class="{swatch.css}" style="{swatch.style}">{tick:g}</span>'
@@ -143,8 +150,8 @@ def heat_map(summaries: Summaries) -> str:
         f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{legend}</div>',
         paragraph(
             "EER in percent for each kind of noise and each signal-to-noise ratio (SNR): at 20 dB the noise is faint, "
-            "at 0 dB it is as loud as the speech. The stronger the colour, the more errors; equal steps of colour are "
-            "equal ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
+            f"at 0 dB it is as loud as the speech. {rooms}The stronger the colour, the more errors; equal steps "
+            "of colour are equal ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
             "explain",
         ),
     )

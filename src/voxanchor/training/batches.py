@@ -1,7 +1,7 @@
-"""Training batches: crops of speech, a stated share of them mixed with noise, each a pure function of its step.
+"""Training batches: crops of speech, stated shares heard in rooms and mixed with noise, pure functions of the step.
 
 A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
-measured and noise added for all of them together, in torch, where the model runs.
+measured, and rooms and noise added for all of them together, in torch, where the model runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,10 @@ from torch import Tensor
 from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.batched import measure, noise_gains
+from voxanchor.audio.convolution import convolve
 from voxanchor.audio.library import Layers, Library
 from voxanchor.audio.pool import CPU, Indices, Pool, Shelf
+from voxanchor.audio.rooms import RoomStock
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.rng import generator
@@ -36,7 +38,7 @@ class Batch(NamedTuple):
         lengths: (B,) int64, all T: crops are equally long, so no padding reaches batch normalisation.
         utterances: (B,) int64 positions in the training manifest, which find the anchors.
         labels: (B,) int64 positions among the manifest's speakers.
-        noisy: (B,) bool.
+        noisy: (B,) bool, with noise in it.
     """
 
     waves: Tensor
@@ -64,6 +66,7 @@ class Composition:
         snr_db: (B,) ratio that was set; nan for clean.
         layers: of the noise; rows count through the noisy rows of the batch.
         gains: (B,) factor on the whole input.
+        rooms: (B,) place of the room's response in the pool; -1 for none.
     """
 
     starts: Indices
@@ -71,6 +74,7 @@ class Composition:
     snr_db: NDArray[np.float64]
     layers: Layers | None
     gains: NDArray[np.float64]
+    rooms: Indices
 
 
 class Batches:
@@ -81,7 +85,7 @@ class Batches:
 
     Args:
         manifest: the training speech.
-        bank: noise.
+        bank: noise and rooms.
         stage: sizes, shares and mixtures.
         seed: of every draw.
         device: where batches are made; may be set later.
@@ -105,6 +109,9 @@ class Batches:
             for row, utterance in enumerate(manifest.utterances):
                 paths = tuple(part.path for part in utterance.parts)
                 self._voices[row] = self.library.voice(utterance.speaker, paths)
+        self.rooms: RoomStock | None = None
+        if stage.rooms.share > 0:
+            self.rooms = RoomStock(bank.rooms, stage.rooms.rt60_s, shelf, self.crops.source_samples)
         self.pool = Pool(shelf, self.crops.source_samples, "reading speech and noise")
         self._order = lru_cache(maxsize=2)(self._permutation)
 
@@ -116,11 +123,12 @@ class Batches:
         """Return the batch of a step, and what it was made of."""
         size = self.stage.batch_size
         chosen = self._chosen(step * size, size)[self.share]
-        clean = self._clean_count(step + 1) - self._clean_count(step)
+        clean = self._count(step, self.stage.clean_share)
         noisy = (np.arange(size) >= clean)[self.share]
         draws = generator(self.seed, 0, step, "batch").random((size, Crops.DRAWS + 3 + Library.DRAWS))[self.share]
         size = len(chosen)
         waves, starts = self.crops.gather(self.pool, chosen, draws[:, : Crops.DRAWS], self.device)
+        rooms = self._add_rooms(self.rooms, waves, noisy, step) if self.rooms is not None else np.full(size, -1)
         own = draws[:, Crops.DRAWS :]
         kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
         layers = None
@@ -137,7 +145,19 @@ class Batches:
             labels=torch.from_numpy(self.labels[chosen]).to(self.device),
             noisy=torch.from_numpy(noisy).to(self.device),
         )
-        return batch, Composition(starts, kinds, snr_db, layers, gains)
+        return batch, Composition(starts, kinds, snr_db, layers, gains, rooms)
+
+    def _add_rooms(self, stock: RoomStock, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
+        """Let the last rows of the batch, of those that are `noisy`, be heard in rooms; return which, -1 for none."""
+        size = self.stage.batch_size
+        heard = (np.arange(size) >= size - self._count(step, self.stage.rooms.share))[self.share] & noisy
+        rooms = np.full(len(waves), -1)
+        rows = np.flatnonzero(heard)
+        if len(rows):
+            draws = generator(self.seed, 0, step, "rooms").random((size, RoomStock.DRAWS))[self.share][rows]
+            responses, rooms[rows] = stock.draw(self.pool, waves.shape[1], draws, self.device)
+            waves[rows[0] :] = convolve(waves[rows[0] :], responses)
+        return rooms
 
     def _add_noise(
         self,
@@ -170,9 +190,14 @@ class Batches:
         low, high = self.mix.snr_db
         return places[chosen], low + ratio * (high - low)
 
-    def _clean_count(self, steps: int) -> int:
+    def _count(self, step: int, share: float) -> int:
+        """Return how many rows of the batch of a step make a share."""
+
         # counted over all steps, so that a share of 15 % of 48 is kept in the long run: 7, 7, 7, 7, 8, ...
-        return int(np.floor(steps * self.stage.batch_size * self.stage.clean_share + 1e-9))
+        def before(steps: int) -> int:
+            return int(np.floor(steps * self.stage.batch_size * share + 1e-9))
+
+        return before(step + 1) - before(step)
 
     def _chosen(self, first: int, size: int) -> Indices:
         """Return (size,) utterances: places `first` and following of all epochs one after the other."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from voxanchor import config
+from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.errors import RecipeError
 from voxanchor.models.precision import Precision
 from voxanchor.objectives.anchored import Distance
@@ -32,7 +33,8 @@ class Data:
     Attributes:
         speech: folders of recordings.
         noise: folders in MUSAN layout; without any, the built-in kinds are all there is.
-        built_in_share: share of noise and music drawn from the built-in generators when there are recordings too.
+        rooms: folders of room impulse responses; without any, the synthetic rooms are all there is.
+        built_in_share: share of noise, music and rooms from the built-in generators when there are recordings too.
         join_s: recordings shorter than this are joined with others of their speaker and session.
         voice_speeds: each training recording is also heard at these speeds, as another speaker (Yamamoto et al.,
             "Speaker augmentation and bandwidth extension for deep speaker embedding", Interspeech 2019).
@@ -47,6 +49,7 @@ class Data:
     voice_speeds: tuple[float, ...] = ()
     validation_speakers: int = 8
     max_unusable_share: float = 0.2
+    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if not self.speech:
@@ -71,6 +74,27 @@ class Noise:
 
     kinds: dict[str, float] = field(default_factory=lambda: {"noise": 1.0, "music": 1.0, "babble": 1.0})
     snr_db: tuple[float, float] = (0.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The rooms that training speech is heard in, before noise is added to it.
+
+    Attributes:
+        share: of the inputs of a batch; they are among those that do not stay clean.
+        rt60_s: lowest and highest reverberation time of the synthetic rooms.
+    """
+
+    share: float = 0.0
+    rt60_s: tuple[float, float] = (0.2, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise RecipeError("rooms.share is a share from 0 to 1")
+        for end in self.rt60_s:
+            check_rt60(end)
+        if self.rt60_s[0] > self.rt60_s[1]:
+            raise RecipeError("rooms.rt60_s is a range, lowest first")
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,8 @@ class Train:
         accumulate: equal parts a batch is worked through in, one after the other, to need less memory; batch
             normalisation sees one part at a time.
         clean_share: share of each batch that stays clean.
+        noise: what is mixed into the others; the SNR is that against the speech as heard in its room.
+        rooms: what a share of the inputs is heard in.
         gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
         precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
         compile: let torch compile the network: steps get shorter, the first one takes minutes.
@@ -137,6 +163,7 @@ class Train:
     anchor: AnchorTerm = AnchorTerm()
     validate_every: int = 200
     checkpoint_every: int = 50
+    rooms: Rooms = field(default=Rooms(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
@@ -147,6 +174,8 @@ class Train:
             raise RecipeError("gain_db is a range, lowest first")
         if not 0 <= self.clean_share <= 1:
             raise RecipeError("clean_share is a share from 0 to 1")
+        if self.rooms.share + self.clean_share > 1 + 1e-9:
+            raise RecipeError("clean inputs stay outside rooms: clean_share and rooms.share make at most 1 together")
         if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
             raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
         if self.checkpoint_every < 1 or self.validate_every < 0:
@@ -182,6 +211,7 @@ class Evaluation:
 
     Attributes:
         noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
+        rooms: folders of room impulse responses, for suites with measured rooms.
         note: a remark for the report.
     """
 
@@ -193,6 +223,7 @@ class Evaluation:
     max_segments: int = 4
     noise_seeds: int = 1
     note: str = ""
+    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
 
 
 @dataclass(frozen=True)
@@ -248,8 +279,9 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 def _anchor_paths(values: Mapping[str, Any], folder: Path) -> None:
     data, evaluation = values.get("data"), values.get("evaluation")
     for owner in (data, evaluation):
-        if isinstance(owner, dict) and isinstance(owner.get("noise"), list):
-            owner["noise"] = [str(folder / item) if isinstance(item, str) else item for item in owner["noise"]]
+        for key in ("noise", "rooms"):
+            if isinstance(owner, dict) and isinstance(owner.get(key), list):
+                owner[key] = [str(folder / item) if isinstance(item, str) else item for item in owner[key]]
     speech = data.get("speech") if isinstance(data, dict) else None
     for source in speech if isinstance(speech, list) else ():
         if isinstance(source, dict) and isinstance(source.get("path"), str):

@@ -60,7 +60,9 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     """
     corpora = gather(recipe.data, recipe.seed)
     share = recipe.data.built_in_share
-    bank = noise_bank(recipe.data.noise, corpora.train, built_in_share=share, for_evaluation=False)
+    bank = noise_bank(
+        recipe.data.noise, corpora.train, built_in_share=share, for_evaluation=False, rooms=recipe.data.rooms
+    )
     for line in bank.describe():
         say(f"training noise, {line}")
     if processes.first():

@@ -1,13 +1,14 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import voxanchor
+from voxanchor import config
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
@@ -48,6 +49,7 @@ class Comparison:
         enrol_model: reference of the model that enrols, when it is not the model under test.
         cohort: folder of recordings of other speakers, whose scores normalise those of the trials; empty for cosines.
         note: a remark for the report.
+        rooms: folders of room impulse responses; needed by suites with measured rooms.
     """
 
     models: Mapping[str, str]
@@ -62,6 +64,7 @@ class Comparison:
     enrol_model: str = ""
     cohort: str = ""
     note: str = ""
+    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -110,7 +113,9 @@ def evaluate_folder(
     with claim(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
         say(f"{speech}: {manifest.describe()}")
-        title = f"{' and '.join(comparison.models)} in noise"
+        kinds = named_suite(comparison.suite).noisy
+        where = "rooms" if kinds and not any(condition.noise for condition in kinds) else "noise"
+        title = f"{' and '.join(comparison.models)} in {where}"
         return assess(comparison, manifest, out, title=title, cache=cache)
 
 
@@ -128,7 +133,7 @@ def assess(
         segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
-    bank = noise_bank(comparison.noise, manifest, built_in_share=0.0, for_evaluation=True)
+    bank = noise_bank(comparison.noise, manifest, built_in_share=0.0, for_evaluation=True, rooms=comparison.rooms)
     setup = Setup(
         named_suite(comparison.suite),
         comparison.protocol,
@@ -189,6 +194,7 @@ def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: Noi
         ("protocol", comparison.protocol),
         *([("scores", f"AS-norm with a cohort from {Path(comparison.cohort).name}")] if comparison.cohort else []),
         *(("noise", line) for line in bank.describe()),
+        *([("rooms", bank.rooms.summary)] if comparison.rooms else []),
         ("noise seeds", ", ".join(map(str, range(comparison.noise_seeds)))),
         ("EER", f"{comparison.eer_method} interpolation"),
         ("software", f"voxanchor {voxanchor.__version__}, torch {torch.__version__}"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from voxanchor.corpus.layouts import noise_clips, noise_manifest, scan
 from voxanchor.corpus.manifest import Manifest, merge
-from voxanchor.corpus.pack import JOB_KIND, Pack, read_pack
+from voxanchor.corpus.pack import JOB_KIND, Kind, Pack, read_pack
 from voxanchor.corpus.pack_check import Damage, check_pack
 from voxanchor.corpus.pack_write import write_pack
+from voxanchor.corpus.room_folders import describe_rooms, room_manifest
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.outputs import claim
 from voxanchor.progress import say
@@ -23,32 +24,35 @@ def pack(
     *,
     speech: Sequence[str] = (),
     noise: str = "",
+    rooms: str = "",
     layout: str = "auto",
     shard_mb: int = 1024,
     workers: int = 0,
     max_unusable_share: float = 0.2,
 ) -> tuple[Pack, Manifest]:
-    """Pack folders of speech, or one of noise, or finish doing so; return the pack and what was packed.
+    """Pack folders of speech, or one of noise or rooms, or finish doing so; return the pack and what was packed.
 
     Args:
         out: folders for the pack, the first for its index; the shards take turns among them.
         speech: folders of recordings; several are told apart by their names before ids and speakers.
         noise: a folder in MUSAN layout.
+        rooms: a folder of room impulse responses.
         layout: how the speech folders name their speakers.
         shard_mb: largest size of a shard in MB (2**20 bytes).
         workers: threads that decode; 0 for as many as there are cores.
         max_unusable_share: largest share of unusable recordings with which the rest is still packed.
 
     Raises:
-        RecipeError: neither speech nor noise, or both; the same output folder twice, or one inside a source.
+        RecipeError: none of speech, noise and rooms, or several; the same output folder twice, or one inside a source.
         CorpusError: recordings that cannot serve, or that changed since they were scanned.
         OutputError: an output folder holds something else, or has no room.
     """
-    sources = [Path(folder).absolute() for folder in (*speech, *([noise] if noise else []))]
+    sources = [Path(folder).absolute() for folder in (*speech, *filter(None, (noise, rooms)))]
     folders = [folder.absolute() for folder in out]
-    _refuse_misuse(speech, noise, sources, folders)
+    kind: Kind = "noise" if noise else "rooms" if rooms else "speech"
+    _refuse_misuse([bool(speech), bool(noise), bool(rooms)], sources, folders)
     identity = {
-        "kind": "noise" if noise else "speech",
+        "kind": kind,
         "sources": sources,
         "layout": layout,
         "shard_mb": shard_mb,
@@ -61,13 +65,13 @@ def pack(
         if source.exists():
             manifest = Manifest.load(source)
         else:
-            manifest = noise_manifest(sources[0]) if noise else _speech(sources, layout, max_unusable_share)
+            manifest = _scan(kind, sources, layout, max_unusable_share)
             manifest.save(source)
-        say(f"{', '.join(map(str, sources))}: {_describe(manifest, bool(noise))}")
+        say(f"{', '.join(map(str, sources))}: {_describe(manifest, kind)}")
         packed = write_pack(
             manifest,
             folders,
-            kind="noise" if noise else "speech",
+            kind=kind,
             corpora=len(sources),
             shard_mb=shard_mb,
             workers=workers or os.cpu_count() or 1,
@@ -85,7 +89,11 @@ def check(folder: Path) -> tuple[Pack, list[Damage]]:
     return found, check_pack(found)
 
 
-def _speech(sources: Sequence[Path], layout: str, max_unusable_share: float) -> Manifest:
+def _scan(kind: Kind, sources: Sequence[Path], layout: str, max_unusable_share: float) -> Manifest:
+    if kind == "noise":
+        return noise_manifest(sources[0])
+    if kind == "rooms":
+        return room_manifest(sources[0])
     names = [folder.name for folder in sources]
     if len(set(names)) < len(names):
         raise CorpusError(f"speech folders need different names, found {', '.join(names)}: rename one")
@@ -93,13 +101,17 @@ def _speech(sources: Sequence[Path], layout: str, max_unusable_share: float) -> 
     return scanned[0] if len(scanned) == 1 else merge(scanned, names)
 
 
-def _describe(manifest: Manifest, noise: bool) -> str:
-    return noise_clips(manifest).describe() if noise else manifest.describe()
+def _describe(manifest: Manifest, kind: Kind) -> str:
+    if kind == "noise":
+        return noise_clips(manifest).describe()
+    return describe_rooms(manifest) if kind == "rooms" else manifest.describe()
 
 
-def _refuse_misuse(speech: Sequence[str], noise: str, sources: Sequence[Path], folders: Sequence[Path]) -> None:
-    if bool(speech) == bool(noise):
-        raise RecipeError("pack either speech or noise: give --speech, once or several times, or --noise once")
+def _refuse_misuse(given: Sequence[bool], sources: Sequence[Path], folders: Sequence[Path]) -> None:
+    if sum(given) != 1:
+        raise RecipeError(
+            "pack either speech or noise or rooms: give --speech, once or several times, or --noise or --rooms once"
+        )
     if not folders or len(set(folders)) < len(folders):
         raise RecipeError("give --out at least once, and every folder once")
     for folder in folders:

@@ -19,6 +19,9 @@ from voxanchor.workflows.train import run_recipe
 RUN_FOLDER = "run"
 STAGE = "anchored"
 
+ROOM_SHARE = 0.4
+"""Of the inputs, once there are recorded rooms to hear them in."""
+
 
 @dataclass(frozen=True)
 class Robustified:
@@ -41,6 +44,7 @@ def robustify(
     noise: Sequence[str],
     out: Path,
     *,
+    rooms: Sequence[str] = (),
     unlabelled: bool = False,
     settings: Sequence[str] = (),
     workers: int | None = None,
@@ -52,6 +56,7 @@ def robustify(
         speech: folders of recordings; sub-folders are speakers.
         noise: folders in MUSAN layout; without any, the built-in kinds and babble from the speech.
         out: the model directory to make.
+        rooms: folders of room impulse responses; with any, a share of the inputs is heard in rooms.
         unlabelled: use no speaker labels: the anchor term alone.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
@@ -59,7 +64,7 @@ def robustify(
     Raises:
         OutputError: `out` holds something else.
     """
-    recipe = make_recipe(model, speech, noise, unlabelled=unlabelled, settings=settings)
+    recipe = make_recipe(model, speech, noise, rooms=rooms, unlabelled=unlabelled, settings=settings)
     base = registry.load(model)
     if not noise:
         say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
@@ -75,7 +80,13 @@ def robustify(
 
 
 def make_recipe(
-    model: str, speech: Sequence[str], noise: Sequence[str], *, unlabelled: bool, settings: Sequence[str] = ()
+    model: str,
+    speech: Sequence[str],
+    noise: Sequence[str],
+    *,
+    rooms: Sequence[str] = (),
+    unlabelled: bool,
+    settings: Sequence[str] = (),
 ) -> Recipe:
     """Return the packaged recipe filled in for a model and its data."""
     values = packaged_recipe("robustify")
@@ -84,6 +95,9 @@ def make_recipe(
     values["stages"]["anchors"]["anchors"]["of"] = model
     stage = values["stages"][STAGE]["train"]
     stage["start"] = model
+    if rooms:
+        values["data"]["rooms"] = list(rooms)
+        stage["rooms"] = {"share": ROOM_SHARE}
     if unlabelled:
         stage["classification"] = {"weight": 0}
     return config.build(Recipe, config.override(values, settings), "recipe")

@@ -41,6 +41,7 @@ def _evaluate(run: Run, evaluation: Evaluation) -> None:
     comparison = Comparison(
         models={name: str(run.stage_folder(name)) for name in evaluation.systems},
         noise=evaluation.noise,
+        rooms=evaluation.rooms,
         suite=evaluation.suite,
         protocol=evaluation.protocol,
         segment_s=evaluation.segment_s,

@@ -1,0 +1,91 @@
+"""Reading folders of room impulse responses, and packs of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxanchor.audio import io
+from voxanchor.audio.clips import Clip
+from voxanchor.audio.room import room
+from voxanchor.corpus.layouts import pack_of
+from voxanchor.corpus.manifest import Manifest, Unusable
+from voxanchor.corpus.pack import is_pack, read_manifest
+from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.errors import AudioError, CorpusError
+from voxanchor.progress import track
+from voxanchor.types import SAMPLE_RATE
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Checked:
+    duration_s: float = 0.0
+    reason: str = ""
+
+
+def room_clips(folder: Path | str) -> tuple[tuple[Clip, ...], tuple[Unusable, ...]]:
+    """Return the room responses of a folder, at any depth, and the files that are none.
+
+    Every file is decoded once; one that cannot be read, is silent or ends within 50 ms of its direct sound is listed
+    with its reason. A pack is opened without decoding anything.
+
+    Raises:
+        CorpusError: the folder holds no audio, or none that is usable; or it is a pack that is damaged, unfinished or
+            of something else.
+    """
+    return clips_of(manifest := room_manifest(folder)), manifest.unusable
+
+
+def clips_of(manifest: Manifest) -> tuple[Clip, ...]:
+    """Return the responses of what `room_manifest` found."""
+    parts = [utterance.parts[0] for utterance in manifest.utterances]
+    return tuple(
+        Clip(part.path, "", 0.0, u.duration_s, part.stored) for part, u in zip(parts, manifest.utterances, strict=True)
+    )
+
+
+def room_manifest(folder: Path | str) -> Manifest:
+    """Return the room responses of a folder as `room_clips` reads it, as a pack of them is made from.
+
+    Raises:
+        CorpusError: as `room_clips`.
+    """
+    folder = Path(folder)
+    if is_pack(folder):
+        return read_manifest(pack_of(folder, "rooms"))
+    paths = io.find_audio(folder)
+    if not paths:
+        raise CorpusError(f"no audio in {folder}: a folder of rooms needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
+    with track(f"reading {folder}", len(paths)) as advance, ThreadPoolExecutor(_THREADS) as threads:
+        found = []
+        for checked in threads.map(_check, paths):
+            found.append(checked)
+            advance(1)
+    utterances: list[Utterance] = []
+    unusable: list[Unusable] = []
+    for path, checked in zip(paths, found, strict=True):
+        if checked.reason:
+            unusable.append(Unusable(str(path), checked.reason))
+        else:
+            name = path.relative_to(folder).as_posix()
+            utterances.append(Utterance(name, "", checked.duration_s, (Part(str(path)),), recording=name))
+    if not utterances:
+        listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
+        raise CorpusError(f"none of the {len(paths)} recordings in {folder} is usable as a room response:{listed}")
+    return Manifest(tuple(utterances), tuple(unusable), str(folder))
+
+
+def describe_rooms(manifest: Manifest) -> str:
+    """Return one line: how many responses there are, and how many recordings were left out."""
+    left_out = f"; {len(manifest.unusable)} recordings left out" if manifest.unusable else ""
+    return f"{len(manifest)} room responses{left_out}"
+
+
+def _check(path: Path) -> _Checked:
+    try:
+        response = Part(str(path)).pcm().waveform()
+        room(response, path.name)
+    except AudioError as error:
+        return _Checked(reason=str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: "))
+    return _Checked(len(response) / SAMPLE_RATE)
