@@ -17,10 +17,8 @@ def compile_network(network: nn.Module) -> bool:
     try:
         torch.compile(torch.sin)(torch.ones(8))
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        say(
-            f"torch cannot compile here ({type(error).__name__}: {reason[0] if reason else ''}); training goes on without"
-        )
+        reason = (str(error).strip().splitlines() or [""])[0]
+        say(f"torch cannot compile here ({type(error).__name__}: {reason}); training goes on without")
         return False
     network.compile(dynamic=False)
     say("the network is compiled in the first step, which takes minutes")
