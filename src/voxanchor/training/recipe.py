@@ -109,7 +109,7 @@ class Classification:
     scale: float = 30.0
     margin: Margin = field(default_factory=Margin)
     centres: Literal["random", "anchors"] = "random"
-    sampled: int = 0
+    sampled: int = field(default=0, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.sampled < 0:
@@ -157,7 +157,7 @@ class Train:
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     precision: Precision = "auto"
-    compile: bool = False
+    compile: bool = field(default=False, metadata=config.LATER)
     blend: float = 1.0
     classification: Classification = Classification()
     anchor: AnchorTerm = AnchorTerm()
