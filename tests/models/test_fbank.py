@@ -80,6 +80,17 @@ def test_an_offset_far_above_the_signal_costs_no_precision(window: Window) -> No
     np.testing.assert_allclose(features_of(wave, config), expected, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("window", ["povey", "hamming", "rectangular"])
+@pytest.mark.parametrize("preemphasis", [0.0, 0.97])
+def test_the_folded_convolution_gives_the_same(window: Window, preemphasis: float) -> None:
+    fbank = Fbank(dataclasses.replace(RAW, window=window, preemphasis=preemphasis))
+    waves = torch.from_numpy(np.stack([voice_like(9_000, seed) for seed in range(3)]))
+    folded = fbank.spectrum.folded(waves)
+    torch.testing.assert_close(fbank.spectrum(waves).log(), folded.log(), atol=1e-3, rtol=0)
+    compiled = torch.compile(fbank.spectrum, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(waves), folded)
+
+
 def test_digital_silence_is_finite_and_equal_to_kaldi() -> None:
     wave = np.zeros(1_000, dtype=np.float32)
     np.testing.assert_allclose(features_of(wave, RAW), kaldi(wave, RAW), atol=1e-5)

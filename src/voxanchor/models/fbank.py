@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from voxanchor.errors import ModelError
-from voxanchor.models.filterbank import Window, dc_removal, dft, kaldi_mel, preemphasis, symmetric_window
+from voxanchor.models.filterbank import Analysis, Window, kaldi_mel, symmetric_window
 from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.types import SAMPLE_RATE
@@ -38,8 +38,8 @@ class FbankConfig:
 class Fbank(nn.Module):
     """Log-mel filter bank as Kaldi computes it (``compute-fbank-feats``, dither 0, frames that fit only).
 
-    Removal of DC, pre-emphasis, window and DFT are linear, so they are folded into one conv1d of kernel 400 (25 ms) and
-    stride 160 (10 ms). Within 1e-3 of kaldi-native-fbank.
+    Removal of DC, pre-emphasis and window are linear, as the Fourier transform is; where a network is exported they
+    are all folded into one conv1d of kernel 400 (25 ms) and stride 160 (10 ms). Within 1e-3 of kaldi-native-fbank.
 
     Raises:
         ModelError: a configuration whose filters are not distinct, such as a band too narrow for `n_mels`.
@@ -52,7 +52,6 @@ class Fbank(nn.Module):
     def __init__(self, config: FbankConfig) -> None:
         super().__init__()
         self.config = config
-        length = self.FRAME_SAMPLES
         nyquist_hz = SAMPLE_RATE / 2
         high_hz = config.high_hz or nyquist_hz
         if config.n_mels < 1 or not 0.0 <= config.low_hz < high_hz <= nyquist_hz:
@@ -62,9 +61,9 @@ class Fbank(nn.Module):
         if not filters.any(axis=1).all():
             reason = f"{config.n_mels} filters from {config.low_hz} to {high_hz} Hz are narrower than a frequency bin"
             raise ModelError(f"filter bank: {reason} ({SAMPLE_RATE / self.N_FFT} Hz): ask for fewer or a wider band")
-        transform = dft(symmetric_window(config.window, length), self.N_FFT)
-        transform = transform @ preemphasis(length, config.preemphasis) @ dc_removal(length)
-        self.spectrum = MelSpectrum(transform * config.scale, filters, self.HOP_SAMPLES)
+        window = symmetric_window(config.window, self.FRAME_SAMPLES)
+        analysis = Analysis(window, self.N_FFT, config.preemphasis, centred=True, scale=config.scale)
+        self.spectrum = MelSpectrum(analysis, filters, self.HOP_SAMPLES)
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Return the number of frames, (B,) int64, of recordings of `lengths` samples; 0 when shorter than a frame."""
@@ -97,7 +96,7 @@ class Fbank(nn.Module):
 
 
 def _centred(waves: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return `waves` less each recording's mean: the folded kernel removes it anyway, but only to float32 rounding.
+    """Return `waves` less each recording's mean: the analysis removes it anyway, but only to float32 rounding.
 
     Without this, an offset far above the signal would drown the quietest bins in rounding errors.
     """

@@ -1,5 +1,6 @@
 """The fixed matrices of spectral front-ends: windows, mel filters, and DFTs with all that is linear folded in."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -7,6 +8,31 @@ import numpy as np
 from voxanchor.types import FloatArray
 
 Window: TypeAlias = Literal["povey", "hamming", "hann", "blackman", "rectangular"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What becomes of a frame of L samples before its power is taken; all of it is linear.
+
+    Attributes:
+        window: (L,) weights of the samples, last in the order.
+        n_fft: length of the Fourier transform, zeros behind the frame.
+        preemphasis: coefficient c of ``x[i] - c x[i-1]``, with ``x[-1] = x[0]``.
+        centred: whether the frame's mean is removed first.
+        scale: factor on the samples.
+    """
+
+    window: FloatArray
+    n_fft: int
+    preemphasis: float = 0.0
+    centred: bool = False
+    scale: float = 1.0
+
+    def matrix(self) -> FloatArray:
+        """Return all of it as one matrix, (2 K, L): real parts of the K = n_fft // 2 + 1 bins, then imaginary ones."""
+        length = len(self.window)
+        whole = dft(self.window, self.n_fft) @ preemphasis(length, self.preemphasis)
+        return self.scale * (whole @ dc_removal(length) if self.centred else whole)
 
 
 def symmetric_window(name: Window, length: int) -> FloatArray:

@@ -1,41 +1,76 @@
-"""Mel power spectra as one convolution: the part that every spectral front-end shares."""
+"""Mel power spectra: the part that every spectral front-end shares."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxanchor.models.filterbank import Analysis
 from voxanchor.types import FloatArray
 
 
 class MelSpectrum(nn.Module):
-    """Mel power spectrum of waveforms by one conv1d, a square and a matrix product.
+    """Mel power spectrum of waveforms.
+
+    By the fast Fourier transform; or, in a network that is being compiled or exported, by one conv1d into which all
+    that is linear is folded, a square and a matrix product: the same numbers from operations that every runtime has.
 
     The matrices are constants of the configuration, so they are not part of the `state_dict`. The arithmetic stays in
     float32 under autocast: squared spectra overflow half precision.
 
     Args:
-        frame_transform: (2 K, L) matrix from a frame of L samples to the real (first K rows) and imaginary (last K)
-            parts of K frequency bins.
+        analysis: from a frame of L samples to K frequency bins.
         mel_filters: (M, K) non-negative weights.
         hop_samples: samples from one frame to the next.
     """
 
     kernel: Tensor
+    folded_filters: Tensor
     filters: Tensor
+    window: Tensor
 
-    def __init__(self, frame_transform: FloatArray, mel_filters: FloatArray, hop_samples: int) -> None:
+    def __init__(self, analysis: Analysis, mel_filters: FloatArray, hop_samples: int) -> None:
         super().__init__()
+        self.analysis = analysis
         # Bins without weight in any filter need not be computed; real and imaginary parts have equal weights.
-        used = np.tile(mel_filters.any(axis=0), 2)
-        kernel = torch.from_numpy(frame_transform[used]).float().unsqueeze(1).contiguous()
-        filters = torch.from_numpy(np.tile(mel_filters, 2)[:, used]).float().contiguous()
+        used = mel_filters.any(axis=0)
+        kernel = torch.from_numpy(analysis.matrix()[np.tile(used, 2)]).float().unsqueeze(1).contiguous()
+        self.first, self.last = int(np.argmax(used)), len(used) - int(np.argmax(used[::-1]))
+        filters = torch.from_numpy(mel_filters[:, self.first : self.last]).float().contiguous()
+        twice = torch.from_numpy(np.tile(mel_filters[:, used], 2)).float().contiguous()
         self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("folded_filters", twice, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
+        window = torch.from_numpy(analysis.scale * analysis.window).float()
+        self.register_buffer("window", window, persistent=False)
         self.hop_samples = hop_samples
 
     def forward(self, waves: Tensor) -> Tensor:
         """Return the mel power spectra, (B, M, F), of waveforms (B, T): F = 1 + (T - L) // hop_samples frames."""
         with torch.autocast(waves.device.type, enabled=False):
-            parts = F.conv1d(waves.float().unsqueeze(1), self.kernel, stride=self.hop_samples)
-            return self.filters @ parts.square()
+            if torch.compiler.is_compiling():
+                return self.folded(waves)
+            spectrum = torch.fft.rfft(self._frames(waves.float()), self.analysis.n_fft)[..., self.first : self.last]
+            power = spectrum.real.square() + spectrum.imag.square()
+            return (power @ self.filters.T).transpose(1, 2)
+
+    def folded(self, waves: Tensor) -> Tensor:
+        """Return the same by one convolution."""
+        parts = F.conv1d(waves.float().unsqueeze(1), self.kernel, stride=self.hop_samples)
+        mel: Tensor = self.folded_filters @ parts.square()
+        return mel
+
+    def _frames(self, waves: Tensor) -> Tensor:
+        """Return (B, F, L) frames, ready to be transformed; without a copy more than it takes."""
+        length, coefficient = len(self.window), self.analysis.preemphasis
+        raw = waves.unfold(1, length, self.hop_samples)
+        if not coefficient:
+            frames = raw * self.window
+        else:
+            # before framing, which repeats most samples; the first of a frame has none before it
+            frames = (waves - coefficient * F.pad(waves, (1, 0))[:, :-1]).unfold(1, length, self.hop_samples)
+            frames = frames * self.window
+            frames[:, :, 0] = raw[:, :, 0] * ((1.0 - coefficient) * self.window[0])
+        if self.analysis.centred:
+            frames = frames.addcmul_(raw.mean(dim=2, keepdim=True), (coefficient - 1.0) * self.window)
+        return frames

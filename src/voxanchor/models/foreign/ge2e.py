@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.errors import MissingExtraError, ModelError
-from voxanchor.models.filterbank import dft, slaney_mel
+from voxanchor.models.filterbank import Analysis, slaney_mel
 from voxanchor.models.masks import frame_mask
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.types import SAMPLE_RATE
@@ -52,7 +52,7 @@ class GE2E(nn.Module):
         self.embedding_dim = 256
         n_fft = _FRAME_SAMPLES
         periodic_hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
-        self.spectrum = MelSpectrum(dft(periodic_hann, n_fft), slaney_mel(40, n_fft, SAMPLE_RATE), _HOP_SAMPLES)
+        self.spectrum = MelSpectrum(Analysis(periodic_hann, n_fft), slaney_mel(40, n_fft, SAMPLE_RATE), _HOP_SAMPLES)
         self.lstm = nn.LSTM(40, 256, num_layers=3, batch_first=True)
         self.linear = nn.Linear(256, self.embedding_dim)
 
