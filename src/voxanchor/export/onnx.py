@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import voxanchor
 from voxanchor.errors import MissingExtraError, ModelError, OutputError, RecipeError
 from voxanchor.export.parity import embeddings_of_both
+from voxanchor.export.quantised import in_int8
 from voxanchor.files import replacing
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import FORMAT, INPUTS, INSTALL_HINT, OUTPUT, SUFFIX, ExportedEncoder, is_sealed, seal
@@ -25,6 +26,11 @@ from voxanchor.types import SAMPLE_RATE
 
 TOLERANCE = 1e-4
 """Largest difference of any component of an embedding between the file and the model."""
+
+INT8_COSINE = 0.99
+"""Smallest cosine between an embedding by a file in int8 and by the model."""
+
+Precision = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,16 @@ class Export:
         path: of the file.
         size_bytes: of the file.
         max_difference: largest absolute difference between its embeddings and the model's on generated recordings.
+        min_cosine: smallest cosine between the two embeddings of one of them.
     """
 
     path: Path
     size_bytes: int
     max_difference: float
+    min_cosine: float
 
 
-def export(encoder: SpeakerEncoder, out: str | Path, name: str) -> Export:
+def export(encoder: SpeakerEncoder, out: str | Path, name: str, precision: Precision = "float32") -> Export:
     """Write an encoder as an ONNX file, and return what was written and how near it is to the encoder.
 
     The file takes `waves` (B, T) float32 and `lengths` (B,) int64, of any B and T, and gives `embeddings` (B, D). It
@@ -52,10 +60,12 @@ def export(encoder: SpeakerEncoder, out: str | Path, name: str) -> Export:
         encoder: on the processor; left as it was found.
         out: file ending in ``.onnx``; an older one that this function wrote is replaced.
         name: stored in the file, for people.
+        precision: ``int8`` multiplies the recurrent layers after the first in 8 bits. Its embeddings are others, under
+            a fingerprint of their own.
 
     Raises:
         MissingExtraError: a package of the extra ``onnx`` is not installed.
-        RecipeError: another ending.
+        RecipeError: another ending, or ``int8`` of a network without recurrent layers.
         OutputError: `out` is something else than an exported model, or cannot be written.
         ModelError: the encoder cannot be exported, or the file embeds otherwise than it; no file is left.
     """
@@ -64,17 +74,19 @@ def export(encoder: SpeakerEncoder, out: str | Path, name: str) -> Export:
     _check_extra()
     encoder = encoder.copy().eval()
     say(f"exporting {name}: about 15 seconds")
-    content = seal(_serialised(encoder, name))
+    content = seal(_described(_graph(encoder, name, precision), encoder, name, precision))
     with replacing(out) as temporary:
         temporary.write_bytes(content)
         expected, found = embeddings_of_both(encoder, ExportedEncoder.load(temporary, torch.get_num_threads()))
         difference = float(np.abs(expected - found).max())
-        if not difference <= TOLERANCE:
+        cosine = float((expected * found).sum(axis=1).min())
+        if not (difference <= TOLERANCE if precision == "float32" else cosine >= INT8_COSINE):
+            allowed = f"at most {TOLERANCE:g} is" if precision == "float32" else f"cosines from {INT8_COSINE:g} are"
             raise ModelError(
-                f"{name}: the exported file differs from the model by {difference:.2g} (at most {TOLERANCE:g} is "
+                f"{name}: the exported file differs from the model by {difference:.2g}, cosine {cosine:.5f} ({allowed} "
                 "allowed), so it was not kept. Try other versions of torch and onnxruntime."
             )
-    return Export(out, len(content), difference)
+    return Export(out, len(content), difference, cosine)
 
 
 class _Batch(nn.Module):
@@ -88,7 +100,8 @@ class _Batch(nn.Module):
         return F.normalize(self.network(waves, lengths), dim=1)
 
 
-def _serialised(encoder: SpeakerEncoder, name: str) -> bytes:
+def _graph(encoder: SpeakerEncoder, name: str, precision: Precision) -> Any:
+    """Return the encoder as an ONNX model, tidy, without any description."""
     # odd sizes that nothing in a network has: no dimension is mistaken for a constant
     shortest = encoder.min_samples
     lengths = torch.tensor([shortest + 30_007, shortest, shortest + 9_001])
@@ -111,21 +124,29 @@ def _serialised(encoder: SpeakerEncoder, name: str) -> bytes:
         ) from error
     assert program is not None
     model = program.model_proto
+    if precision == "int8":
+        with _quiet():
+            model = in_int8(model)
     _tidy(model)
-    for key, value in _description(encoder, name).items():
+    return model
+
+
+def _described(model: Any, encoder: SpeakerEncoder, name: str, precision: Precision) -> bytes:
+    """Return the bytes of a model whose metadata say what it is."""
+    for key, value in _description(encoder, name, precision).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = f"voxanchor.{key}", value
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-def _description(encoder: SpeakerEncoder, name: str) -> dict[str, str]:
+def _description(encoder: SpeakerEncoder, name: str, precision: Precision) -> dict[str, str]:
     return {
         "format": FORMAT,
         "name": name,
         "architecture": encoder.config.architecture,
-        "fingerprint": encoder.fingerprint,
-        "precision": "float32",
+        "fingerprint": encoder.fingerprint + ("" if precision == "float32" else f"-{precision}"),
+        "precision": precision,
         "sample_rate": str(SAMPLE_RATE),
         "embedding_dim": str(encoder.embedding_dim),
         "min_samples": str(encoder.min_samples),

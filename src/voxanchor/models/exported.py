@@ -46,8 +46,10 @@ class ExportedEncoder:
 
     Attributes:
         name: what the model was called where it was exported.
-        fingerprint: of the model it was made from; embeddings of the two may be compared.
-        precision: ``float32`` or ``int8``: the arithmetic of the large matrix products.
+        fingerprint: of the model it was made from, so that embeddings of the two may be compared; in ``int8`` with that
+            behind it.
+        precision: ``float32`` or ``int8``: the arithmetic of the large matrix products. In ``int8`` an embedding
+            depends a little on the recordings it is computed with.
         embedding_dim: D.
         min_samples: length of the shortest recording that can be embedded.
     """
@@ -80,6 +82,8 @@ class ExportedEncoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # threads that wait in a loop take the processor from those that read recordings
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # a plan of the memory is kept per shape, and every batch has another
         options.enable_mem_pattern = False
         try:
