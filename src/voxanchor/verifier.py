@@ -10,9 +10,10 @@ import torch
 from voxanchor.audio.io import read
 from voxanchor.audio.level import active_s
 from voxanchor.errors import AudioError
-from voxanchor.evaluation.embed import by_length, pad
+from voxanchor.evaluation.embed import by_length, forward, pad
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.registry import Embedder
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 
 MIN_SPEECH_S = 0.5
@@ -38,8 +39,8 @@ class Verification:
 class Verifier:
     """A loaded model with what is needed to compare recordings."""
 
-    def __init__(self, encoder: SpeakerEncoder) -> None:
-        self.encoder = encoder.eval()
+    def __init__(self, encoder: Embedder) -> None:
+        self.encoder = encoder.eval() if isinstance(encoder, SpeakerEncoder) else encoder
 
     @property
     def fingerprint(self) -> str:
@@ -56,11 +57,10 @@ class Verifier:
             AudioError: a recording that cannot be read, is silent, or is shorter than the model accepts.
         """
         waves = [self._wave(recording, place) for place, recording in enumerate(recordings)]
-        embeddings = np.empty((len(waves), self.encoder.config.embedding_dim), dtype=np.float32)
+        embeddings = np.empty((len(waves), self.encoder.embedding_dim), dtype=np.float32)
         with torch.no_grad():
             for batch in by_length([len(wave) / SAMPLE_RATE for wave in waves]):
-                padded, lengths = pad([waves[place] for place in batch])
-                embeddings[batch] = self.encoder(padded, lengths).numpy()
+                embeddings[batch] = forward(self.encoder, *pad([waves[place] for place in batch]))
         return embeddings
 
     def verify(self, first: str | Path | Waveform, second: str | Path | Waveform) -> Verification:
@@ -91,12 +91,13 @@ class Verifier:
 
 
 def load(reference: str | Path) -> Verifier:
-    """Return the verifier of a model: a model directory, or ``ge2e``.
+    """Return the verifier of a model: a model directory, an exported ``.onnx`` file, or ``ge2e``.
 
     Raises:
-        ModelError: nothing of that name, or a directory that cannot be loaded.
+        ModelError: nothing of that name, or a directory or file that cannot be loaded.
+        MissingExtraError: the package that it needs is not installed.
     """
-    return Verifier(registry.load(reference))
+    return Verifier(registry.load_embedder(reference))
 
 
 def _read(recording: str | Path | Waveform) -> Waveform:

@@ -53,6 +53,23 @@ def test_windows_of_known_lengths(duration_s: float, count: int) -> None:
     assert ge2e.windows(round(duration_s * 16_000)) == count
 
 
+@settings(max_examples=300, deadline=None)
+@given(samples=st.integers(1, 400_000))
+def test_windows_are_one_division(samples: int) -> None:
+    steps = (samples + ge2e._FIRST_STEP_SAMPLES) // ge2e._STEP_SAMPLES
+    assert ge2e.windows(samples) == max(1, steps)
+
+
+def test_the_form_that_is_exported_gives_the_same() -> None:
+    torch.manual_seed(0)
+    random = GE2E(GE2EConfig()).eval()
+    lengths = torch.tensor([50_000, 4_800, 31_519, 31_520])
+    waves = torch.randn(4, 60_000)
+    waves[1, 4_800:] = torch.nan
+    with torch.no_grad():
+        torch.testing.assert_close(random._forward_any_shape(waves, lengths), random(waves, lengths))
+
+
 def test_padding_changes_nothing() -> None:
     torch.manual_seed(0)
     random = GE2E(GE2EConfig()).eval()

@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": commands.evaluate,
     "embed": using.embed,
     "verify": using.verify,
+    "export": using.export,
     "models": using.models,
     "data": data.data,
 }

@@ -12,8 +12,8 @@ from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.evaluation.bulk_shards import Failure, Shard
 from voxanchor.evaluation.bulk_windows import window_path
 from voxanchor.evaluation.embed import by_length, forward, pad, read_batches, refuse_short
-from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.precision import Precision
+from voxanchor.models.exported import ExportedEncoder
+from voxanchor.models.registry import Embedder
 from voxanchor.progress import Advance
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -32,7 +32,8 @@ class Job:
         fingerprint: of the model.
         windows: folder with the windows of the manifest.
         shards: folder for the shards.
-        precision: ``float32`` or ``bfloat16``: the arithmetic of the model's matrix products.
+        precision: ``float32`` or ``bfloat16``: the arithmetic of the model's matrix products; an exported
+            model has its own.
         longest_s: a longer recording is a failure: the memory a model takes grows with the length.
     """
 
@@ -40,14 +41,14 @@ class Job:
     fingerprint: str
     windows: Path
     shards: Path
-    precision: Precision
+    precision: str
     longest_s: float
 
     def shard(self, window: int) -> Path:
         """Return where the shard of a window lies, or will lie."""
         return self.shards / f"embeddings-{window:05d}.safetensors"
 
-    def do(self, encoder: SpeakerEncoder, window: int, advance: Advance) -> None:
+    def do(self, encoder: Embedder, window: int, advance: Advance) -> None:
         """Embed a window and write its shard."""
         manifest = Manifest.load(window_path(self.windows, window))
         shard = embed_window(encoder, manifest, advance, precision=self.precision, longest_s=self.longest_s)
@@ -55,11 +56,11 @@ class Job:
 
 
 def embed_window(
-    encoder: SpeakerEncoder,
+    encoder: Embedder,
     manifest: Manifest,
     advance: Advance,
     *,
-    precision: Precision = "float32",
+    precision: str = "float32",
     longest_s: float = float("inf"),
 ) -> Shard:
     """Return the embeddings of a manifest's utterances in their order, and the recordings that have none.
@@ -71,7 +72,7 @@ def embed_window(
         encoder: in evaluation mode, wherever it is to compute.
         manifest: as many utterances as one shard is to hold.
         advance: called with the number of recordings done since the last call.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32`` or ``bfloat16``; an exported model has its own.
         longest_s: length of the longest recording that is embedded.
     """
     utterances = manifest.utterances
@@ -93,7 +94,9 @@ def embed_window(
                 waves.append(wave)
         # by what was read, not by what the manifest states: a file that grew meanwhile must not burst the memory
         for batch in by_length([len(wave) / SAMPLE_RATE for wave in waves]):
-            made = forward(encoder, *pad([waves[i] for i in batch], on_grid=True), precision)
+            # the grid spares memory in the library under torch alone
+            on_grid = not isinstance(encoder, ExportedEncoder)
+            made = forward(encoder, *pad([waves[i] for i in batch], on_grid=on_grid), precision)
             embeddings[[rows[i] for i in batch]] = made
         advance(len(places))
     lengths = np.linalg.norm(embeddings, axis=1)

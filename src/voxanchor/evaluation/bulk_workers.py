@@ -19,7 +19,8 @@ from voxanchor.errors import VoxanchorError
 from voxanchor.evaluation.bulk import Job
 from voxanchor.heap import keep_freed_memory
 from voxanchor.models import registry
-from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.exported import ExportedEncoder
+from voxanchor.models.registry import Embedder
 from voxanchor.progress import Advance
 
 NEXT = "next"
@@ -56,8 +57,9 @@ def do_windows(job: Job, windows: Sequence[int], processes: int, advance: Advanc
             job.do(encoder, window, advance)
 
 
-def _load(job: Job, rank: int) -> SpeakerEncoder:
-    return registry.load(job.model).to(device_of(rank)).eval()
+def _load(job: Job, rank: int) -> Embedder:
+    encoder = registry.load_embedder(job.model)
+    return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank))
 
 
 def _serve(parent: Pipe, job: Job, rank: int, threads: int) -> None:

@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.precision import Precision
+from voxanchor.models.exported import ExportedEncoder
+from voxanchor.models.registry import Embedder
 from voxanchor.models.side_by_side import side_by_side
 from voxanchor.progress import track
-from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
+from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray, Waveform
 
 BATCH_S = 120.0
 """Seconds of padded audio in one batch, but for a single recording that is longer: what bounds the memory."""
@@ -72,34 +74,37 @@ def embed_with(
 
 
 def forward(
-    encoder: SpeakerEncoder, padded: torch.Tensor, lengths: torch.Tensor, precision: Precision = "float32"
+    encoder: Embedder, padded: NDArray[np.float32], lengths: IntArray, precision: str = "float32"
 ) -> Embeddings:
     """Return (B, D) float32 unit vectors in memory, computed where the encoder lies, of a batch that `pad` made.
 
     Args:
         encoder: in evaluation mode.
-        padded: (B, T) float32.
-        lengths: (B,) int64.
-        precision: ``float32`` or ``bfloat16``: the arithmetic of the matrix products.
+        padded: (B, T).
+        lengths: (B,).
+        precision: ``bfloat16`` for the matrix products of a torch model; an exported one keeps its own.
     """
+    if isinstance(encoder, ExportedEncoder):
+        return encoder.embed(padded, lengths)
     device = next(encoder.parameters()).device
+    waves, samples = torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        embeddings: Embeddings = encoder(padded.to(device), lengths.to(device)).float().cpu().numpy()
+        embeddings: Embeddings = encoder(waves, samples).float().cpu().numpy()
     return embeddings
 
 
-def pad(waves: Sequence[Waveform], *, on_grid: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(waves: Sequence[Waveform], *, on_grid: bool = False) -> tuple[NDArray[np.float32], IntArray]:
     """Return (B, T) float32, zeros behind each end, and (B,) int64 lengths in samples.
 
     Args:
         waves: B of them.
         on_grid: let T be one of a few values, as `grid_samples` says; for many batches.
     """
-    lengths = torch.tensor([len(wave) for wave in waves], dtype=torch.int64)
+    lengths = np.array([len(wave) for wave in waves], np.int64)
     longest = int(lengths.max())
-    padded = torch.zeros(len(waves), grid_samples(longest) if on_grid else longest)
+    padded = np.zeros((len(waves), grid_samples(longest) if on_grid else longest), np.float32)
     for row, wave in zip(padded, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
+        row[: len(wave)] = wave
     return padded, lengths
 
 

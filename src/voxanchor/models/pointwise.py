@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxanchor.models.tracing import is_exporting
+
 _ONEDNN_ELEMENTS = 20_480
 """A single recording with fewer is never given to oneDNN by torch (and a dilated kernel to something slower yet)."""
 
@@ -21,5 +23,7 @@ class Pointwise(nn.Conv1d):
         """Return (B, outputs, F) from `x` (B, inputs, F)."""
         if x.shape[2] == 1:
             return F.linear(x.squeeze(2), self.weight.squeeze(2), self.bias).unsqueeze(2)
+        if is_exporting():
+            return F.conv1d(x, self.weight, self.bias)
         dilate = x.device.type == "cpu" and (len(x) > 1 or x.numel() > _ONEDNN_ELEMENTS)
         return F.conv1d(x, self.weight, self.bias, dilation=2 if dilate else 1)

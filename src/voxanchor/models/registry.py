@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
+
+import torch
 
 from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.foreign import ge2e
+
+Embedder: TypeAlias = SpeakerEncoder | ExportedEncoder
+"""What gives embeddings. An exported file gives nothing else: it cannot be trained, moved or exported again."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,32 @@ def load(ref: str | Path) -> SpeakerEncoder:
         return encoder.eval()
     if Path(ref).is_dir():
         return SpeakerEncoder.load(ref)
+    if is_exported(ref):
+        raise ModelError(
+            f"model '{ref}': an exported file can only embed and verify. Give the model directory it was made from."
+        )
     what = "is a file" if Path(ref).exists() else "no such directory"
     known = [reference.ref for reference in available()]
     raise ModelError(
         f"model '{ref}': {what}. {nearest(str(ref), known)} A model is a directory with config.json, or 'ge2e'."
     )
+
+
+def load_embedder(ref: str | Path) -> Embedder:
+    """Return what embeds by the model that `ref` names, on the CPU: `load`, and files that were exported too.
+
+    An exported file shares every operation among as many threads as torch has at this moment.
+
+    Raises:
+        ModelError: nothing of that name, or something that cannot be loaded.
+        MissingExtraError: the package that it needs is not installed.
+    """
+    return ExportedEncoder.load(ref, torch.get_num_threads()) if is_exported(ref) else load(ref)
+
+
+def is_exported(ref: str | Path) -> bool:
+    """Return whether a reference names an exported file, by its ending."""
+    return Path(ref).suffix == SUFFIX and not Path(ref).is_dir()
 
 
 def available() -> list[Reference]:

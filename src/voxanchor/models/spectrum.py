@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.models.filterbank import Analysis
+from voxanchor.models.tracing import is_exporting
 from voxanchor.types import FloatArray
 
 
@@ -48,7 +49,7 @@ class MelSpectrum(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Return the mel power spectra, (B, M, F), of waveforms (B, T): F = 1 + (T - L) // hop_samples frames."""
         with torch.autocast(waves.device.type, enabled=False):
-            if torch.compiler.is_compiling():
+            if is_exporting() or torch.compiler.is_compiling():
                 return self.folded(waves)
             spectrum = torch.fft.rfft(self._frames(waves.float()), self.analysis.n_fft)[..., self.first : self.last]
             power = spectrum.real.square() + spectrum.imag.square()

@@ -15,7 +15,9 @@ from voxanchor.evaluation.bulk_windows import cut, manifest_fingerprint
 from voxanchor.evaluation.bulk_workers import device_of, do_windows
 from voxanchor.files import replacing, write_text
 from voxanchor.models import registry
+from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.precision import Precision, resolve
+from voxanchor.models.registry import Embedder
 from voxanchor.outputs import claim
 from voxanchor.processes import world
 from voxanchor.progress import say, track
@@ -57,7 +59,8 @@ def embed_corpus(
         layout: of that folder.
         shard_size: recordings of a shard.
         processes: workers, each with its share of the processor or an accelerator in turn.
-        precision: of the model's matrix products; embeddings made in different ones differ a little.
+        precision: of the model's matrix products; embeddings made in different ones differ a little. An exported model
+            has its own.
         longest_s: longer recordings are failures; it bounds the memory.
         max_unusable_share: largest share of failures, 0 to 1, that is no error. Everything is written first.
 
@@ -77,12 +80,14 @@ def embed_corpus(
         )
     if world() > 1:
         raise RecipeError("embed: makes its processes itself: start it once, without torchrun, with --processes N")
-    encoder = registry.load(model)
-    chosen = resolve(precision, device_of(0))
+    encoder = registry.load_embedder(model)
+    chosen = _precision(encoder, precision)
     source = {"speech": speech, "layout": layout} if manifest is None else {"manifest": manifest_fingerprint(manifest)}
     identity = {
         **source, "model": encoder.fingerprint, "precision": chosen, "shard_size": shard_size, "longest_s": longest_s,
     }  # fmt: skip
+    if isinstance(encoder, ExportedEncoder):
+        identity["runtime"] = "onnxruntime"  # the last digits are others than torch's
     with claim(out, "embed", identity):
         _sweep(out)
         if manifest is None:
@@ -100,6 +105,16 @@ def embed_corpus(
             shutil.rmtree(job.windows)
         _judge(index, out, max_unusable_share)
     return index
+
+
+def _precision(encoder: Embedder, asked: Precision) -> str:
+    if not isinstance(encoder, ExportedEncoder):
+        return resolve(asked, device_of(0))
+    if asked == "bfloat16":
+        raise RecipeError(
+            f"embed: an exported model computes in its own precision, {encoder.precision}. Leave --precision out."
+        )
+    return encoder.precision
 
 
 def _scanned(speech: str, layout: str, path: Path) -> Path:

@@ -18,6 +18,7 @@ from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.filterbank import Analysis, slaney_mel
 from voxanchor.models.masks import frame_mask
 from voxanchor.models.spectrum import MelSpectrum
+from voxanchor.models.tracing import is_exporting
 from voxanchor.types import SAMPLE_RATE
 
 PACKAGE = "resemblyzer"
@@ -29,6 +30,9 @@ _WINDOW_FRAMES = 160
 _WINDOW_STEP_FRAMES = 77  # 1.3 windows a second, rounded to whole frames
 _WINDOW_SAMPLES = _WINDOW_FRAMES * _HOP_SAMPLES
 _MIN_COVERAGE = 0.75
+_STEP_SAMPLES = _WINDOW_STEP_FRAMES * _HOP_SAMPLES
+_FIRST_STEP_SAMPLES = _STEP_SAMPLES - round(_MIN_COVERAGE * _WINDOW_SAMPLES)
+"""The rule of `windows` in one division: a window is added where three quarters of it are filled."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class GE2E(nn.Module):
             waves: (B, T) float, full scale 1.0, 16 kHz.
             lengths: (B,) int64 samples of each recording, only where they differ from T.
         """
+        if lengths is not None and is_exporting():
+            return self._forward_any_shape(waves, lengths)
         batch, total = waves.shape
         counts = [windows(total)] * batch if lengths is None else [windows(int(n)) for n in lengths.tolist()]
         if lengths is not None:
@@ -74,6 +80,22 @@ class GE2E(nn.Module):
         frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
         partial = self._embed_windows(mel[owner.unsqueeze(1), frames])
         return partial.new_zeros(batch, self.embedding_dim).index_add(0, owner, partial)
+
+    def _forward_any_shape(self, waves: Tensor, lengths: Tensor) -> Tensor:
+        """Return what `forward` does; only values, never a shape, depend on the lengths.
+
+        Every recording is cut into as many windows as T allows, and those that it does not fill count nothing.
+        """
+        batch, total = waves.shape
+        waves = waves.masked_fill(~frame_mask(lengths, total).squeeze(1), 0.0)
+        most: int = torch.sym_max(1, (total + _FIRST_STEP_SAMPLES) // _STEP_SAMPLES)  # type: ignore[no-untyped-call]
+        starts = torch.arange(most, device=waves.device) * _WINDOW_STEP_FRAMES
+        frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
+        mel = self._mel(waves, most).transpose(1, 2)
+        partial = self._embed_windows(mel[:, frames].flatten(0, 1)).view(batch, most, -1)
+        counts = torch.div(lengths + _FIRST_STEP_SAMPLES, _STEP_SAMPLES, rounding_mode="floor").clamp(min=1)
+        own = frame_mask(counts, most).transpose(1, 2)
+        return partial.masked_fill(~own, 0.0).sum(dim=1)
 
     def _mel(self, waves: Tensor, count: int) -> Tensor:
         frames = (count - 1) * _WINDOW_STEP_FRAMES + _WINDOW_FRAMES

@@ -1,0 +1,146 @@
+"""A model in one ONNX file: waveforms in, unit vectors out, by onnxruntime, without torch.
+
+`voxanchor.export` writes such files. The last bytes of one are an ordinary entry of its metadata, the SHA-256 of all
+before them, so that a file cut short or changed on its way is known without the libraries that wrote it.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxanchor.errors import AudioError, MissingExtraError, ModelError
+from voxanchor.types import SAMPLE_RATE, Embeddings
+
+SUFFIX = ".onnx"
+FORMAT = "voxanchor-onnx-1"
+INSTALL_HINT = "pip install 'voxanchor[onnx]'"
+
+INPUTS = ("waves", "lengths")
+OUTPUT = "embeddings"
+
+_KEY = b"voxanchor.sha256"
+_ENTRY = b"\x0a" + bytes([len(_KEY)]) + _KEY + b"\x12\x40"
+_SEAL = b"\x72" + bytes([len(_ENTRY) + 64]) + _ENTRY
+"""What stands before the 64 digits: field 14 of an ONNX model, an entry of its metadata, as protobuf writes it."""
+
+_SEAL_BYTES = len(_SEAL) + 64
+
+
+def seal(model: bytes) -> bytes:
+    """Return a serialised ONNX model with the SHA-256 of its bytes as a last entry of its metadata."""
+    return model + _SEAL + hashlib.sha256(model).hexdigest().encode()
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether a file ends as the files of `seal` do; whether it is whole is not looked at."""
+    with path.open("rb") as file:
+        file.seek(-min(_SEAL_BYTES, path.stat().st_size), 2)
+        return file.read(len(_SEAL)) == _SEAL
+
+
+class ExportedEncoder:
+    """The encoder in an exported file. Several threads may use one at once.
+
+    Attributes:
+        name: what the model was called where it was exported.
+        fingerprint: of the model it was made from, so that embeddings of the two may be compared; in ``int8`` with that
+            behind it.
+        precision: ``float32`` or ``int8``: the arithmetic of the large matrix products. In ``int8`` an embedding
+            depends a little on the recordings it is computed with.
+        embedding_dim: D.
+        min_samples: length of the shortest recording that can be embedded.
+    """
+
+    def __init__(self, session: Any, described: dict[str, str]) -> None:
+        self._session = session
+        self.name = described["name"]
+        self.fingerprint = described["fingerprint"]
+        self.precision = described["precision"]
+        self.embedding_dim = int(described["embedding_dim"])
+        self.min_samples = int(described["min_samples"])
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int = 0) -> Self:
+        """Return the encoder in a file, on the processor.
+
+        Args:
+            path: of a file that `voxanchor export` wrote.
+            threads: that share every operation; 0 leaves the number to onnxruntime.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+            ModelError: the file is missing, damaged, or one that another program wrote.
+        """
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("onnxruntime", f"the model '{path}'", INSTALL_HINT) from None
+        content = _whole(Path(path))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # threads that wait in a loop take the processor from those that read recordings
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # a plan of the memory is kept per shape, and every batch has another
+        options.enable_mem_pattern = False
+        try:
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            return cls(session, _described(session))
+        except Exception as error:  # the library raises classes of its own that share no base
+            reason = f"onnxruntime {onnxruntime.__version__} cannot use it ({error})"
+            raise ModelError(f"{path}: {reason}. Export the model again, or install another onnxruntime.") from error
+
+    def embed(self, waves: NDArray[np.float32], lengths: NDArray[np.int64]) -> Embeddings:
+        """Return embeddings, (B, D) float32 unit vectors; each recording gets the one it gets alone.
+
+        Args:
+            waves: (B, T) float32, full scale 1.0, 16 kHz; what lies behind a recording's end does not matter.
+            lengths: (B,) int64 samples of each recording, at most T.
+
+        Raises:
+            AudioError: a recording shorter than `min_samples`.
+            ModelError: shapes that do not fit.
+        """
+        if waves.ndim != 2 or lengths.shape != waves.shape[:1] or not len(waves):
+            raise ModelError(f"expected waveforms (B, T) and lengths (B,), got {waves.shape} and {lengths.shape}")
+        if lengths.max() > waves.shape[1]:
+            raise ModelError(f"a length of {lengths.max()} samples in a batch of {waves.shape[1]}")
+        if lengths.min() < self.min_samples:
+            found, needed = (f"{samples / SAMPLE_RATE:.2f} s" for samples in (lengths.min(), self.min_samples))
+            raise AudioError(f"a recording of {found} is too short: the model needs {needed}")
+        inputs = dict(zip(INPUTS, (waves.astype(np.float32, copy=False), lengths), strict=True))
+        (embeddings,) = self._session.run([OUTPUT], inputs)
+        return np.asarray(embeddings, dtype=np.float32)
+
+
+def _whole(path: Path) -> bytes:
+    """Return the content of an exported file.
+
+    Raises:
+        ModelError: it cannot be read, is no such file, or is not as it was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    body, tail = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
+    if not tail.startswith(_SEAL):
+        reason = "not a file that 'voxanchor export' wrote, or one that was cut short"
+        raise ModelError(f"{path}: {reason}. Copy it again, or export the model.")
+    if seal(body) != content:
+        raise ModelError(f"{path}: damaged: its SHA-256 is not the one it states. Copy it again, or export the model.")
+    return body
+
+
+def _described(session: Any) -> dict[str, str]:
+    described = {
+        key.removeprefix("voxanchor."): value for key, value in session.get_modelmeta().custom_metadata_map.items()
+    }
+    expected = {"format": FORMAT, "sample_rate": str(SAMPLE_RATE)}
+    found = {key: described.get(key) for key in expected}
+    if found != expected:
+        raise ValueError(f"its metadata say {found}, this program reads {expected}")
+    return described
