@@ -1,5 +1,6 @@
 """Embedding with ECAPA-512 on one thread, as real-time factors: processing time over length of the audio."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -12,8 +13,10 @@ from steps import ECAPA_512
 from torch import Tensor
 
 from voxanchor.evaluation.embed import embed
+from voxanchor.export.onnx import export
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.exported import ExportedEncoder
 from voxanchor.scoring.metrics import eer
 
 RTF = "real-time factor"
@@ -27,6 +30,7 @@ def measure(settings: Settings) -> Answer:
     minute = [torch.from_numpy(heard.waves(1, 60.0)[0])]
     encoder = registry.build(ECAPA_512).eval()
     peer = attempt(_speechbrain)
+    exported = _exported(encoder)
     rows = []
     for what, waves in (("3 s, one by one", short), ("60 s", minute)):
         sides = in_turn(
@@ -36,6 +40,7 @@ def measure(settings: Settings) -> Answer:
                 f"SpeechBrain fp32{KEPT}": peer if isinstance(peer, str) else _one_by_one(peer, waves),
                 "voxanchor bf16": _bf16(_one_by_one(encoder, waves)),
                 "SpeechBrain bf16": peer if isinstance(peer, str) else _bf16(_one_by_one(peer, waves)),
+                "voxanchor ONNX": _one_by_one(exported, waves),
             },
             settings.repeats,
         )
@@ -46,6 +51,7 @@ def measure(settings: Settings) -> Answer:
             Row(name, RTF, fp32, sides[f"SpeechBrain fp32{KEPT}"], better="lower"),
             Row(name, RTF, bf16, sides["SpeechBrain fp32"], goal="at least 2", better="lower"),
             Row(name, RTF, bf16, sides["SpeechBrain bf16"], better="lower"),
+            Row(name, RTF, sides["voxanchor ONNX"], fp32, better="lower"),
         ]
     together = torch.stack(short)
     sides = in_turn(
@@ -55,6 +61,7 @@ def measure(settings: Settings) -> Answer:
             "SpeechBrain fp32, batch": peer if isinstance(peer, str) else _together(peer, together),
             "voxanchor bf16, batch": _bf16(_together(encoder, together)),
             "voxanchor bf16, one by one": _bf16(_one_by_one(encoder, short)),
+            "voxanchor ONNX, batch": _together(exported, together),
         },
         settings.repeats,
     )
@@ -71,10 +78,18 @@ def measure(settings: Settings) -> Answer:
         for kind in ("fp32", "bf16")
     ]
     rows.append(Row(name, RTF, sides["voxanchor fp32, batch"], sides["SpeechBrain fp32, batch"], better="lower"))
+    rows.append(Row(name, RTF, sides["voxanchor ONNX, batch"], sides["voxanchor fp32, batch"], better="lower"))
     return Answer(rows + _changes(encoder, short, settings))
 
 
 Embed = Callable[[Tensor], Tensor]
+
+
+def _exported(encoder: SpeakerEncoder) -> Embed:
+    with tempfile.TemporaryDirectory() as folder:
+        path = export(encoder, f"{folder}/ecapa.onnx", "ecapa").path
+        session = ExportedEncoder.load(path, threads=1)
+    return lambda waves: torch.from_numpy(session.embed(waves.numpy(), np.full(len(waves), waves.shape[1])))
 
 
 def _one_by_one(embed_batch: Embed, waves: Sequence[Tensor]) -> Measure:
