@@ -34,9 +34,9 @@ class MelSpectrum(nn.Module):
         super().__init__()
         self.analysis = analysis
         # Bins without weight in any filter need not be computed; real and imaginary parts have equal weights.
-        used = mel_filters.any(axis=0)
+        used = np.asarray(mel_filters.any(axis=0))
         kernel = torch.from_numpy(analysis.matrix()[np.tile(used, 2)]).float().unsqueeze(1).contiguous()
-        self.first, self.last = int(np.argmax(used)), len(used) - int(np.argmax(used[::-1]))
+        self.first, self.last = int(np.argmax(used)), used.size - int(np.argmax(used[::-1]))
         filters = torch.from_numpy(mel_filters[:, self.first : self.last]).float().contiguous()
         twice = torch.from_numpy(np.tile(mel_filters[:, used], 2)).float().contiguous()
         self.register_buffer("kernel", kernel, persistent=False)
@@ -53,7 +53,8 @@ class MelSpectrum(nn.Module):
                 return self.folded(waves)
             spectrum = torch.fft.rfft(self._frames(waves.float()), self.analysis.n_fft)[..., self.first : self.last]
             power = spectrum.real.square() + spectrum.imag.square()
-            return (power @ self.filters.T).transpose(1, 2)
+            mel: Tensor = (power @ self.filters.T).transpose(1, 2)
+            return mel
 
     def folded(self, waves: Tensor) -> Tensor:
         """Return the same by one convolution."""

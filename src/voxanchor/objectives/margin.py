@@ -56,7 +56,7 @@ class AAMSoftmax(nn.Module):
         """
         # In float32 also under autocast: a cosine of 8 bits, times the scale, would be off by a tenth.
         with torch.autocast(embeddings.device.type, enabled=False):
-            centres = self.centres
+            centres: Tensor = self.centres
             if self.training and 0 < self.sampled < len(centres):
                 chosen, labels = self._sample(labels)
                 centres = centres[chosen]
