@@ -27,7 +27,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 ITEMS = {
     "pairs": "clean/noisy pairs ready for the model",
     "step": "a training step of ECAPA-512",
-    "profile": "where the time of a training step goes",
+    "parts": "where the time of a training step goes",
     "anchor": "what the anchor term costs",
     "embedding": "embedding with ECAPA-512",
     "ge2e": "embedding with GE2E",

@@ -3,7 +3,6 @@
 Takes a while and as much room on the disk as the corpus: only when asked for.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -53,13 +52,13 @@ def measure(settings: Settings) -> Answer:
                 sys.executable,
                 "-W",
                 "ignore",
-                __file__,
+                "-m",
+                "rows.memory",
                 settings.recordings,
                 str(packed),
                 str(settings.pick(EVERY, 20)),
             ]
-            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
             found[size_gb] = [tuple(map(float, line.split())) for line in told.stdout.splitlines()]
             facts[f"{size_gb} GB"] = {
                 "recordings": len(manifest),
