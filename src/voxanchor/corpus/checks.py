@@ -1,6 +1,8 @@
 """Decoding every file of a folder once, to know its length and whether it can be used."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,10 @@ from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
 _THREADS = 8
+_LONG_S = 600.0
+
+_one_long_file = threading.Lock()
+"""Held while a file of more than ten minutes is decoded: an hour in stereo takes a gigabyte, eight of them eight."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,8 @@ class Checked:
 
 def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
     try:
-        waveform = io.read(path)
+        with _one_long_file if io.probe(path).duration_s > _LONG_S else nullcontext():
+            waveform = io.read(path)
     except AudioError as error:
         return Checked(reason=str(error).removeprefix(f"{path}: "))
     length_s = len(waveform) / SAMPLE_RATE

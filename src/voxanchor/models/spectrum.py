@@ -9,6 +9,9 @@ from voxanchor.models.filterbank import Analysis
 from voxanchor.models.tracing import is_exporting
 from voxanchor.types import FloatArray
 
+DOUBLES = ("cpu", "cuda")
+"""Devices that compute in float64."""
+
 
 class MelSpectrum(nn.Module):
     """Mel power spectrum of waveforms.
@@ -16,8 +19,9 @@ class MelSpectrum(nn.Module):
     By the fast Fourier transform; or, in a network that is being compiled or exported, by one conv1d into which all
     that is linear is folded, a square and a matrix product: the same numbers from operations that every runtime has.
 
-    The matrices are constants of the configuration, so they are not part of the `state_dict`. The arithmetic stays in
-    float32 under autocast: squared spectra overflow half precision.
+    The matrices are constants of the configuration, so they are not part of the `state_dict`. Autocast changes nothing:
+    squared spectra overflow half precision. The transform computes in float64, because in float32 the faintest of the
+    bins of real speech come out up to 0.3 % off, which the folded convolution does not.
 
     Args:
         analysis: from a frame of L samples to K frequency bins.
@@ -42,6 +46,7 @@ class MelSpectrum(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
         self.register_buffer("folded_filters", twice, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
+        # float32 like the others: not every device a model may be moved to can hold more
         window = torch.from_numpy(analysis.scale * analysis.window).float()
         self.register_buffer("window", window, persistent=False)
         self.hop_samples = hop_samples
@@ -49,10 +54,11 @@ class MelSpectrum(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Return the mel power spectra, (B, M, F), of waveforms (B, T): F = 1 + (T - L) // hop_samples frames."""
         with torch.autocast(waves.device.type, enabled=False):
-            if is_exporting() or torch.compiler.is_compiling():
+            if is_exporting() or torch.compiler.is_compiling() or waves.device.type not in DOUBLES:
                 return self.folded(waves)
-            spectrum = torch.fft.rfft(self._frames(waves.float()), self.analysis.n_fft)[..., self.first : self.last]
-            power = spectrum.real.square() + spectrum.imag.square()
+            frames = self._frames(waves.double())
+            spectrum = torch.fft.rfft(frames, self.analysis.n_fft)[..., self.first : self.last]
+            power = (spectrum.real.square() + spectrum.imag.square()).float()
             mel: Tensor = (power @ self.filters.T).transpose(1, 2)
             return mel
 
@@ -64,15 +70,16 @@ class MelSpectrum(nn.Module):
 
     def _frames(self, waves: Tensor) -> Tensor:
         """Return (B, F, L) frames, ready to be transformed; without a copy more than it takes."""
-        length, coefficient = len(self.window), self.analysis.preemphasis
+        window = self.window.double()
+        length, coefficient = len(window), self.analysis.preemphasis
         raw = waves.unfold(1, length, self.hop_samples)
         if not coefficient:
-            frames = raw * self.window
+            frames = raw * window
         else:
             # before framing, which repeats most samples; the first of a frame has none before it
             frames = (waves - coefficient * F.pad(waves, (1, 0))[:, :-1]).unfold(1, length, self.hop_samples)
-            frames = frames * self.window
-            frames[:, :, 0] = raw[:, :, 0] * ((1.0 - coefficient) * self.window[0])
+            frames = frames * window
+            frames[:, :, 0] = raw[:, :, 0] * ((1.0 - coefficient) * window[0])
         if self.analysis.centred:
-            frames = frames.addcmul_(raw.mean(dim=2, keepdim=True), (coefficient - 1.0) * self.window)
+            frames = frames.addcmul_(raw.mean(dim=2, keepdim=True), (coefficient - 1.0) * window)
         return frames
