@@ -46,9 +46,11 @@ class MelSpectrum(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
         self.register_buffer("folded_filters", twice, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
-        # float32 like the others: not every device a model may be moved to can hold more
-        window = torch.from_numpy(analysis.scale * analysis.window).float()
-        self.register_buffer("window", window, persistent=False)
+        # in two parts, because not every device that a model may be moved to can hold float64
+        window = torch.from_numpy(analysis.scale * analysis.window)
+        self.register_buffer(
+            "window", torch.stack([window.float(), (window - window.float()).float()]), persistent=False
+        )
         self.hop_samples = hop_samples
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class MelSpectrum(nn.Module):
 
     def _frames(self, waves: Tensor) -> Tensor:
         """Return (B, F, L) frames, ready to be transformed; without a copy more than it takes."""
-        window = self.window.double()
+        window = self.window.double().sum(dim=0)
         length, coefficient = len(window), self.analysis.preemphasis
         raw = waves.unfold(1, length, self.hop_samples)
         if not coefficient:
