@@ -12,7 +12,7 @@ from measure import KEPT, Answer, Measure, Row, Settings, Side, attempt, in_turn
 from steps import ECAPA_512
 from torch import Tensor
 
-from voxanchor.evaluation.embed import embed
+from voxanchor.evaluation.embed import forward, pad
 from voxanchor.export.onnx import export
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
@@ -153,17 +153,19 @@ def _changes(encoder: SpeakerEncoder, waves: Sequence[Tensor], settings: Setting
 
 
 def _eers(settings: Settings) -> Row:
-    heard, encoder = recordings.load(settings.recordings), registry.load(settings.model)
+    heard, encoder = recordings.load(settings.recordings), registry.load(settings.model).eval()
     segments, speakers = [], []
     for utterance in heard.manifest.utterances:
         for start_s in range(0, min(12, int(utterance.duration_s) - 2), 3):
             parts = utterance.crop(start_s, 3.0)
             segments.append(replace(utterance, id=f"{utterance.id}#{start_s}", duration_s=3.0, parts=parts))
             speakers.append(utterance.speaker)
+    waves = [segment.read() for segment in segments]
     rates = {}
-    for name, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
-            vectors = embed(encoder, segments, label=name)
+    for name, precision in (("fp32", "float32"), ("bf16", "bfloat16")):
+        # equally long, so batches of any rows will do
+        batches = [forward(encoder, *pad(waves[i : i + 32]), precision) for i in range(0, len(waves), 32)]
+        vectors = np.concatenate(batches)
         left, right = np.triu_indices(len(segments), 1)
         names = np.array(speakers)
         rates[name] = 100 * eer((vectors @ vectors.T)[left, right], names[left] == names[right]).eer
