@@ -136,6 +136,8 @@ def heat_map(summaries: Summaries) -> str:
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
+    levels = "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB it is faint, at 0 dB as loud as the "
+    levels = f"{levels}speech. " if _noise(summaries) else ""
     rooms = "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. "
     rooms = rooms if any(name.startswith("reverb") for name in first.conditions) else ""
     swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
@@ -149,9 +151,8 @@ def heat_map(summaries: Summaries) -> str:
         table("conditions", head, bodies),
         f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{legend}</div>',
         paragraph(
-            "EER in percent for each kind of noise and each signal-to-noise ratio (SNR): at 20 dB the noise is faint, "
-            f"at 0 dB it is as loud as the speech. {rooms}The stronger the colour, the more errors; equal steps "
-            "of colour are equal ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
+            f"EER in percent. {levels}{rooms}The stronger the colour, the more errors; equal steps of colour are equal "
+            "ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
             "explain",
         ),
     )
