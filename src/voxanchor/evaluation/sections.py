@@ -136,8 +136,10 @@ def heat_map(summaries: Summaries) -> str:
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
-    levels = "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB it is faint, at 0 dB as loud as the "
-    levels = f"{levels}speech. " if _noise(summaries) else ""
+    levels = (
+        "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. "
+    )
+    levels = levels if _noise(summaries) else ""
     rooms = "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. "
     rooms = rooms if any(name.startswith("reverb") for name in first.conditions) else ""
     swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
