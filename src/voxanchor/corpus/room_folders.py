@@ -1,12 +1,12 @@
 """Reading folders of room impulse responses, and packs of them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.room import room
+from voxanchor.corpus.checks import Checked
 from voxanchor.corpus.layouts import pack_of
 from voxanchor.corpus.manifest import Manifest, Unusable
 from voxanchor.corpus.pack import is_pack, read_manifest
@@ -16,12 +16,6 @@ from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
 _THREADS = 8
-
-
-@dataclass(frozen=True)
-class _Checked:
-    duration_s: float = 0.0
-    reason: str = ""
 
 
 def room_clips(folder: Path | str) -> tuple[tuple[Clip, ...], tuple[Unusable, ...]]:
@@ -82,10 +76,10 @@ def describe_rooms(manifest: Manifest) -> str:
     return f"{len(manifest)} room responses{left_out}"
 
 
-def _check(path: Path) -> _Checked:
+def _check(path: Path) -> Checked:
     try:
         response = Part(str(path)).pcm().waveform()
         room(response, path.name)
     except AudioError as error:
-        return _Checked(reason=str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: "))
-    return _Checked(len(response) / SAMPLE_RATE)
+        return Checked(reason=str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: "))
+    return Checked(len(response) / SAMPLE_RATE)
