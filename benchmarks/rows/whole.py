@@ -16,30 +16,49 @@ from measure import OURS, Answer, Measure, Row, Settings, in_turn, seconds
 
 ROOT = Path(__file__).parents[2]
 
+BEFORE = "the earlier commit"
+
+FIRST_RUN = (
+    "stages.anchored.train.steps=300",
+    "data.voice_speeds=[]",
+    "stages.anchored.train.blend=1",
+    "stages.anchored.train.learning_rate.peak=5e-4",
+)
+"""Settings with which `robustify` makes the run of the first issue again, as commit 91180cd does without any."""
+
 
 def measure(settings: Settings) -> Answer:
     heard = recordings.load(settings.recordings)
     speech, noise = heard.manifest.root, str(heard.noise)
     robustify = ["robustify", "--model", "ge2e", "--speech", speech, "--noise", noise, "--json"]
     quickstart = ["quickstart", "--json"]
+    first_run = ["--set", *FIRST_RUN]
     if settings.quick:
+        first_run += ["stages.anchored.train.steps=4"]
         robustify += ["--set", "stages.anchored.train.steps=4"]
         quickstart += ["--set", *(f"stages.{stage}.train.steps=4" for stage in ("base", "anchored", "joint"))]
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        trees = {OURS: ROOT}
-        if settings.before:
-            trees[f"commit {settings.before}"] = _tree(settings.before, Path(folder))
-        for command, goal in ((robustify, "at least 2"), (quickstart, "")):
-            printed: dict[str, str] = {}
-            sides = in_turn(
-                {name: _timed(command, tree, name, printed) for name, tree in trees.items()}, settings.repeats, warm=0
-            )
-            others = [side for name, side in sides.items() if name != OURS]
-            note = "; ".join(f"{name}: {found}" for name, found in printed.items())
-            what = f"voxanchor {command[0]}, whole command"
-            rows.append(Row(what, "s", sides[OURS], others[0] if others else None, goal, note, better="lower"))
+        before = _tree(settings.before, Path(folder)) if settings.before else None
+        rows = [
+            _row(
+                "robustify, the run of the first issue", [*robustify, *first_run], robustify, before, settings.repeats
+            ),
+            _row("robustify as it is now", robustify, robustify, None, settings.repeats),
+            _row("quickstart", quickstart, quickstart, before, settings.repeats),
+        ]
     return Answer(rows)
+
+
+def _row(what: str, now: Sequence[str], then: Sequence[str], before: Path | None, repeats: int) -> Row:
+    """Return the seconds of a command in this tree and, where there is one, in that of the earlier commit."""
+    printed: dict[str, str] = {}
+    jobs = {OURS: _timed(now, ROOT, OURS, printed)}
+    if before is not None:
+        jobs[BEFORE] = _timed(then, before, BEFORE, printed)
+    sides = in_turn(jobs, repeats, warm=0)
+    note = "; ".join(f"{name}: {found}" for name, found in printed.items())
+    goal = "at least 2" if before is not None and now != then else ""
+    return Row(f"{what}, whole command", "s", sides[OURS], sides.get(BEFORE), goal, note, better="lower")
 
 
 def _tree(commit: str, folder: Path) -> Path:

@@ -34,28 +34,30 @@ def test_default_aggregation_width_is_three_times_the_channels() -> None:
 
 def test_res2_groups_see_the_groups_before_them() -> None:
     res2 = Res2Conv(8, scale=4, dilation=2).eval()
-    x = noise(1, 8, 30)
+    x = noise(1, 30, 8)
     changed = x.clone()
-    changed[:, 2:4, 15] += 1.0  # the second of four groups
-    difference = (res2(changed) - res2(x)).abs().view(4, 2 * 30).amax(dim=1)
+    changed[:, 15, 2:4] += 1.0  # the second of four groups
+    difference = (res2(changed) - res2(x)).abs().view(30, 4, 2).amax(dim=(0, 2))
     assert difference[0] == 0
     assert (difference[1:] > 0).all()
-    assert torch.equal(res2(x)[:, :2], x[:, :2])
+    assert torch.equal(res2(x)[..., :2], x[..., :2])
 
 
-def test_squeeze_excitation_scales_each_channel_by_one_gate() -> None:
-    x = noise(2, 6, 20)
-    gates = SqueezeExcitation(6, 3)(x) / x
+def test_squeeze_excitation_gives_one_gate_for_each_channel_of_a_recording() -> None:
+    x = noise(2, 20, 6)
+    layer = SqueezeExcitation(6, 3)
+    gates = layer(x)
+    assert gates.shape == (2, 1, 6)
     assert ((gates > 0) & (gates < 1)).all()
-    torch.testing.assert_close(gates, gates[:, :, :1].expand_as(gates))
+    torch.testing.assert_close(layer(x.mean(dim=1, keepdim=True)), gates)  # of the mean alone
 
 
 def test_convolution_does_not_look_past_the_end() -> None:
     block = ConvBlock(3, 4, kernel_size=5).eval()
-    x = noise(1, 3, 20)
-    padded = torch.cat([x, torch.full((1, 3, 7), 9.0)], dim=2)
+    x = noise(1, 20, 3)
+    padded = torch.cat([x, torch.full((1, 7, 3), 9.0)], dim=1)
     masked = block(padded, frame_mask(torch.tensor([20]), 27))
-    torch.testing.assert_close(masked[:, :, :20], block(x))
+    torch.testing.assert_close(masked[:, :20], block(x))
 
 
 def test_padding_changes_nothing_once_normalisation_has_statistics() -> None:

@@ -7,27 +7,27 @@ from voxanchor.models.pooling import AttentiveStatisticsPooling
 
 def test_frame_mask_and_mean() -> None:
     mask = frame_mask(torch.tensor([1, 3]), 3)
-    assert mask.tolist() == [[[True, False, False]], [[True, True, True]]]
-    x = torch.tensor([[[2.0, torch.nan, 7.0]], [[1.0, 2.0, 6.0]]])
+    assert mask.tolist() == [[[True], [False], [False]], [[True], [True], [True]]]
+    x = torch.tensor([[[2.0], [torch.nan], [7.0]], [[1.0], [2.0], [6.0]]])
     assert masked_mean(x, mask).flatten().tolist() == [2.0, 3.0]
-    assert apply_mask(x, mask)[0].tolist() == [[2.0, 0.0, 0.0]]
+    assert apply_mask(x, mask)[0].flatten().tolist() == [2.0, 0.0, 0.0]
     assert apply_mask(x, None) is x
 
 
 def test_no_attention_gives_plain_mean_and_deviation() -> None:
     pooling = AttentiveStatisticsPooling(5, bottleneck=3)
     torch.nn.init.zeros_(pooling.attention.weight)
-    x = torch.randn(2, 5, 40, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 40, 5, generator=torch.Generator().manual_seed(0))
     pooled = pooling(x).detach().numpy()
-    np.testing.assert_allclose(pooled[:, :5], x.numpy().mean(axis=2), atol=1e-6)
-    np.testing.assert_allclose(pooled[:, 5:], x.numpy().std(axis=2), atol=1e-5)
+    np.testing.assert_allclose(pooled[:, :5], x.numpy().mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(pooled[:, 5:], x.numpy().std(axis=1), atol=1e-5)
 
 
 def test_agrees_with_the_equations_written_out() -> None:
     pooling = AttentiveStatisticsPooling(4, bottleneck=3)
-    x = torch.randn(1, 4, 9, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(1))
     state = {name: value.numpy().squeeze() for name, value in pooling.state_dict().items()}
-    h = x[0].double().numpy()
+    h = x[0].T.double().numpy()
     mean, deviation = h.mean(axis=1), h.std(axis=1)
     joined = np.concatenate([h, np.tile(np.concatenate([mean, deviation])[:, None], 9)])
     weight = np.concatenate([state["frame.weight"], state["context.weight"]], axis=1)
@@ -42,15 +42,15 @@ def test_agrees_with_the_equations_written_out() -> None:
 
 def test_frames_outside_the_mask_do_not_count() -> None:
     pooling = AttentiveStatisticsPooling(6)
-    x = torch.randn(3, 6, 20, generator=torch.Generator().manual_seed(2))
+    x = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(2))
     frames = torch.tensor([20, 1, 7])
     pooled = pooling(x, frame_mask(frames, 20))
     for row, count in enumerate(frames.tolist()):
-        torch.testing.assert_close(pooled[row], pooling(x[row : row + 1, :, :count])[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(pooled[row], pooling(x[row : row + 1, :count])[0], atol=1e-6, rtol=0)
 
 
 def test_gradient_is_finite_where_a_channel_never_moves() -> None:
-    x = torch.zeros(2, 3, 10, requires_grad=True)
+    x = torch.zeros(2, 10, 3, requires_grad=True)
     AttentiveStatisticsPooling(3)(x).sum().backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from voxanchor.errors import ModelError
 from voxanchor.models.fbank import Fbank, FbankConfig
-from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
-from voxanchor.models.pointwise import Pointwise
+from voxanchor.models.frames import FrameConv, FrameNorm, join_channels, split_channels
+from voxanchor.models.masks import apply_mask, frame_mask
+from voxanchor.models.moments import frame_mean
 from voxanchor.models.pooling import AttentiveStatisticsPooling
 
 
@@ -64,7 +65,7 @@ class Ecapa(nn.Module):
         self.blocks = nn.ModuleList(
             SERes2Block(channels, config.res2_scale, config.se_bottleneck, d) for d in (2, 3, 4)
         )
-        self.mfa = Pointwise(3 * channels, mfa_channels)
+        self.mfa = FrameConv(3 * channels, mfa_channels)
         self.pooling = AttentiveStatisticsPooling(mfa_channels, config.attention_bottleneck)
         self.pooled_norm = nn.BatchNorm1d(2 * mfa_channels)
         self.projection = nn.Linear(2 * mfa_channels, config.embedding_dim)
@@ -82,13 +83,13 @@ class Ecapa(nn.Module):
             )
         features, frames = self.fbank(waves, lengths)
         mask = None if lengths is None else frame_mask(frames, features.shape[1])
-        x = self.stem(features.transpose(1, 2), mask)
+        x = self.stem(features, mask)
         # The input of each block is the sum of all earlier outputs (section 3.3 of the paper).
-        total, outputs = x, []
+        outputs: list[Tensor] = []
         for block in self.blocks:
-            outputs.append(block(total, mask))
-            total = total + outputs[-1]
-        pooled = self.pooling(F.relu(self.mfa(torch.cat(outputs, dim=1))), mask)
+            x = x + outputs[-1] if outputs else x
+            outputs.append(block(x, mask))
+        pooled = self.pooling(F.relu(self.mfa(torch.cat(outputs, dim=2))), mask)
         embeddings: Tensor = self.embedding_norm(self.projection(self.pooled_norm(pooled)))
         return embeddings.float()
 
@@ -98,16 +99,11 @@ class ConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv: nn.Conv1d
-        if kernel_size == 1:
-            self.conv = Pointwise(inputs, outputs)
-        else:
-            padding = dilation * (kernel_size // 2)
-            self.conv = nn.Conv1d(inputs, outputs, kernel_size, dilation=dilation, padding=padding)
-        self.norm = nn.BatchNorm1d(outputs)
+        self.conv = FrameConv(inputs, outputs, kernel_size, dilation)
+        self.norm = FrameNorm(outputs)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, outputs, F) from `x` (B, inputs, F), whose frames outside `mask` (B, 1, F) count as 0."""
+        """Return (B, F, outputs) from `x` (B, F, inputs), whose frames outside `mask` (B, F, 1) count as 0."""
         normalised: Tensor = self.norm(F.relu(self.conv(apply_mask(x, mask))))
         return normalised
 
@@ -124,12 +120,12 @@ class Res2Conv(nn.Module):
         self.groups = nn.ModuleList(ConvBlock(width, width, kernel_size=3, dilation=dilation) for _ in range(scale - 1))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, C, F) from `x` (B, C, F)."""
-        first, *rest = x.chunk(len(self.groups) + 1, dim=1)
+        """Return (B, F, C) from `x` (B, F, C)."""
+        first, *rest = split_channels(x, len(self.groups) + 1).unbind()
         outputs = [first]
         for index, (group, part) in enumerate(zip(self.groups, rest, strict=True)):
             outputs.append(group(part if index == 0 else part + outputs[-1], mask))
-        return torch.cat(outputs, dim=1)
+        return join_channels(torch.stack(outputs))
 
 
 class SqueezeExcitation(nn.Module):
@@ -137,13 +133,12 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int) -> None:
         super().__init__()
-        self.squeeze = Pointwise(channels, bottleneck)
-        self.excite = Pointwise(bottleneck, channels)
+        self.squeeze = FrameConv(channels, bottleneck)
+        self.excite = FrameConv(bottleneck, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return `x` (B, C, F), each channel of each recording scaled by its gate in (0, 1)."""
-        gates = torch.sigmoid(self.excite(F.relu(self.squeeze(masked_mean(x, mask)))))
-        return x * gates
+        """Return the gate in (0, 1) of each channel of each recording, (B, 1, C), from `x` (B, F, C)."""
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(frame_mean(x, mask)))))
 
 
 class SERes2Block(nn.Module):
@@ -157,6 +152,6 @@ class SERes2Block(nn.Module):
         self.gates = SqueezeExcitation(channels, se_bottleneck)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, C, F) from `x` (B, C, F)."""
-        gated: Tensor = self.gates(self.leave(self.res2(self.enter(x), mask)), mask)
-        return x + gated
+        """Return (B, F, C) from `x` (B, F, C)."""
+        y = self.leave(self.res2(self.enter(x), mask))
+        return torch.addcmul(x, y, self.gates(y, mask))

@@ -87,13 +87,13 @@ class Fbank(nn.Module):
             features = mel.clamp(min=torch.finfo(torch.float32).eps).log()
             mask = None
             if lengths is None:
-                frames = torch.full(waves.shape[:1], features.shape[2], device=waves.device)
+                frames = torch.full(waves.shape[:1], features.shape[1], device=waves.device)
             else:
                 frames = self.frames(lengths)
-                mask = frame_mask(frames, features.shape[2])
+                mask = frame_mask(frames, features.shape[1])
             if self.config.mean_normalise:
                 features = features - masked_mean(features, mask)
-            return apply_mask(features, mask).transpose(1, 2), frames
+            return apply_mask(features, mask), frames
 
 
 def _centred(waves: Tensor, lengths: Tensor | None) -> Tensor:
@@ -101,6 +101,6 @@ def _centred(waves: Tensor, lengths: Tensor | None) -> Tensor:
 
     Without this, an offset far above the signal would drown the quietest bins in rounding errors.
     """
-    rows = waves.float().unsqueeze(1)
+    rows = waves.float().unsqueeze(2)
     mask = None if lengths is None else frame_mask(lengths, waves.shape[1])
-    return (rows - masked_mean(rows, mask)).squeeze(1)
+    return (rows - masked_mean(rows, mask)).squeeze(2)

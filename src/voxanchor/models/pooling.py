@@ -3,33 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from voxanchor.models.masks import apply_mask, masked_mean
-from voxanchor.models.pointwise import Pointwise
+from voxanchor.models.frames import FrameConv
+from voxanchor.models.moments import attended_moments, plain_moments
 
 VARIANCE_FLOOR = 1e-5
 """Smallest variance whose root is taken: below it the gradient of the root would explode."""
-
-
-def attended_statistics(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean and standard deviation over frames, each (B, C, 1) float32.
-
-    Args:
-        x: (B, C, F) features.
-        weights: (B, C, F), non-negative, summing to 1 over the frames.
-    """
-    weighted = x * weights
-    mean = weighted.sum(dim=2, keepdim=True)
-    return mean, _deviation((weighted * x).sum(dim=2, keepdim=True), mean)
-
-
-def plain_statistics(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation, each (B, C, 1), over the frames of `x` inside `mask` (B, 1, F)."""
-    mean = masked_mean(x, mask)
-    return mean, _deviation(masked_mean(x.square(), mask), mean)
-
-
-def _deviation(mean_square: Tensor, mean: Tensor) -> Tensor:
-    return (mean_square - mean.square()).clamp(min=VARIANCE_FLOOR).sqrt()
 
 
 class AttentiveStatisticsPooling(nn.Module):
@@ -45,19 +23,21 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int = 128) -> None:
         super().__init__()
-        self.frame = Pointwise(channels, bottleneck)
-        self.context = Pointwise(2 * channels, bottleneck, bias=False)
-        self.attention = Pointwise(bottleneck, channels)
+        self.frame = FrameConv(channels, bottleneck)
+        self.context = FrameConv(2 * channels, bottleneck, bias=False)
+        self.attention = FrameConv(bottleneck, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the weighted mean and standard deviation, (B, 2 C), of `x` (B, C, F) inside `mask` (B, 1, F)."""
+        """Return the weighted mean and standard deviation, (B, 2 C), of `x` (B, F, C) inside `mask` (B, F, 1)."""
+        # Second moments lose the variance in half precision.
         with torch.autocast(x.device.type, enabled=False):
-            # Second moments lose the variance in half precision.
-            x32 = apply_mask(x.float(), mask)
-            context = torch.cat(plain_statistics(x32, mask), dim=1)
+            context = _mean_and_deviation(*plain_moments(x, mask))
         scores = self.attention(torch.tanh(self.frame(x) + self.context(context)))
         with torch.autocast(x.device.type, enabled=False):
-            scores = scores.float()
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -torch.inf)
-            return torch.cat(attended_statistics(x32, scores.softmax(dim=2)), dim=1).squeeze(2)
+            return _mean_and_deviation(*attended_moments(x, scores, mask)).squeeze(1)
+
+
+def _mean_and_deviation(mean: Tensor, mean_square: Tensor) -> Tensor:
+    """Return both, (B, 1, 2 C), from two moments (B, 1, C)."""
+    deviation = (mean_square - mean.square()).clamp(min=VARIANCE_FLOOR).sqrt()
+    return torch.cat([mean, deviation], dim=2)

@@ -73,8 +73,8 @@ class GE2E(nn.Module):
         counts = [windows(total)] * batch if lengths is None else [windows(int(n)) for n in lengths.tolist()]
         if lengths is not None:
             # Frames are centred: those at a recording's end look past it, where the package sees zeros.
-            waves = waves.masked_fill(~frame_mask(lengths, total).squeeze(1), 0.0)
-        mel = self._mel(waves, max(counts)).transpose(1, 2)
+            waves = waves.masked_fill(~frame_mask(lengths, total).squeeze(2), 0.0)
+        mel = self._mel(waves, max(counts))
         owner = torch.repeat_interleave(torch.arange(batch), torch.tensor(counts)).to(waves.device)
         starts = torch.cat([torch.arange(n) for n in counts]).to(waves.device) * _WINDOW_STEP_FRAMES
         frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
@@ -87,14 +87,14 @@ class GE2E(nn.Module):
         Every recording is cut into as many windows as T allows, and those that it does not fill count nothing.
         """
         batch, total = waves.shape
-        waves = waves.masked_fill(~frame_mask(lengths, total).squeeze(1), 0.0)
+        waves = waves.masked_fill(~frame_mask(lengths, total).squeeze(2), 0.0)
         most: int = torch.sym_max(1, (total + _FIRST_STEP_SAMPLES) // _STEP_SAMPLES)  # type: ignore[no-untyped-call]
         starts = torch.arange(most, device=waves.device) * _WINDOW_STEP_FRAMES
         frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
-        mel = self._mel(waves, most).transpose(1, 2)
+        mel = self._mel(waves, most)
         partial = self._embed_windows(mel[:, frames].flatten(0, 1)).view(batch, most, -1)
         counts = torch.div(lengths + _FIRST_STEP_SAMPLES, _STEP_SAMPLES, rounding_mode="floor").clamp(min=1)
-        own = frame_mask(counts, most).transpose(1, 2)
+        own = frame_mask(counts, most)
         return partial.masked_fill(~own, 0.0).sum(dim=1)
 
     def _mel(self, waves: Tensor, count: int) -> Tensor:
