@@ -1,7 +1,7 @@
 """Measure voxanchor and its peers side by side and write the table. `make bench` runs it in the peers' environment.
 
 python benchmarks/run.py --only pairs,step --quick     for development: small sizes, nothing written into docs/
-python benchmarks/run.py --only whole --before 91180cd --repeats 1
+python benchmarks/run.py --only robustify --before 91180cd
 """
 
 import argparse
@@ -36,9 +36,10 @@ ITEMS = {
     "scaling": "cost against work",
     "loss": "the loss in bf16 against fp32",
     "memory": "memory of training on a packed corpus of 50 GB",
-    "whole": "robustify and quickstart, before and after",
+    "robustify": "the first issue's run of robustify, before and after",
+    "quickstart": "quickstart, before and after",
 }
-ONLY_WHEN_ASKED = ("loss", "memory", "whole")
+ONLY_WHEN_ASKED = ("loss", "memory", "robustify", "quickstart")
 _TIMEOUT_S = 3 * 3600
 
 
@@ -117,7 +118,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", default=str(HERE.parents[1] / "shared" / "data"), help="folder of recordings")
     parser.add_argument("--quick", action="store_true", help="small sizes; results go to results/quick.json")
     parser.add_argument("--model", default="", help="trained model whose EER in bf16 is compared (part embedding)")
-    parser.add_argument("--before", default="", help="commit that whole commands are compared with (part whole)")
+    parser.add_argument(
+        "--before", default="", help="commit that whole commands are compared with (robustify, quickstart)"
+    )
     for internal in ("--worker", "--settings", "--answer"):
         parser.add_argument(internal, default="", help=argparse.SUPPRESS)
     parser.epilog = parts
