@@ -18,7 +18,8 @@ from voxanchor.training.recipe import Train
 from voxanchor.training.task import SpeakerTask
 
 ECAPA_512 = EncoderConfig("ecapa", {"channels": 512})
-WARM_STEPS = 1
+WARM_STEPS = 4
+"""Steps before those that are timed: by then a process has all the memory that its steps take in turn."""
 
 
 class ClockedTask(SpeakerTask):
@@ -44,7 +45,7 @@ class _EnoughError(Exception):
 
 
 class Steps:
-    """Runs of a stage; each call gives utterances a second of `timed` steps, after one that does not count.
+    """Runs of a stage; each call gives utterances a second of `timed` steps, after a few that do not count.
 
     On the processor batches are rendered in the step's own time, by `workers` 0; on a GPU beside it.
     """

@@ -91,6 +91,15 @@ def test_the_folded_convolution_gives_the_same(window: Window, preemphasis: floa
     assert torch.equal(compiled(waves), folded)
 
 
+@pytest.mark.parametrize("frames", [1, 7, 60])
+def test_frames_transformed_a_few_at_once_give_the_same(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    spectrum = Fbank(FbankConfig()).spectrum
+    waves = torch.from_numpy(np.stack([voice_like(9_000, seed) for seed in range(5)]))
+    together = spectrum(waves)
+    monkeypatch.setattr("voxanchor.models.spectrum._PIECE_FRAMES", frames)
+    torch.testing.assert_close(spectrum(waves), together, rtol=1e-6, atol=0)
+
+
 def test_digital_silence_is_finite_and_equal_to_kaldi() -> None:
     wave = np.zeros(1_000, dtype=np.float32)
     np.testing.assert_allclose(features_of(wave, RAW), kaldi(wave, RAW), atol=1e-5)

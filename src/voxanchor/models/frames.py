@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxanchor.models.tracing import is_exporting
+
 _ONEDNN_ELEMENTS = 20_480
 """A single recording with fewer, in float32, torch keeps from oneDNN and gives to a slow kernel for dilated ones."""
 
@@ -34,7 +36,7 @@ class FrameConv(nn.Conv1d):
         """Return (B, F, outputs) from `x` (B, F, inputs)."""
         if self.weight.shape[2] == 1:
             return F.linear(x, self.weight.squeeze(2), self.bias)
-        if x.device.type == "cpu" and x.shape[0] == 1 and x.numel() <= _ONEDNN_ELEMENTS:
+        if not is_exporting() and x.device.type == "cpu" and x.shape[0] == 1 and x.numel() <= _ONEDNN_ELEMENTS:
             return self.unfolded(x)
         # an image one pixel high whose channels lie last: the order that convolutions of images are fastest in
         image, kernel = x.transpose(1, 2).unsqueeze(2), self.weight.unsqueeze(2)
