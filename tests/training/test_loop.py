@@ -13,7 +13,7 @@ from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import METRICS_FILE, STATE_FILE, train
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
 
