@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         always = (self.waves, self.lengths, self.utterances, self.labels, self.noisy)
-        return Batch(*map(change, always), None if self.clean is None else change(self.clean))
+        return Batch(*map(change, always), clean=None if self.clean is None else change(self.clean))
 
 
 def _every(field: Tensor, first: int, step: int) -> Tensor:
