@@ -60,8 +60,14 @@ class Batch(NamedTuple):
         return [self._map(partial(_every, first=first, step=count)) for first in range(count)]
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        always = (self.waves, self.lengths, self.utterances, self.labels, self.noisy)
-        return Batch(*map(change, always), clean=None if self.clean is None else change(self.clean))
+        return Batch(
+            change(self.waves),
+            change(self.lengths),
+            change(self.utterances),
+            change(self.labels),
+            change(self.noisy),
+            None if self.clean is None else change(self.clean),
+        )
 
 
 def _every(field: Tensor, first: int, step: int) -> Tensor:

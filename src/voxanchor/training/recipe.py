@@ -122,6 +122,40 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """The grid that all systems of a comparison are tuned with, on the validation speakers.
+
+    Attributes:
+        learning_rates: peaks that every stage in the comparison tries; empty for none but its own.
+        weights: of the term that a stage adds to classification: the pull to its anchors, or consistency.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What `voxanchor compare` makes of a recipe: its systems, trained with several seeds under equal conditions.
+
+    Attributes:
+        base: the stage whose model the others are measured against.
+        ours: the stage whose model is held against each of the others.
+        seeds: how many training seeds, counted from the recipe's seed.
+        tuning: before the first seed.
+    """
+
+    base: str = "base"
+    ours: str = "anchored"
+    seeds: int = 3
+    tuning: Tuning = Tuning()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise RecipeError("contest.seeds must be at least 1")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run. Stages run in the order they are written."""
 
@@ -131,6 +165,7 @@ class Recipe:
     seed: int = 0
     encoder: Encoder = Encoder()
     evaluation: Evaluation | None = None
+    contest: Contest | None = field(default=None, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         earlier: dict[str, Stage] = {}
@@ -150,6 +185,10 @@ class Recipe:
         systems = [name for name, stage in self.stages.items() if stage.gives_model]
         for system in self.evaluation.systems if self.evaluation else ():
             _check_earlier("evaluation.systems", system, systems)
+        if self.contest is not None:
+            evaluated = list(self.evaluation.systems) if self.evaluation else []
+            for key in ("base", "ours"):
+                _check_earlier(f"contest.{key}", getattr(self.contest, key), evaluated)
 
 
 def _check_earlier(where: str, name: str, known: Sequence[str]) -> None:
