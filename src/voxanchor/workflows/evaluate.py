@@ -19,7 +19,7 @@ from voxanchor.errors import MissingExtraError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.projection import EmbeddingMap, project
-from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.protocol import REPLICATES, Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
 from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
@@ -127,6 +127,25 @@ def assess(
     Embeddings are kept in `cache`, by default inside `folder`. They are found by everything they depend on, so any
     number of evaluations may share one.
     """
+    measured = measure(comparison, manifest, EmbeddingCache(cache or folder / CACHE_FOLDER))
+    _write(measured, comparison, folder, title)
+    return measured.outcome
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, and what it was made with."""
+
+    outcome: Outcome
+    segments: Manifest
+    trials: Trials
+    bank: NoiseBank
+
+
+def measure(
+    comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, replicates: int = REPLICATES
+) -> Measured:
+    """Evaluate on the recordings of a manifest, and return what was found without writing it anywhere but the cache."""
     segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
     if comparison.trials:
         trials = read_trials(comparison.trials, segments)
@@ -139,26 +158,18 @@ def assess(
         comparison.protocol,
         tuple(range(comparison.noise_seeds)),
         comparison.eer_method,
+        replicates,
     )
     device = best_device()
     systems = {name: registry.load(reference).to(device) for name, reference in comparison.models.items()}
     enrol = registry.load(comparison.enrol_model).to(device) if comparison.enrol_model else None
-    kept = EmbeddingCache(cache or folder / CACHE_FOLDER)
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    outcome = evaluate(systems, segments, trials, bank, setup, kept, enrol, cohort)
-    _write(outcome, comparison, segments, trials, bank, folder, title)
-    return outcome
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort)
+    return Measured(outcome, segments, trials, bank)
 
 
-def _write(
-    outcome: Outcome,
-    comparison: Comparison,
-    segments: Manifest,
-    trials: Trials,
-    bank: NoiseBank,
-    folder: Path,
-    title: str,
-) -> None:
+def _write(measured: Measured, comparison: Comparison, folder: Path, title: str) -> None:
+    outcome, segments, trials = measured.outcome, measured.segments, measured.trials
     write_csv(folder / "results.csv", outcome.rows)
     if outcome.geometry:
         write_csv(folder / "geometry.csv", outcome.geometry)
@@ -176,8 +187,8 @@ def _write(
             rows=outcome.rows,
             geometry=outcome.geometry,
             det=outcome.det,
-            maps=_maps(outcome, comparison, segments),
-            facts=_facts(comparison, segments, trials, bank),
+            maps=embedding_maps(outcome, tuple(comparison.models), segments),
+            facts=facts(comparison, measured),
             notes=notes,
             enrol_model=comparison.enrol_model or None,
             replicates=outcome.replicates,
@@ -185,7 +196,9 @@ def _write(
     )
 
 
-def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: NoiseBank) -> list[tuple[str, str]]:
+def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
+    """Return what the figures rest on, for a report: label and value."""
+    segments, trials, bank = measured.segments, measured.trials, measured.bank
     targets = int(np.count_nonzero(trials.target))
     return [
         ("speech", segments.describe()),
@@ -201,8 +214,8 @@ def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: Noi
     ]
 
 
-def _maps(outcome: Outcome, comparison: Comparison, segments: Manifest) -> list[EmbeddingMap]:
-    """Ten speakers, clean and in babble at 5 dB (or the first noisy condition there is), one map per system."""
+def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
+    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is."""
     noisy = [row.condition for row in outcome.rows if row.noise]
     speakers = [name for name in segments.speakers if name][:MAP_SPEAKERS]
     if not noisy or len(speakers) < 2:
@@ -214,7 +227,7 @@ def _maps(outcome: Outcome, comparison: Comparison, segments: Manifest) -> list[
     if len(places) < 2:
         return []
     maps = []
-    for name in comparison.models:
+    for name in systems:
         pair = np.concatenate([outcome.embeddings[name, kind][places] for kind in ("clean", condition)])
         try:
             points = project(pair)
