@@ -35,7 +35,6 @@ from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, Waveform
 
 Protocol = Literal["clean-enrol", "both-noisy"]
-REPLICATES = 200
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,14 @@ class Setup:
     Attributes:
         noise_seeds: each gives one row per system and condition; published figures take at least five.
         eer_method: how the ROC's points are joined.
+        replicates: how often the speakers are drawn anew, for intervals.
     """
 
     suite: Suite
     protocol: Protocol = "clean-enrol"
     noise_seeds: tuple[int, ...] = (0,)
     eer_method: EerMethod = "linear"
+    replicates: int = 200
 
 
 @dataclass
@@ -113,7 +114,7 @@ def evaluate(
         numbers[trials.enrol] if known else None,
         numbers[trials.test] if known else None,
         generator(0, 0, 0, "bootstrap"),
-        REPLICATES,
+        setup.replicates,
     )
     normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
