@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
+from voxanchor.audio.compressed import advice
 from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.manifest import Manifest, Unusable
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
@@ -125,6 +126,8 @@ def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
     bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
     listed = "".join(f"\n  {Path(u.path).relative_to(manifest.root)}: {u.reason}" for u in manifest.unusable[:5])
     more = f"\n  and {bad - 5} more" if bad > 5 else ""
+    if hint := advice(Path(item.path) for item in manifest.unusable):
+        more += f"\n{hint}."
     if bad == total:
         raise CorpusError(f"none of the {total} recordings in {manifest.root} is usable:{listed}{more}")
     if bad > max_unusable_share * total:
