@@ -221,7 +221,10 @@ def _plain(value: Any) -> Any:
 
 
 def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
-    return not field.metadata.get("later") or getattr(value, field.name) != field.default
+    if not field.metadata.get("later"):
+        return True
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return bool(getattr(value, field.name) != default)
 
 
 def _show(value: Any) -> str:

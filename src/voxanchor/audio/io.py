@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from voxanchor.audio import compressed
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
@@ -18,9 +19,6 @@ AUDIO_SUFFIXES: tuple[str, ...] = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".sph", ".w64",
 )  # fmt: skip
 """Suffixes (lower case) of the formats that can be read."""
-
-UNREADABLE_SUFFIXES: tuple[str, ...] = (".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr")
-"""Suffixes of recordings that cannot be decoded. `find_audio` lists them so that they are reported, never skipped."""
 
 _MARGIN_S = 0.25
 """Sound read on either side of a crop: longer than half the resampler's impulse response and a codec's memory."""
@@ -54,7 +52,11 @@ def probe(path: str | Path) -> AudioInfo:
     Raises:
         AudioError: the file is missing, empty, unreadable or not audio.
     """
-    with _open(Path(path)) as file:
+    path = Path(path)
+    if compressed.is_compressed(path):
+        _refuse_missing(path)
+        return AudioInfo(*compressed.header(path))
+    with _open(path) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
@@ -65,7 +67,8 @@ def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = N
     resampling to within 1e-4. Nothing is clipped or normalised.
 
     Args:
-        path: a file in one of the formats of `AUDIO_SUFFIXES`.
+        path: a file in one of the formats of `AUDIO_SUFFIXES`, or, with the extra ``m4a``, of `compressed.SUFFIXES`;
+            the latter is decoded whole for every crop.
         start_s: where the crop begins.
         duration_s: length of the crop, which then has exactly ``round(duration_s * 16000)`` samples (zeros where a
             compressed file ends up to 0.1 s before its header says); to the end of the recording when None.
@@ -75,6 +78,8 @@ def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = N
             ends before the crop does.
     """
     path = Path(path)
+    if compressed.is_compressed(path):
+        return _read_compressed(path, start_s, duration_s)
     with _open(path) as file:
         rate, frames = int(file.samplerate), int(file.frames)
         total = max(1, round(frames * SAMPLE_RATE / rate))
@@ -127,7 +132,7 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
 def find_audio(folder: str | Path) -> list[Path]:
     """Return the recordings in a folder and all folders below it, sorted by path, hidden ones left out.
 
-    Recordings in formats that cannot be decoded (`UNREADABLE_SUFFIXES`) are in the list: reading them says what to do.
+    Recordings that need the extra ``m4a`` are in the list with or without it: reading them says what to do.
 
     Raises:
         CorpusError: the folder, or one below it, is missing, not a folder or not readable.
@@ -150,7 +155,7 @@ def find_audio(folder: str | Path) -> list[Path]:
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES + UNREADABLE_SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES + compressed.SUFFIXES
         ]
     return sorted(found)
 
@@ -159,16 +164,23 @@ def _refuse_folder(error: OSError) -> None:
     raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from error
 
 
-def _open(path: Path) -> soundfile.SoundFile:
+def _refuse_missing(path: Path) -> None:
     if not path.exists():
         raise AudioError(f"{path}: no such file")
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not a recording")
-    if path.suffix.lower() in UNREADABLE_SUFFIXES:
-        raise AudioError(
-            f"{path}: the format {path.suffix} cannot be decoded; convert it first, for example: "
-            f"ffmpeg -i {path.name} -ar {SAMPLE_RATE} -ac 1 {path.stem}.flac"
-        )
+
+
+def _read_compressed(path: Path, start_s: float, duration_s: float | None) -> Waveform:
+    _refuse_missing(path)
+    mono, rate = compressed.decode(path)
+    whole = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
+    first, count = _crop(path, start_s, duration_s, len(whole))
+    return np.ascontiguousarray(_finite(path, whole[first : first + count]), dtype=np.float32)
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    _refuse_missing(path)
     try:
         if path.stat().st_size == 0:
             raise AudioError(f"{path}: the file is empty (0 bytes)")
@@ -219,6 +231,10 @@ def _decode(path: Path, file: soundfile.SoundFile, begin: int, end: int) -> Wave
     if missing_s > _TRUNCATION_S or len(samples) == 0:
         raise _truncated(path, end / file.samplerate, (begin + len(samples)) / file.samplerate)
     mono: Waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    return _finite(path, mono)
+
+
+def _finite(path: Path, mono: Waveform) -> Waveform:
     if not np.isfinite(mono).all():
         raise AudioError(f"{path}: holds samples that are not finite (NaN or infinity)")
     return mono

@@ -13,8 +13,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from voxanchor.audio.compressed import is_compressed
 from voxanchor.audio.io import _crop as crop_samples
-from voxanchor.audio.io import read
+from voxanchor.audio.io import probe, read
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -198,6 +199,8 @@ def _allow_many_files() -> None:
 
 def _decoded_whole(path: str) -> Pcm | None:
     """Return a whole recording of which stretches, decoded alone, would differ; None if they do not, or it is long."""
+    if is_compressed(path):
+        return encode(read(path)) if probe(path).duration_s <= WHOLE_S else None
     try:
         with soundfile.SoundFile(path) as file:
             rate, frames = int(file.samplerate), int(file.frames)

@@ -4,9 +4,9 @@ What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from voxanchor.cli.shared import Json, Settings, flat, print_json, report
 
@@ -58,6 +58,41 @@ def train(
     from voxanchor.workflows.train import train as job
 
     return report(job(read_recipe(recipe, flat(settings)), out, workers), json)
+
+
+def compare(
+    recipe: Positional[Path],
+    out: Path,
+    systems: UseAppendAction[tuple[str, ...]] = (),
+    seeds: int | None = None,
+    taken: Annotated[UseAppendAction[tuple[str, ...]], arg(name="from", metavar="STAGE=MODEL")] = (),
+    settings: Settings = (),
+    workers: int | None = None,
+    json: Json = False,
+) -> int:
+    """Train the systems of a recipe with several seeds under equal conditions, and report which is better.
+
+    Example: voxanchor compare recipes/compare-ge2e.yaml --out runs/compare-ge2e
+
+    Example: voxanchor compare recipes/compare-small.yaml --out runs/compare --from base=runs/small/base --seeds 5
+
+    Args:
+        recipe: a YAML file with 'evaluation' and 'contest'; docs/recipes.md lists its keys.
+        out: output folder; the same command resumes there, and more seeds or systems may be added.
+        systems: those to compare, may be given several times; base and ours are always among them. By default all.
+        seeds: training seeds; by default those of the recipe.
+        taken: a model that exists in the place of a training stage, for example base=ge2e; what trained from scratch
+            beside it then starts from it, with the budget that is left.
+        settings: changes to the recipe, dotted keys.
+        workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
+            accelerator.
+        json: print the summary as JSON.
+    """
+    from voxanchor.training.recipe import read_recipe
+    from voxanchor.workflows.compare import compare as job
+
+    chosen = read_recipe(recipe, flat(settings))
+    return report(job(chosen, out, systems=systems, seeds=seeds, taken=taken, workers=workers), json)
 
 
 def robustify(

@@ -4,14 +4,17 @@ Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
+from voxanchor.audio.compressed import advice
 from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.manifest import Manifest, Unusable
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
 from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
+from voxanchor.corpus.parts import in_part, split_part
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError, RecipeError
 
@@ -123,6 +126,8 @@ def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
     bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
     listed = "".join(f"\n  {Path(u.path).relative_to(manifest.root)}: {u.reason}" for u in manifest.unusable[:5])
     more = f"\n  and {bad - 5} more" if bad > 5 else ""
+    if hint := advice(Path(item.path) for item in manifest.unusable):
+        more += f"\n{hint}."
     if bad == total:
         raise CorpusError(f"none of the {total} recordings in {manifest.root} is usable:{listed}{more}")
     if bad > max_unusable_share * total:
@@ -171,11 +176,12 @@ def noise_folder(folder: Path | str) -> NoiseFolder:
     once; a silent or unreadable one is listed with its reason. A pack is opened without decoding anything.
 
     Args:
-        folder: where the recordings lie.
+        folder: where the recordings lie; ``musan::even`` and ``musan::odd`` are halves of ``musan``, by the parity of
+            the number in each file's name.
 
     Raises:
-        CorpusError: if the folder holds no audio, or none that is usable; or if it is a pack that is damaged,
-            unfinished or of speech.
+        CorpusError: if the folder holds no audio, or none that is usable; if it is a pack that is damaged, unfinished
+            or of speech; or if a file without a number would have to be even or odd.
     """
     return noise_clips(noise_manifest(folder))
 
@@ -196,12 +202,17 @@ def noise_manifest(folder: Path | str) -> Manifest:
     Raises:
         CorpusError: as `noise_folder`.
     """
-    folder = Path(folder)
+    folder, part = split_part(folder)
     if is_pack(folder):
-        return read_manifest(pack_of(folder, "noise"))
+        manifest = read_manifest(pack_of(folder, "noise"))
+        chosen = in_part([utterance.id for utterance in manifest.utterances], part, str(folder))
+        return replace(manifest, utterances=tuple(compress(manifest.utterances, chosen)))
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: a noise folder needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
+    paths = list(compress(paths, in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))))
+    if not paths:
+        raise CorpusError(f"{folder}: none of its files has an {part} number; take the whole folder (part: all)")
     kinds = [_kind(path, folder) for path in paths]
     if not any(kinds):
         kinds = [folder.absolute().name if folder.absolute().name in NOISE_KINDS else "noise"] * len(paths)

@@ -1,12 +1,15 @@
 """The recipe of a run: what it trains on, what it trains, and in which stages. Read from YAML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
+from voxanchor.training.contest import Contest
+from voxanchor.training.evaluating import Evaluation as Evaluation
+from voxanchor.training.recipe_paths import anchor_paths, spell_parts, take_root
 from voxanchor.training.stage import Train
 
 
@@ -101,60 +104,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """How the systems of a recipe are compared, on the speakers that were held out.
-
-    Attributes:
-        noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
-        rooms: folders of room impulse responses, for suites with measured rooms.
-        note: a remark for the report.
-    """
-
-    systems: tuple[str, ...]
-    noise: tuple[str, ...] = ()
-    suite: str = "noise"
-    protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol"
-    segment_s: float = 3.0
-    max_segments: int = 4
-    noise_seeds: int = 1
-    note: str = ""
-    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The grid that all systems of a comparison are tuned with, on the validation speakers.
-
-    Attributes:
-        learning_rates: peaks that every stage in the comparison tries; empty for none but its own.
-        weights: of the term that a stage adds to classification: the pull to its anchors, or consistency.
-    """
-
-    learning_rates: tuple[float, ...] = ()
-    weights: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Contest:
-    """What `voxanchor compare` makes of a recipe: its systems, trained with several seeds under equal conditions.
-
-    Attributes:
-        base: the stage whose model the others are measured against.
-        ours: the stage whose model is held against each of the others.
-        seeds: how many training seeds, counted from the recipe's seed.
-        tuning: before the first seed.
-    """
-
-    base: str = "base"
-    ours: str = "anchored"
-    seeds: int = 3
-    tuning: Tuning = Tuning()
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise RecipeError("contest.seeds must be at least 1")
-
-
 @dataclass(frozen=True)
 class Recipe:
     """A whole run. Stages run in the order they are written."""
@@ -199,24 +148,15 @@ def _check_earlier(where: str, name: str, known: Sequence[str]) -> None:
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file, with ``key=value`` settings applied.
 
-    Relative folders in the file are taken from the folder of the file, so a recipe works from wherever it is started;
-    those in `settings` are taken from the working directory.
+    Relative folders in the file are taken from the folder of the file, or from its ``root``, so a recipe works from
+    wherever it is started; those in `settings` are taken from the working directory.
 
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.
     """
-    values = config.read_yaml(path)
-    _anchor_paths(values, Path(path).resolve().parent)
-    return config.build(Recipe, config.override(values, settings), Path(path).name)
-
-
-def _anchor_paths(values: Mapping[str, Any], folder: Path) -> None:
-    data, evaluation = values.get("data"), values.get("evaluation")
-    for owner in (data, evaluation):
-        for key in ("noise", "rooms"):
-            if isinstance(owner, dict) and isinstance(owner.get(key), list):
-                owner[key] = [str(folder / item) if isinstance(item, str) else item for item in owner[key]]
-    speech = data.get("speech") if isinstance(data, dict) else None
-    for source in speech if isinstance(speech, list) else ():
-        if isinstance(source, dict) and isinstance(source.get("path"), str):
-            source["path"] = str(folder / source["path"])
+    values, folder = config.read_yaml(path), Path(path).resolve().parent
+    root, settings = take_root(values, folder, settings)
+    anchor_paths(values, root, folder)
+    values = config.override(values, settings)
+    spell_parts(values)
+    return config.build(Recipe, values, Path(path).name)

@@ -1,22 +1,23 @@
 """Systems against each other under equal conditions: every plan trained with several seeds, all heard on one audio."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from voxanchor import config, processes
-from voxanchor.errors import CorpusError, RecipeError
+from voxanchor import processes
+from voxanchor.errors import RecipeError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compared import run_name
 from voxanchor.models import registry
 from voxanchor.outputs import claim
 from voxanchor.progress import say
-from voxanchor.training.recipe import Contest, Recipe, Stage
-from voxanchor.training.run import DONE_FILE, Run, prepare, run_stage
-from voxanchor.workflows.contest_report import Contestant, write_contest
-from voxanchor.workflows.evaluate import CACHE_FOLDER, Comparison, Measured, measure
-from voxanchor.workflows.plans import plan_of, reuse, select
+from voxanchor.training.contest import Contest
+from voxanchor.training.recipe import Recipe, Stage
+from voxanchor.training.run import Run, prepare, run_stage
+from voxanchor.workflows.contest_report import Suite, write_contest
+from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
+from voxanchor.workflows.plans import reuse, select
+from voxanchor.workflows.suites import Assessment, evaluations
 from voxanchor.workflows.tuning import Point, tune
 
 SHARED_FOLDER = "shared"
@@ -49,7 +50,7 @@ def compare(
 
     Raises:
         RecipeError: a recipe without contest, or a system or stage that it does not have.
-        CorpusError: no speakers held out.
+        CorpusError: nothing to evaluate on.
         OutputError: `out` holds another run.
     """
     recipe = _checked(recipe, taken)
@@ -61,9 +62,9 @@ def compare(
     models = {stage.take: registry.load(stage.take).fingerprint for stage in recipe.stages.values() if stage.take}
     with claim(out, "compare", {"recipe": recipe, "models": models}):
         first = prepare(recipe, out, workers)
-        if not first.corpora.held_out.utterances:
-            raise CorpusError("the recipe compares but holds out no speakers: set hold_out_speakers in data.speech")
         first = replace(first, recipe=wanted)
+        # what the evaluation needs is looked for before days of training
+        _planned(first, {recipe.contest.base: recipe.contest.base})
         run, points = _first_seed(first, recipe.contest)
         runs = [run, *(_seed(run, number) for number in range(1, count))]
         for other in runs[1:]:
@@ -123,22 +124,24 @@ def _seeded(recipe: Recipe, name: str) -> bool:
 
 def _assess(runs: Sequence[Run], contest: Contest, points: dict[str, tuple[Point, ...]], out: Path) -> None:
     recipe = runs[0].recipe
-    evaluation = recipe.evaluation
-    assert evaluation is not None
+    assert recipe.evaluation is not None
     models = {}
-    for name in evaluation.systems:
+    for name in recipe.evaluation.systems:
         for number, run in enumerate(runs if _seeded(recipe, name) else runs[:1]):
             models[run_name(name, number)] = run.model(name)
-    held_out = runs[0].corpora.held_out
-    say(f"evaluation of {len(models)} models on {len(held_out.speakers)} speakers that no stage has heard")
+    planned = _planned(runs[0], models)
+    say(f"evaluation of {len(models)} models on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
     cache = EmbeddingCache(out / CACHE_FOLDER)
-    measured: dict[str, tuple[Comparison, Measured]] = {}
-    for comparison in _comparisons(recipe, models):
-        measured[comparison.suite] = comparison, measure(comparison, held_out, cache, REPLICATES)
-    contestants = [
-        Contestant(name, run.seed - runs[0].seed, run.stage_folder(name))
-        for name in evaluation.systems
-        for run in runs
-        if recipe.stages[name].train is not None
-    ]
-    write_contest(recipe, contest, measured, points, contestants, out)
+    measured = []
+    for assessment in planned:
+        say(f"suite {assessment.comparison.suite}")
+        found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
+        measured.append(Suite(assessment.name or assessment.comparison.suite, assessment.comparison, found))
+    write_contest(contest, runs, measured, points, out)
+
+
+def _planned(run: Run, models: Mapping[str, str]) -> list[Assessment]:
+    evaluation = run.recipe.evaluation
+    assert evaluation is not None
+    share = run.recipe.data.max_unusable_share
+    return evaluations(evaluation, models, run.corpora.held_out, max_unusable_share=share)

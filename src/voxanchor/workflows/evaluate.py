@@ -19,7 +19,7 @@ from voxanchor.errors import MissingExtraError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.projection import EmbeddingMap, project
-from voxanchor.evaluation.protocol import REPLICATES, Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
 from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
@@ -142,9 +142,7 @@ class Measured:
     bank: NoiseBank
 
 
-def measure(
-    comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, replicates: int = REPLICATES
-) -> Measured:
+def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, replicates: int = 200) -> Measured:
     """Evaluate on the recordings of a manifest, and return what was found without writing it anywhere but the cache."""
     segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
     if comparison.trials:

@@ -10,7 +10,7 @@ from voxanchor.training.stage import SCRATCH, Train
 DESCRIBED = {
     "base": "Stage 1 alone: trained on clean speech.",
     "joint": "Trained on clean and noisy speech at once, with classification alone.",
-    "joint_consistency": "As joint, and the embeddings of a crop with and without noise are pulled together; both move.",
+    "joint_consistency": "As joint, and a crop with and without noise are pulled together; both move.",
     "finetune": "A copy of the base fine-tuned on noisy speech with classification, and nothing that holds it.",
     "anchored": "The method: a copy of the base fine-tuned on noisy speech, held by the fixed anchors of its own clean "
     "recordings.",
@@ -99,14 +99,15 @@ def unequal(recipe: Recipe, systems: Sequence[str], ours: str) -> tuple[str, ...
         if system == ours:
             continue
         if recipe.stages[system].take:
-            found.append(f"{system} is a model that was trained elsewhere; what that took is not counted for any system")
+            found.append(f"{system} was trained elsewhere; what that took is not counted for any system")
             continue
         parts = []
         if other.steps != own.steps:
             parts.append(f"takes {other.steps:,} steps, {ours} {own.steps:,}")
         if (other.clean, other.noisy) != (own.clean, own.noisy):
             parts.append(
-                f"hears {other.clean:,} clean and {other.noisy:,} noisy examples, {ours} {own.clean:,} and {own.noisy:,}"
+                f"hears {other.clean:,} clean and {other.noisy:,} noisy examples, "
+                f"{ours} {own.clean:,} and {own.noisy:,}"
             )
         if other.twins != own.twins:
             parts.append(f"hears {other.twins:,} clean crops beside its inputs, {ours} {own.twins:,}")
@@ -170,5 +171,3 @@ def reuse(recipe: Recipe, name: str, reference: str) -> Recipe:
             )
         )
     return replace(recipe, stages=stages)
-
-

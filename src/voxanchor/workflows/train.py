@@ -1,21 +1,21 @@
-"""A recipe from recordings to its table: data, stages, evaluation of the speakers held out."""
+"""A recipe from recordings to its table: data, stages, evaluation."""
 
 from pathlib import Path
 
 from voxanchor import processes
-from voxanchor.errors import CorpusError
 from voxanchor.outputs import claim
 from voxanchor.progress import say
-from voxanchor.training.recipe import Evaluation, Recipe
+from voxanchor.training.recipe import Recipe
 from voxanchor.training.run import Run, prepare, run_stages
-from voxanchor.workflows.evaluate import Comparison, assess
+from voxanchor.workflows.evaluate import CACHE_FOLDER, assess
+from voxanchor.workflows.suites import Assessment, evaluations
 
 
 def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
     """Run or resume a recipe in `out`, and return that folder.
 
     Each training stage leaves a model directory ``out/<stage>/``; with an ``evaluation`` in the recipe the tables and
-    the report lie in `out` itself.
+    the report lie in `out` itself, those of further suites in ``out/suite-<name>/``.
 
     Raises:
         OutputError: `out` holds another run.
@@ -26,28 +26,40 @@ def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
 
 
 def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
-    """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed."""
+    """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed.
+
+    Whatever the evaluation needs is looked for before the stages begin: days of training must not end at a list that
+    is not there.
+    """
     run = prepare(recipe, folder, workers)
-    if recipe.evaluation is not None and not run.corpora.held_out.utterances:
-        raise CorpusError("the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech")
+    planned: list[Assessment] = []
+    if recipe.evaluation is not None:
+        models = {name: str(run.stage_folder(name)) for name in recipe.evaluation.systems}
+        share = recipe.data.max_unusable_share
+        planned = evaluations(recipe.evaluation, models, run.corpora.held_out, max_unusable_share=share)
+        _warn_of_known_speakers(planned[0], run)
     run_stages(run)
-    if recipe.evaluation is not None and processes.first():
-        _evaluate(run, recipe.evaluation)
+    if planned and processes.first():
+        _evaluate(run, planned)
     processes.wait()
     return run
 
 
-def _evaluate(run: Run, evaluation: Evaluation) -> None:
-    comparison = Comparison(
-        models={name: str(run.stage_folder(name)) for name in evaluation.systems},
-        noise=evaluation.noise,
-        rooms=evaluation.rooms,
-        suite=evaluation.suite,
-        protocol=evaluation.protocol,
-        segment_s=evaluation.segment_s,
-        max_segments=evaluation.max_segments,
-        noise_seeds=evaluation.noise_seeds,
-        note=evaluation.note,
-    )
-    say(f"evaluation on {len(run.corpora.held_out.speakers)} speakers that no stage has heard")
-    assess(comparison, run.corpora.held_out, run.folder, title=run.recipe.name)
+def _evaluate(run: Run, planned: list[Assessment]) -> None:
+    say(f"evaluation on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
+    for assessment in planned:
+        if assessment.name:
+            say(f"further suite {assessment.name}")
+        title = f"{run.recipe.name}: {assessment.name}" if assessment.name else run.recipe.name
+        # one cache for all: the clean embeddings are the same
+        cache = run.folder / CACHE_FOLDER
+        assess(assessment.comparison, assessment.manifest, assessment.place(run.folder), title=title, cache=cache)
+
+
+def _warn_of_known_speakers(assessment: Assessment, run: Run) -> None:
+    known = {*run.corpora.train.speakers, *run.corpora.validation.speakers}
+    if met := sorted(known.intersection(assessment.manifest.speakers)):
+        say(
+            f"warning: {len(met)} speakers of the test are called as speakers of the training are ({met[0]}, ...). If "
+            "they are the same people, the figures will be too good."
+        )

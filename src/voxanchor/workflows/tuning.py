@@ -12,13 +12,14 @@ from voxanchor import processes
 from voxanchor.errors import RecipeError
 from voxanchor.files import write_text
 from voxanchor.progress import say
+from voxanchor.training.contest import Tuning
 from voxanchor.training.loop import STATE_FILE
-from voxanchor.training.recipe import Stage, Tuning
+from voxanchor.training.recipe import Stage
 from voxanchor.training.run import DONE_FILE, Run, run_stage
 from voxanchor.training.stage import Train
 
 CHOICE_FILE = "tuning.json"
-"""In a tuned stage's folder: every point of the grid, what it gave, and which was taken."""
+"""In a tuned stage's folder: every point of the grid and what it gave."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,19 @@ def tune(run: Run, name: str, train: Train, tuning: Tuning, folder: Path) -> tup
     choice = run.stage_folder(name) / CHOICE_FILE
     if not choice.exists():
         found = [_try(run, name, train, point, folder / _label(point)) for point in settings]
-        best = min(range(len(found)), key=lambda place: found[place].score)
-        content = {"taken": best, "points": [vars(point) for point in found]}
+        content = {"points": [vars(point) for point in found]}
         if processes.first():
-            _take(folder / _label(settings[best]), run.stage_folder(name), json.dumps(content, indent=2) + "\n")
+            _take(folder / _label(settings[best(found)]), run.stage_folder(name), json.dumps(content, indent=2) + "\n")
         processes.wait()
-        say(f"{name}: {_label(settings[best])} is best of {len(settings)} on the validation speakers")
+        say(f"{name}: {_label(settings[best(found)])} is best of {len(settings)} on the validation speakers")
     content = json.loads(choice.read_text(encoding="utf-8"))
     points = tuple(Point(**point) for point in content["points"])
-    return with_settings(train, points[content["taken"]].settings), points
+    return with_settings(train, points[best(points)].settings), points
+
+
+def best(points: Sequence[Point]) -> int:
+    """Return the place of the point with the lowest score, the first of several."""
+    return min(range(len(points)), key=lambda place: points[place].score)
 
 
 def _label(settings: Mapping[str, float]) -> str:

@@ -1,0 +1,94 @@
+"""A recipe's evaluation as comparisons: one for each suite, all on the same recordings and trials."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from voxanchor.conditions.suites import suite as named_suite
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.trials import read_trials
+from voxanchor.errors import CorpusError
+from voxanchor.progress import say
+from voxanchor.training.evaluating import Evaluation
+from voxanchor.workflows.evaluate import Comparison
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One comparison that a recipe asks for.
+
+    Attributes:
+        name: of the further suite; empty for the evaluation itself.
+        comparison: models, suite, noise and protocol.
+        manifest: the recordings.
+    """
+
+    name: str
+    comparison: Comparison
+    manifest: Manifest
+
+    def place(self, folder: Path) -> Path:
+        """Return where its tables belong: `folder` itself, or ``suite-<name>`` in it."""
+        return folder / f"suite-{self.name}" if self.name else folder
+
+
+def evaluations(
+    evaluation: Evaluation, models: Mapping[str, str], held_out: Manifest, *, max_unusable_share: float = 0.2
+) -> list[Assessment]:
+    """Return what an evaluation asks for, the evaluation itself first and then its further suites.
+
+    Everything but the models is looked at: suites, test corpus and trial list. The models need not exist yet.
+
+    Args:
+        evaluation: as the recipe has it.
+        models: reference of each model by the name its rows carry.
+        held_out: recordings of speakers kept out of the training; used where the evaluation names no corpus.
+        max_unusable_share: largest share of unusable recordings with which a test corpus is still used.
+
+    Raises:
+        RecipeError: a suite that there is not.
+        CorpusError: nothing to evaluate on, a corpus that cannot serve, or a list of trials between other recordings.
+    """
+    manifest = held_out
+    if evaluation.speech:
+        manifest = scan(evaluation.speech, max_unusable_share=max_unusable_share)
+        say(f"{evaluation.speech}: {manifest.describe()}")
+    elif not held_out.utterances:
+        raise CorpusError(
+            "the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech, or give a test "
+            "corpus as evaluation.speech"
+        )
+    if evaluation.trials:
+        read_trials(evaluation.trials, manifest)
+    first = comparison(evaluation, models)
+    further = {
+        name: replace(
+            first,
+            suite=entry.suite,
+            noise=entry.noise or first.noise,
+            rooms=entry.rooms or first.rooms,
+            protocol=entry.protocol or first.protocol,
+        )
+        for name, entry in evaluation.suites.items()
+    }
+    found = [Assessment("", first, manifest)] + [Assessment(name, one, manifest) for name, one in further.items()]
+    for assessment in found:
+        named_suite(assessment.comparison.suite)
+    return found
+
+
+def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
+    """Return an evaluation, without its further suites, as a comparison of models."""
+    return Comparison(
+        models=models,
+        noise=evaluation.noise,
+        rooms=evaluation.rooms,
+        trials=evaluation.trials,
+        suite=evaluation.suite,
+        protocol=evaluation.protocol,
+        segment_s=evaluation.segment_s,
+        max_segments=evaluation.max_segments,
+        noise_seeds=evaluation.noise_seeds,
+        note=evaluation.note,
+    )
