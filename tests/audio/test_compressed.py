@@ -92,5 +92,5 @@ def test_damaged_ones_are_errors(tmp_path: Path) -> None:
     for action in (read, probe):
         with pytest.raises(AudioError, match="no such file"):
             action(tmp_path / "absent.m4a")
-        with pytest.raises(AudioError, match="text.m4a"):
+        with pytest.raises(AudioError, match="text"):
             action(tmp_path / "text.m4a")

@@ -104,7 +104,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-@dataclass(frozen=True)
 class Recipe:
     """A whole run. Stages run in the order they are written."""
 

@@ -37,8 +37,8 @@ def compare(
     """Run or resume a comparison in `out`, and return that folder.
 
     Each system is a stage of the recipe; what leads to it is its plan. The grid of ``contest.tuning`` is tried with the
-    first seed, every seed trains with what it chose, and all models hear the same audio. Seeds and systems may be added
-    to a folder later: what is finished is kept.
+    first seed, every seed trains with what it chose, and all models hear the same audio. Seeds,
+    systems and suites may be added to a folder later: what is finished is kept.
 
     Args:
         recipe: with ``contest`` and ``evaluation``.
@@ -60,7 +60,9 @@ def compare(
     if count < 1:
         raise RecipeError("--seeds must be at least 1")
     models = {stage.take: registry.load(stage.take).fingerprint for stage in recipe.stages.values() if stage.take}
-    with claim(out, "compare", {"recipe": recipe, "models": models}):
+    # seeds, systems and the evaluation may change from one call to the next: what was trained stays what it is
+    trained = replace(recipe, evaluation=None, contest=None)
+    with claim(out, "compare", {"recipe": trained, "tuning": recipe.contest.tuning, "models": models}):
         first = prepare(recipe, out, workers)
         first = replace(first, recipe=wanted)
         # what the evaluation needs is looked for before days of training
