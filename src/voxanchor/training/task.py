@@ -126,7 +126,8 @@ def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[nn.Module]:
     names = [name for name, _ in network.named_parameters()]
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
-            raise RecipeError(f"frozen: no parameter of the network begins with '{prefix}'. {nearest(prefix, names)}")
+            parts = dict.fromkeys(name.split(".")[0] + "." * ("." in name) for name in names)
+            raise RecipeError(f"frozen: no parameter of the network begins with '{prefix}'. {nearest(prefix, parts)}")
     for name, parameter in network.named_parameters():
         if name.startswith(prefixes):
             parameter.requires_grad_(False)
