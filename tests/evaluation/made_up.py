@@ -1,9 +1,12 @@
 """A comparison that never took place: six systems, three training seeds, two suites, from a seeded generator."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from voxanchor.evaluation.compared_report import Budget, ComparedReport, TrainingCurve, TuningRow
+from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.evaluation.seeded import run_name
@@ -108,3 +111,69 @@ def outcome(
 def outcomes(**changes: object) -> dict[str, Outcome]:
     """Return both suites."""
     return {suite: outcome(suite, **changes) for suite in NOISES}  # type: ignore[arg-type]
+
+
+DESCRIBED = {
+    "base": "Trained on clean speech alone.",
+    "joint": "Trained from scratch on clean and noisy speech together.",
+    "joint_consistency": "As joint, and the embeddings of clean and noisy versions of a crop are pulled together.",
+    "finetune": "The base model trained on with noisy speech; nothing holds it to what it knew.",
+    "anchored": "The base model trained on with noisy speech, pulled to its own fixed embeddings of the clean recordings.",
+    "anchored_unlabelled": "As anchored, with the pull alone: it needs no names of speakers.",
+}
+
+
+def _curves(system: str) -> list[TrainingCurve]:
+    draw = np.random.default_rng(3)
+    stages = {"joint": 1500, "joint_consistency": 1500}.get(system)
+    lengths = {system: stages} if stages else {"base": 1000} | ({} if system == "base" else {system: 500})
+    found = []
+    for seed in (1, 2, 3):
+        for stage, length in lengths.items():
+            steps = np.arange(10, length + 1, 10)
+            losses = 6 * np.exp(-steps / length * 2) + 0.2 * draw.standard_normal(steps.size) + 1
+            checks = [
+                (int(step), float(12 * np.exp(-step / length) + draw.random()), float(25 * np.exp(-step / length) + 4))
+                for step in range(0, length + 1, 100)
+            ]
+            found.append(TrainingCurve(system, seed, stage, steps.tolist(), losses.tolist(), checks))
+    return found
+
+
+def report(**changes: object) -> ComparedReport:
+    """Return everything a page can show."""
+    draw = np.random.default_rng(5)
+    names = list(ERRORS)
+    centres = 4 * draw.standard_normal((10, 2))
+    speakers = np.tile(np.repeat(np.arange(10), 8), 2)
+    points = centres[speakers] + draw.standard_normal((160, 2))
+    whole = ComparedReport(
+        title="Do fixed anchors help?",
+        question="Six ways to teach a small speaker-verification model to bear noise, with the same data and time.",
+        outcomes=outcomes(),
+        base="base",
+        ours="anchored",
+        described=DESCRIBED,
+        plans={
+            "base": ["1000 steps on clean speech"],
+            "anchored": ["base", "anchors", "500 steps towards the anchors"],
+        },
+        budgets=[
+            Budget(name, ["base", name] if "joint" not in name else [name], 1500, 33120, 38880, 32.0, 1234.5, 812_345)
+            for name in names
+        ],
+        unequal=["joint_consistency hears every crop twice, clean and noisy, so a step takes it twice as long."],
+        tuning=[
+            TuningRow(name, {"learning_rate": rate, "weight": 10}, 2 + rate, 9 + rate, 11 + 2 * rate, rate == 0.001)
+            for name in names[1:]
+            for rate in (0.0003, 0.001)
+        ],
+        curves=[curve for name in names for curve in _curves(name)],
+        maps=[EmbeddingMap(name, points, speakers, np.arange(160) > 79) for name in names],
+        facts=[("speech", "LibriSpeech test-clean, 40 speakers"), ("noise seeds", "0, 1, 2"), ("threads", "1")],
+        notes=["Made up: no model was trained for this page."],
+        recipe="\n".join(
+            f"name: {name}\nstages:\n  base: {{train: {{start: scratch, steps: 1000}}}}" for name in names
+        ),
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]

@@ -71,17 +71,25 @@ class ComparedSystems:
         ours: the system that the others are opponents of.
         suites: names, the main one first.
         systems: by name.
+        draws: how often speakers and training seeds were drawn anew.
     """
 
     base: str
     ours: str
     suites: tuple[str, ...]
     systems: Mapping[str, ComparedSystem]
+    draws: int
 
     @property
     def figures(self) -> tuple[str, ...]:
         """Names of the figures there are, in the order of the headline."""
         return tuple(dict.fromkeys(name for system in self.systems.values() for name in system.figures))
+
+    def mean_of(self, figure: str) -> int:
+        """Return the number of conditions that a figure is the mean of."""
+        suite = figure if figure in self.suites[1:] else self.suites[0]
+        names = list(self.systems[self.base].suites[suite].conditions)
+        return 1 if figure == CLEAN else len(names) if figure == OVERALL else len([n for n in names if n != CLEAN])
 
     @property
     def against(self) -> dict[str, Mapping[str, Contrast]]:
@@ -155,6 +163,7 @@ def compare_systems(outcomes: Mapping[str, Outcome], *, base: str, ours: str) ->
             )
             for system, seeds in runs.items()
         },
+        samples[main].replicates[base].shape[2],
     )
 
 
