@@ -54,7 +54,8 @@ def anchor_paths(values: Mapping[str, Any], root: Path, beside: Path) -> None:
         # one in the working directory was found there before suites were looked for beside the recipe
         if isinstance(name, str) and Path(name).suffix in (".yaml", ".yml") and not Path(name).exists():
             entry["suite"] = str(beside / name)
-    for source in data.get("speech") if isinstance(data.get("speech"), list) else ():
+    speech = data.get("speech")
+    for source in speech if isinstance(speech, list) else ():
         if isinstance(source, dict) and isinstance(source.get("path"), str):
             source["path"] = str(root / source["path"])
 
