@@ -54,3 +54,7 @@ class TrainingError(VoxanchorError):
     """Training that cannot go on: a loss or gradient that is not finite."""
 
     exit_code = 7
+
+
+class DownloadError(VoxanchorError):
+    """A file that could not be fetched: no network, another content than its publisher says, an unsafe archive."""

@@ -43,16 +43,16 @@ def test_a_folder_without_the_extra_says_how_many_and_what_reads_them(
     monkeypatch.setitem(sys.modules, "av", None)
     for speaker in ("id00012", "id00015"):
         for take in range(3):
-            path = tmp_path / speaker / "21Uxsk56VDQ" / f"{take:05d}.m4a"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"\0\0\0 ftypM4A " * 10)
+            folder = tmp_path / speaker / "21Uxsk56VDQ"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{take:05d}.m4a").write_bytes(b"\0\0\0 ftypM4A " * 10)
     with pytest.raises(CorpusError, match=r"6 of the files are \.m4a: pip install 'voxanchor\[m4a\]' reads them"):
         scan(tmp_path)
     soundfile.write(tmp_path / "id00012" / "a.wav", sweep(1.0), RATE)
     with pytest.raises(CorpusError, match=r"6 of the 7 .*(\n.*)*6 of the files are \.m4a: .*ffmpeg"):
         scan(tmp_path)
     with pytest.raises(AudioError, match=r"voxanchor\[m4a\].*ffmpeg -i 00000.m4a"):
-        read(tmp_path / "id00015" / "21Uxsk56VDQ" / "00000.m4a")
+        read(tmp_path / "id00012" / "21Uxsk56VDQ" / "00000.m4a")
     assert compressed.advice([tmp_path / "a.wav"]) == ""
 
 
@@ -92,5 +92,5 @@ def test_damaged_ones_are_errors(tmp_path: Path) -> None:
     for action in (read, probe):
         with pytest.raises(AudioError, match="no such file"):
             action(tmp_path / "absent.m4a")
-        with pytest.raises(AudioError, match="text"):
+        with pytest.raises(AudioError, match=r"text\.m4a"):
             action(tmp_path / "text.m4a")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from voxanchor.cli.shared import Json, Settings, flat, print_json, report
+from voxanchor.errors import RecipeError
 
 
 def quickstart(
@@ -37,24 +38,42 @@ def quickstart(
 
 def train(
     recipe: Positional[Path],
-    out: Path,
+    out: Path | None = None,
     settings: Settings = (),
     workers: int | None = None,
+    plan: bool = False,
     json: Json = False,
 ) -> int:
     """Run the stages of a recipe, and its evaluation when it has one.
 
     Example: voxanchor train recipes/real-small.yaml --out runs/real-small --set seed=1
 
+    Example: voxanchor train recipes/voxceleb1.yaml --plan
+
     Args:
         recipe: a YAML file; docs/recipes.md lists its keys.
-        out: output folder; the same command resumes there.
+        out: output folder; the same command resumes there. Only --plan needs none.
         settings: changes to the recipe, dotted keys.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
-        json: print the summary as JSON.
+        plan: run nothing and write nothing: look at the data, say what is missing and where to get it, and estimate
+            time and memory on this machine. Exit status 3 when something is missing.
+        json: print the summary, or the plan, as JSON.
     """
     from voxanchor.training.recipe import read_recipe
+
+    if plan:
+        from voxanchor.cli.plan import MISSING_STATUS, facts, show
+        from voxanchor.workflows.plan import make_plan
+
+        made = make_plan(read_recipe(recipe, flat(settings)))
+        if json:
+            print_json(facts(made))
+        else:
+            show(made)
+        return MISSING_STATUS if made.missing else 0
+    if out is None:
+        raise RecipeError("train: give the output folder with --out, or --plan to look before")
     from voxanchor.workflows.train import train as job
 
     return report(job(read_recipe(recipe, flat(settings)), out, workers), json)

@@ -1,18 +1,19 @@
-"""The commands about corpora themselves: packing them, and checking packs.
+"""The commands about corpora themselves: fetching them, packing them, and checking packs.
 
 What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from voxanchor.cli.shared import Json, print_json
 from voxanchor.errors import RecipeError
 
-DESCRIPTION = """Packs: a corpus as a few large files that are mapped into memory and never decoded.
+DESCRIPTION = """Corpora: fetched from the network where they are free, and packed into a few large files that are
+mapped into memory and never decoded.
 
 Exit status: as of voxanchor; 1 when a check finds damage."""
 
@@ -104,12 +105,58 @@ def check(pack: Positional[Path], json: Json = False) -> int:
     return 1 if damaged else 0
 
 
+def fetch(
+    name: Positional[str] = "",
+    out: Path = Path("data"),
+    mirror: str = "",
+    keep_archive: bool = False,
+    show_list: Annotated[bool, arg(name="list")] = False,
+    json: Json = False,
+) -> int:
+    """Download a corpus that is free, check it and unpack it. Without a name: list what there is.
+
+    Stopped at whatever moment, the same command goes on where it was; when all is there it does nothing.
+
+    Example: voxanchor data fetch musan --out data
+
+    Args:
+        name: of the corpus; what may be fetched, the list says.
+        out: folder to unpack into, which several corpora may share.
+        mirror: address to fetch from in the place of www.openslr.org, for example
+            https://openslr.elda.org/resources.
+        keep_archive: keep the archive beside what was unpacked.
+        show_list: list what there is: name, size, licence and content.
+        json: print {"name", "folder"}, or the list, as JSON.
+    """
+    from voxanchor.corpus.downloads import downloads, size
+    from voxanchor.corpus.fetch import fetch as job
+
+    if name and not show_list:
+        folder = job(name, out, mirror=mirror, keep_archive=keep_archive)
+        if json:
+            print_json({"name": name, "folder": str(folder)})
+        else:
+            print(folder)
+        return 0
+    known = downloads()
+    if json:
+        print_json({entry: vars(corpus) for entry, corpus in known.downloads.items()})
+        return 0
+    for entry, corpus in known.downloads.items():
+        print(f"{entry}: {corpus.about}; {size(corpus.bytes)}; licence {corpus.licence}; {corpus.page}")
+    for other in known.elsewhere:
+        print(other.say)
+    return 0
+
+
 def data() -> int:
-    """Pack a corpus into a few large files, or check a pack.
+    """Fetch a corpus, pack one into a few large files, or check a pack.
+
+    Example: voxanchor data fetch musan --out data
 
     Example: voxanchor data pack --speech my-speech --out packs/speech
     """
-    raise RecipeError("data: name what to do with it, pack or check; 'voxanchor data --help' says more")
+    raise RecipeError("data: name what to do with it, fetch, pack or check; 'voxanchor data --help' says more")
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"pack": pack, "check": check}
+COMMANDS: dict[str, Callable[..., int]] = {"fetch": fetch, "pack": pack, "check": check}

@@ -1,5 +1,6 @@
 """Reading folders of room impulse responses, and packs of them."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from voxanchor.errors import AudioError, CorpusError
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
+RIR_LIST = "rir_list"
+"""Kaldi's list of the responses among the recordings of a folder."""
+
 _THREADS = 8
 
 
@@ -22,7 +26,9 @@ def room_clips(folder: Path | str) -> tuple[tuple[Clip, ...], tuple[Unusable, ..
     """Return the room responses of a folder, at any depth, and the files that are none.
 
     Every file is decoded once; one that cannot be read, is silent or ends within 50 ms of its direct sound is listed
-    with its reason. A pack is opened without decoding anything.
+    with its reason. Where a file ``rir_list`` lies among them (RIRS_NOISES), those that it does not name are left out:
+    they are noise recorded in the rooms, which by itself looks like a very long response. A pack is opened without
+    decoding anything.
 
     Raises:
         CorpusError: the folder holds no audio, or none that is usable; or it is a pack that is damaged, unfinished or
@@ -51,13 +57,14 @@ def room_manifest(folder: Path | str) -> Manifest:
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: a folder of rooms needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
+    unusable = [Unusable(str(path), "not named in the rir_list beside it") for path in unlisted(paths)]
+    paths = sorted(set(paths) - {Path(item.path) for item in unusable})
     with track(f"reading {folder}", len(paths)) as advance, ThreadPoolExecutor(_THREADS) as threads:
         found = []
         for checked in threads.map(_check, paths):
             found.append(checked)
             advance(1)
     utterances: list[Utterance] = []
-    unusable: list[Unusable] = []
     for path, checked in zip(paths, found, strict=True):
         if checked.reason:
             unusable.append(Unusable(str(path), checked.reason))
@@ -66,8 +73,18 @@ def room_manifest(folder: Path | str) -> Manifest:
             utterances.append(Utterance(name, "", checked.duration_s, (Part(str(path)),), recording=name))
     if not utterances:
         listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
-        raise CorpusError(f"none of the {len(paths)} recordings in {folder} is usable as a room response:{listed}")
+        raise CorpusError(f"none of the {len(unusable)} recordings in {folder} is usable as a room response:{listed}")
     return Manifest(tuple(utterances), tuple(unusable), str(folder))
+
+
+def unlisted(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that the Kaldi list of responses in their folder does not name, by the last field of a line."""
+    named: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        if (folder / RIR_LIST).is_file():
+            lines = (folder / RIR_LIST).read_text(encoding="utf-8", errors="replace").splitlines()
+            named[folder] = {Path(line.split()[-1]).name for line in lines if line.split()}
+    return [path for path in paths if path.parent in named and path.name not in named[path.parent]]
 
 
 def describe_rooms(manifest: Manifest) -> str:

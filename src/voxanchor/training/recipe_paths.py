@@ -1,5 +1,6 @@
 """Where the folders of a recipe lie: beside the recipe, or below the one place that it, or ``--set root=``, names."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def take_root(values: dict[str, Any], folder: Path, settings: Sequence[str]) -> 
     if not isinstance(root, str):
         raise RecipeError(f"recipe.{ROOT}: expected the path of a folder, found {root!r}")
     given = [setting.removeprefix(f"{ROOT}=") for setting in settings if setting.startswith(f"{ROOT}=")]
-    place = Path(given[-1]).absolute() if given else folder / root
+    place = Path(given[-1]).absolute() if given else Path(os.path.normpath(folder / root)) if root else folder
     return place, [setting for setting in settings if not setting.startswith(f"{ROOT}=")]
 
 

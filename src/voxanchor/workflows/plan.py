@@ -1,0 +1,238 @@
+"""What a recipe will do, before it does it: data on disk, stages in order, hours of audio, time and memory here."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from voxanchor.conditions.suites import suite as named_suite
+from voxanchor.config import fingerprint
+from voxanchor.corpus.downloads import size
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.models.precision import best_device
+from voxanchor.training.evaluating import Evaluation
+from voxanchor.training.recipe import Recipe, Train
+from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
+from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
+
+_USUAL_CLASSES = 1000
+"""Speakers to measure with while the speech is not there to count them."""
+
+_BASE_BYTES = 600_000_000
+"""Of a process with torch, before it does anything."""
+
+_HELD_BYTES = 2 * 2**30
+_SAMPLES_AN_HOUR = 2 * 16_000 * 3600
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage, or the evaluation.
+
+    Attributes:
+        kind: ``train``, ``anchors`` or ``evaluation``.
+        steps: optimiser steps.
+        epochs: how often each recording is heard; None while the speech is not there.
+        hours: of audio that goes through the network; None while the speech is not there.
+        seconds: that it will take here; None while `hours` is.
+        memory_bytes: of training, most at one time; 0 for the others, which take less.
+    """
+
+    name: str
+    kind: str
+    steps: int = 0
+    batch_size: int = 0
+    crop_s: float = 0.0
+    epochs: float | None = None
+    hours: float | None = None
+    seconds: float | None = None
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found and what will happen.
+
+    Attributes:
+        looked: a place that the recipe names each.
+        stages: in their order, the evaluation last.
+        device: what was measured on.
+        machine_bytes: memory of the machine; of its processor, where there is an accelerator too.
+        notes: what else should be known.
+    """
+
+    name: str
+    looked: tuple[Looked, ...]
+    stages: tuple[StagePlan, ...]
+    device: str
+    machine_bytes: int
+    notes: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Looked, ...]:
+        """Places that cannot serve."""
+        return tuple(place for place in self.looked if place.problem)
+
+    @property
+    def seconds(self) -> float:
+        """All stages of which the time is known, together."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Most that is used at one time."""
+        return max(stage.memory_bytes for stage in self.stages)
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Look at a recipe's data, and measure a few steps of its stages on made-up audio; nothing is written.
+
+    Raises:
+        RecipeError: a suite that there is not.
+        ModelError: a stage starts from a model that cannot be loaded.
+    """
+    data, evaluation = recipe.data, recipe.evaluation
+    speech = [
+        look_at_speech("training speech", source.path, source.layout, data.max_unusable_share)[0]
+        for source in data.speech
+    ]
+    looked = [
+        *speech,
+        *(look_at_sounds("training noise", path, "noise") for path in data.noise),
+        *(look_at_sounds("training rooms", path, "rooms") for path in data.rooms),
+    ]
+    test = None
+    if evaluation is not None:
+        places, test = _look_at_test(evaluation, data.max_unusable_share)
+        looked += places
+    training = None if any(place.problem for place in speech) else _training(recipe, speech)
+    stages = _Measuring(recipe, training).stages()
+    if evaluation is not None:
+        # the speakers held out are as the others
+        stages.append(_evaluation(recipe, evaluation, test if evaluation.speech else _held_out(recipe, speech)))
+    return Plan(
+        recipe.name,
+        tuple(looked),
+        tuple(stages),
+        f"{best_device()}, {torch.get_num_threads()} threads",
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        tuple(_notes(speech)),
+    )
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """So much speech."""
+
+    recordings: float
+    hours: float
+    speakers: int
+
+
+def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
+    """Return what is trained on, speakers held out and voices added."""
+    voices = 1 + len(recipe.data.voice_speeds)
+    speakers = sum(
+        place.speakers - source.hold_out_speakers for place, source in zip(speech, recipe.data.speech, strict=True)
+    )
+    aside = min(recipe.data.validation_speakers, speakers // 4)
+    kept = (speakers - aside) / max(1, sum(place.speakers for place in speech))
+    kept = kept if speakers else 1.0  # without labels next to nothing is put aside
+    recordings, hours = sum(place.usable for place in speech), sum(place.hours for place in speech)
+    return _Amount(voices * kept * recordings, voices * kept * hours, max(1, voices * (speakers - aside)))
+
+
+def _held_out(recipe: Recipe, speech: list[Looked]) -> _Amount | None:
+    if any(place.problem for place in speech):
+        return None
+    shares = [s.hold_out_speakers / max(1, place.speakers) for place, s in zip(speech, recipe.data.speech, strict=True)]
+    return _Amount(
+        sum(share * place.usable for place, share in zip(speech, shares, strict=True)),
+        sum(share * place.hours for place, share in zip(speech, shares, strict=True)),
+        sum(source.hold_out_speakers for source in recipe.data.speech),
+    )
+
+
+def _look_at_test(evaluation: Evaluation, max_unusable_share: float) -> tuple[list[Looked], _Amount | None]:
+    places: list[Looked] = []
+    amount = None
+    if evaluation.speech:
+        found, manifest = look_at_speech("test speech", evaluation.speech, "auto", max_unusable_share)
+        places.append(found)
+        if not found.problem:
+            amount = _Amount(found.usable, found.hours, found.speakers)
+        if evaluation.trials:
+            places.append(look_at_trials("trials", evaluation.trials, manifest if not found.problem else Manifest(())))
+    noise = [*evaluation.noise, *(path for entry in evaluation.suites.values() for path in entry.noise)]
+    rooms = [*evaluation.rooms, *(path for entry in evaluation.suites.values() for path in entry.rooms)]
+    places += [look_at_sounds("test noise", path, "noise") for path in dict.fromkeys(noise)]
+    places += [look_at_sounds("test rooms", path, "rooms") for path in dict.fromkeys(rooms)]
+    return places, amount
+
+
+class _Measuring:
+    """The stages of a recipe with what they cost; what is alike is measured once."""
+
+    def __init__(self, recipe: Recipe, training: _Amount | None) -> None:
+        self.recipe, self.training = recipe, training
+        self._steps: dict[str, Step] = {}
+
+    def stages(self) -> list[StagePlan]:
+        return [
+            self._train(name, stage.train) if stage.train else self._anchors(name, stage.anchors.of)
+            for name, stage in self.recipe.stages.items()
+            if stage.train or stage.anchors
+        ]
+
+    def _train(self, name: str, stage: Train) -> StagePlan:
+        classes = self.training.speakers if self.training else _USUAL_CLASSES
+        encoder = encoder_of(self.recipe, stage.start)
+        terms = (stage.classification.weight > 0, stage.classification.sampled, bool(stage.anchors))
+        alike = (stage.batch_size, stage.accumulate, stage.crop_s, stage.precision, terms, encoder.config)
+        key = fingerprint(*alike)
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = measure_step(lambda: encoder_of(self.recipe, stage.start), stage, classes)
+        heard = stage.steps * stage.batch_size
+        held = min(_HELD_BYTES, (self.training.hours if self.training else 0.0) * _SAMPLES_AN_HOUR)
+        return StagePlan(
+            name,
+            "train",
+            stage.steps,
+            stage.batch_size,
+            stage.crop_s,
+            heard / self.training.recordings if self.training else None,
+            heard * stage.crop_s / 3600.0,
+            stage.steps * step.seconds,
+            _BASE_BYTES + round(held) + step.bytes,
+        )
+
+    def _anchors(self, name: str, of: str) -> StagePlan:
+        if self.training is None:
+            return StagePlan(name, "anchors")
+        rate = measure_embedding(encoder_of(self.recipe, of))
+        hours = self.training.hours
+        return StagePlan(name, "anchors", epochs=1.0, hours=hours, seconds=3600.0 * hours / rate)
+
+
+def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None) -> StagePlan:
+    suites = [named_suite(name) for name in (evaluation.suite, *(more.suite for more in evaluation.suites.values()))]
+    if test is None:
+        return StagePlan("evaluation", "evaluation")
+    hours = test.hours
+    if evaluation.segment_s:
+        hours = min(hours, test.recordings * evaluation.max_segments * evaluation.segment_s / 3600.0)
+    renderings = 1 + evaluation.noise_seeds * sum(len(suite.noisy) for suite in suites)
+    rates = [measure_embedding(encoder_of(recipe, system)) for system in evaluation.systems]
+    seconds = sum(3600.0 * hours * renderings / rate for rate in rates)
+    return StagePlan("evaluation", "evaluation", hours=hours * renderings * len(rates), seconds=seconds)
+
+
+def _notes(speech: list[Looked]) -> list[str]:
+    loose = sum(place.hours for place in speech if not place.packed)
+    if loose * _SAMPLES_AN_HOUR <= _HELD_BYTES:
+        return []
+    return [
+        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in the "
+        "folder for temporary files; packed once (voxanchor data pack), a stage begins at once and needs no such file"
+    ]
