@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxanchor.conditions.spec import Condition
 from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.summary import SystemSummary
@@ -143,8 +144,9 @@ def error_panels(summaries: Mapping[str, SystemSummary]) -> list[Panel]:
 
 def _intervals(summary: SystemSummary, noise: str, levels: FloatArray) -> tuple[list[float], list[float]] | None:
     lows, highs = [], []
+    known = {(c.kind, c.snr_db): found for c, found in ((Condition.parse(n), e) for n, e in summary.conditions.items())}
     for level in levels:
-        estimate = summary.conditions.get(f"{noise}_{level:g}db")
+        estimate = known.get((noise, float(level)))
         if estimate is None or estimate.low is None or estimate.high is None:
             return None
         lows.append(estimate.low)

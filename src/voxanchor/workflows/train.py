@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from voxanchor import processes
+from voxanchor.conditions.suites import suite
 from voxanchor.errors import CorpusError
+from voxanchor.evaluation.classes import refuse_unclassed
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Evaluation, Recipe
@@ -27,6 +29,8 @@ def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
 
 def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed."""
+    if recipe.evaluation is not None:  # before the training, not after it
+        refuse_unclassed(suite(recipe.evaluation.suite), recipe.evaluation.noise)
     run = prepare(recipe, folder, workers)
     if recipe.evaluation is not None and not run.corpora.held_out.utterances:
         raise CorpusError("the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech")
@@ -48,6 +52,7 @@ def _evaluate(run: Run, evaluation: Evaluation) -> None:
         max_segments=evaluation.max_segments,
         noise_seeds=evaluation.noise_seeds,
         note=evaluation.note,
+        heard_noise=run.recipe.data.noise,
     )
     say(f"evaluation on {len(run.corpora.held_out.speakers)} speakers that no stage has heard")
     assess(comparison, run.corpora.held_out, run.folder, title=run.recipe.name)
