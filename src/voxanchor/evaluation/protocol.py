@@ -20,7 +20,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.store import WaveStore
 from voxanchor.corpus.trials import Trials
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import ModelError
+from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed_with

@@ -162,8 +162,8 @@ _EXPLAINED = (
     "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. ",
     "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. ",
     "A channel is what all of it goes through last: <b>telephone</b> a telephone's band, <b>mulaw</b> and <b>gsm</b> "
-    "that band and the code of a digital line or a mobile phone, <b>opus</b> a codec at so many kbit/s, <b>clipped</b> a "
-    "ceiling so many dB above the active level. ",
+    "that band and the code of a digital line or a mobile phone, <b>opus</b> a codec at so many kbit/s, <b>clipped</b> "
+    "a ceiling so many dB above the active level. ",
 )
 
 
