@@ -169,6 +169,7 @@ def evaluate(
     trials: str = "",
     noise: UseAppendAction[tuple[str, ...]] = (),
     rooms: UseAppendAction[tuple[str, ...]] = (),
+    heard_noise: UseAppendAction[tuple[str, ...]] = (),
     suite: str = "noise",
     protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol",
     segment_s: float | None = None,
@@ -182,7 +183,7 @@ def evaluate(
     cache: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Compare models over noise conditions and rooms, all on the same audio, and write tables and a report.
+    """Compare models over noise, rooms and channels, all on the same audio, and write tables and a report.
 
     Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
 
@@ -197,7 +198,9 @@ def evaluate(
             built-in kinds are used. Without speech/ the babble is made of the recordings themselves, played faster or
             slower so that nobody is heard in the background of their own trials.
         rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
-        suite: a named suite of conditions (noise, reverb), or a YAML file.
+        heard_noise: noise folder that a model was trained with; may be given several times. The suite unseen-noise
+            leaves its classes of noise out.
+        suite: a named suite of conditions (noise, unseen-noise, reverb, telephone, clipping, combined), or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
@@ -219,6 +222,7 @@ def evaluate(
         models=system_names(model),
         noise=noise,
         rooms=rooms,
+        heard_noise=heard_noise,
         trials=trials,
         suite=suite,
         protocol=protocol,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voxanchor.conditions.spec import Condition
 from voxanchor.evaluation.canvas import (
     MARKERS,
     MUTED,
@@ -74,8 +75,9 @@ def error_panels(
 
 def _intervals(summary: SystemSummary, noise: str, levels: FloatArray) -> tuple[list[float], list[float]] | None:
     lows, highs = [], []
+    known = {(c.kind, c.snr_db): found for c, found in ((Condition.parse(n), e) for n, e in summary.conditions.items())}
     for level in levels:
-        estimate = summary.conditions.get(f"{noise}_{level:g}db")
+        estimate = known.get((noise, float(level)))
         if estimate is None or estimate.low is None or estimate.high is None:
             return None
         lows.append(estimate.low)

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from voxanchor.conditions.channel import number
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import where as places
 from voxanchor.evaluation.canvas import MARKER_SIGNS, SERIES
 from voxanchor.evaluation.markup import Cell, paragraph, section, table, text
 from voxanchor.evaluation.results import GeometryRow
@@ -40,7 +43,7 @@ def legend(systems: Sequence[str]) -> str:
 def lead(summaries: Summaries) -> str:
     """Return the result in a few sentences, no more certain than the intervals allow."""
     figure = NOISY if NOISY in next(iter(summaries.values())).figures else OVERALL
-    where = "over all conditions" if figure != NOISY else "in noise" if _noise(summaries) else "in rooms"
+    where = places(_conditions(summaries)) if figure == NOISY else "over all conditions"
     base = next(iter(summaries))
     best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
     before, after = summaries[base].figures, summaries[best].figures
@@ -73,9 +76,9 @@ def lead(summaries: Summaries) -> str:
     return paragraph(" ".join(sentences), "lead")
 
 
-def _noise(summaries: Summaries) -> bool:
-    """Whether any condition has a signal-to-noise ratio; else all but clean are rooms."""
-    return bool(next(iter(summaries.values())).curves)
+def _conditions(summaries: Summaries) -> list[Condition]:
+    """Return all conditions but clean."""
+    return [Condition.parse(name) for name in next(iter(summaries.values())).conditions if name != CLEAN]
 
 
 def _clean_sentence(summaries: Summaries, base: str, best: str) -> str:
@@ -97,7 +100,7 @@ def headline(summaries: Summaries) -> str:
     noisy_count = len(first.conditions) - (CLEAN in first.figures)
     labels = {
         CLEAN: "clean",
-        NOISY: f"{'noisy' if _noise(summaries) else 'rooms'}<small>mean of {noisy_count}</small>",
+        NOISY: f"{_column(_conditions(summaries))}<small>mean of {noisy_count}</small>",
         OVERALL: f"all<small>mean of {len(first.conditions)}</small>",
     }
     shown = [name for name in labels if name in first.figures]
@@ -138,8 +141,7 @@ def heat_map(
     first = next(iter(summaries.values()))
     groups: dict[str, list[str]] = {}
     for name in first.conditions:
-        noise = next((kind for kind in first.curves if name.startswith(f"{kind}_")), name)
-        groups.setdefault(noise, []).append(name)
+        groups.setdefault(Condition.parse(name).kind or name, []).append(name)
     head = [Cell("condition", head=True, columns=2)]
     head += [Cell(system_name(system, index), head=True, css="number") for index, system in enumerate(summaries)]
     bodies = []
@@ -147,17 +149,13 @@ def heat_map(
         body = []
         for position, name in enumerate(names):
             row = [Cell(text(noise), head=True, rows=len(names))] if position == 0 else []
-            level = name.removeprefix(f"{noise}_").removesuffix("db") if name != noise else ""
-            row.append(Cell(f"{text(level.replace('-', _MINUS))}&nbsp;dB" if level else "", head=True, css="number"))
+            ratio = Condition.parse(name).snr_db
+            level = "" if ratio is None else f"{number(ratio).replace('-', _MINUS)}&nbsp;dB"
+            row.append(Cell(level, head=True, css="number"))
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
-    levels = (
-        "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. "
-    )
-    levels = levels if _noise(summaries) else ""
-    rooms = "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. "
-    rooms = rooms if any(name.startswith("reverb") for name in first.conditions) else ""
+    levels = "".join(words for found, words in zip(_parts(_conditions(summaries)), _EXPLAINED, strict=True) if found)
     swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
     steps = "".join(
         f'<span class="{swatch.css}" style="{swatch.style}">{tick:g}</span>'
@@ -169,13 +167,32 @@ def heat_map(
         table("conditions", head, bodies),
         f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{steps}</div>',
         paragraph(
-            f"EER in percent. {levels}{rooms}The stronger the colour, the more errors; equal steps of colour are equal "
+            f"EER in percent. {levels}The stronger the colour, the more errors; equal steps of colour are equal "
             "ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
             "explain",
         )
         if explained
         else "",
     )
+
+
+_EXPLAINED = (
+    "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. ",
+    "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. ",
+    "A channel is what all of it goes through last: <b>telephone</b> a telephone's band, <b>mulaw</b> and <b>gsm</b> "
+    "that band and the code of a digital line or a mobile phone, <b>opus</b> a codec at so many kbit/s, <b>clipped</b> "
+    "a ceiling so many dB above the active level. ",
+)
+
+
+def _parts(conditions: Sequence[Condition]) -> tuple[bool, bool, bool]:
+    """Return whether there is noise, a room, a channel in any of the conditions."""
+    return any(c.noise for c in conditions), any(c.room for c in conditions), any(c.channel for c in conditions)
+
+
+def _column(conditions: Sequence[Condition]) -> str:
+    noise, rooms, channels = _parts(conditions)
+    return "noisy" if noise else " and ".join(["rooms"] * rooms + ["channels"] * channels)
 
 
 def _heat_cell(eer: float) -> Cell:

@@ -1,4 +1,4 @@
-"""Training batches: crops of speech, stated shares heard in rooms and mixed with noise, pure functions of the step.
+"""Training batches: crops of speech, stated shares in rooms, in noise and over channels, pure functions of the step.
 
 A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
 measured, and rooms and noise added for all of them together, in torch, where the model runs.
@@ -25,6 +25,7 @@ from voxanchor.audio.rooms import RoomStock
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.rng import generator
+from voxanchor.training.channels import ChannelStock
 from voxanchor.training.crops import Crops
 from voxanchor.training.stage import Train
 from voxanchor.types import SAMPLE_RATE
@@ -85,6 +86,7 @@ class Composition:
         layers: of the noise; rows count through the noisy rows of the batch.
         gains: (B,) factor on the whole input.
         rooms: (B,) place of the room's response in the pool; -1 for none.
+        channels: (B,) position among the stage's channels; -1 for none.
     """
 
     starts: Indices
@@ -93,6 +95,7 @@ class Composition:
     layers: Layers | None
     gains: NDArray[np.float64]
     rooms: Indices
+    channels: Indices
 
 
 class Batches:
@@ -130,6 +133,7 @@ class Batches:
         self.rooms: RoomStock | None = None
         if stage.rooms.share > 0:
             self.rooms = RoomStock(bank.rooms, stage.rooms.rt60_s, shelf, self.crops.source_samples)
+        self.channels = ChannelStock(stage.channels) if stage.channels.share > 0 else None
         self.pool = Pool(shelf, self.crops.source_samples, "reading speech and noise")
         self._order = lru_cache(maxsize=2)(self._permutation)
 
@@ -154,6 +158,11 @@ class Batches:
         if self.library is not None and noisy.any():
             kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1], step)
             layers = self._add_noise(self.library, waves, chosen, noisy, kinds, snr_db, own[:, 3:])
+        channels = np.full(size, -1)
+        if self.channels is not None:
+            count = self._count(step, self.stage.channels.share)
+            channels = self.channels.draw(self.seed, step, clean, count, self.stage.batch_size)[self.share]
+            self.channels.apply(waves, channels)
         gains = 10.0 ** ((self.stage.gain_db[0] + own[:, 2] * np.ptp(self.stage.gain_db)) / 20.0)
         if self.stage.gain_db != (0.0, 0.0):
             for heard in (waves,) if untouched is None else (waves, untouched):
@@ -166,7 +175,7 @@ class Batches:
             noisy=torch.from_numpy(noisy).to(self.device),
             clean=untouched,
         )
-        return batch, Composition(starts, kinds, snr_db, layers, gains, rooms)
+        return batch, Composition(starts, kinds, snr_db, layers, gains, rooms, channels)
 
     def _add_rooms(self, stock: RoomStock, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
         """Let the last rows of the batch, of those that are `noisy`, be heard in rooms; return which, -1 for none."""

@@ -8,6 +8,7 @@ from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.errors import RecipeError
 from voxanchor.models.precision import Precision
 from voxanchor.objectives.anchored import Distance
+from voxanchor.training.channels import Channels
 from voxanchor.training.schedule import LearningRate, Margin
 
 SCRATCH = "scratch"
@@ -132,6 +133,7 @@ class Train:
         clean_share: share of each batch that stays clean.
         noise: what is mixed into the others; the SNR is that against the speech as heard in its room.
         rooms: what a share of the inputs is heard in.
+        channels: what a share of the inputs goes through after that.
         gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
         precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
         compile: let torch compile the network: steps get shorter, the first one takes minutes.
@@ -165,6 +167,7 @@ class Train:
     frozen: tuple[str, ...] = field(default=(), metadata=config.LATER)
     average: float = field(default=0.0, metadata=config.LATER)
     consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
+    channels: Channels = field(default=Channels(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
@@ -177,6 +180,8 @@ class Train:
             raise RecipeError("clean_share is a share from 0 to 1")
         if self.rooms.share + self.clean_share > 1 + 1e-9:
             raise RecipeError("clean inputs stay outside rooms: clean_share and rooms.share make at most 1 together")
+        if self.channels.share + self.clean_share > 1 + 1e-9:
+            raise RecipeError("clean inputs stay off channels: clean_share and channels.share make at most 1 together")
         if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
             raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
         if not 0 <= self.average < 1:

@@ -102,7 +102,7 @@ def write_contest(
                 ("speakers to train on", f"{len(runs[0].corpora.train.speakers):,}"),
                 ("speakers to tune on", f"{len(runs[0].corpora.validation.speakers):,}"),
             ],
-            notes=[note for note in (recipe.evaluation.note,) if note],
+            notes=list(dict.fromkeys(note for suite in suites for note in suite.measured.notes)),
             recipe=config.dump(recipe),
         ),
     )

@@ -11,7 +11,8 @@ from voxanchor.corpus.downloads import size
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.precision import best_device
 from voxanchor.training.evaluating import Evaluation
-from voxanchor.training.recipe import Recipe, Train
+from voxanchor.training.recipe import Recipe
+from voxanchor.training.stage import Train
 from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
 from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
 
@@ -179,9 +180,9 @@ class _Measuring:
 
     def stages(self) -> list[StagePlan]:
         return [
-            self._train(name, stage.train) if stage.train else self._anchors(name, stage.anchors.of)
+            self._train(name, stage.train) if stage.train else self._anchors(name, *stage.needs)
             for name, stage in self.recipe.stages.items()
-            if stage.train or stage.anchors
+            if not stage.take
         ]
 
     def _train(self, name: str, stage: Train) -> StagePlan:
@@ -233,6 +234,6 @@ def _notes(speech: list[Looked]) -> list[str]:
     if loose * _SAMPLES_AN_HOUR <= _HELD_BYTES:
         return []
     return [
-        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in the "
-        "folder for temporary files; packed once (voxanchor data pack), a stage begins at once and needs no such file"
+        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in "
+        "the folder for temporary files; packed once (voxanchor data pack), a stage begins at once without such a file"
     ]

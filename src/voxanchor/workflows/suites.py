@@ -9,8 +9,10 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import read_trials
 from voxanchor.errors import CorpusError
+from voxanchor.evaluation.classes import refuse_unclassed
 from voxanchor.progress import say
 from voxanchor.training.evaluating import Evaluation
+from voxanchor.training.recipe import Data
 from voxanchor.workflows.evaluate import Comparison
 
 
@@ -33,9 +35,7 @@ class Assessment:
         return folder / f"suite-{self.name}" if self.name else folder
 
 
-def evaluations(
-    evaluation: Evaluation, models: Mapping[str, str], held_out: Manifest, *, max_unusable_share: float = 0.2
-) -> list[Assessment]:
+def evaluations(evaluation: Evaluation, models: Mapping[str, str], held_out: Manifest, data: Data) -> list[Assessment]:
     """Return what an evaluation asks for, the evaluation itself first and then its further suites.
 
     Everything but the models is looked at: suites, test corpus and trial list. The models need not exist yet.
@@ -44,7 +44,7 @@ def evaluations(
         evaluation: as the recipe has it.
         models: reference of each model by the name its rows carry.
         held_out: recordings of speakers kept out of the training; used where the evaluation names no corpus.
-        max_unusable_share: largest share of unusable recordings with which a test corpus is still used.
+        data: of the training: the share of unusable recordings that is borne, and noise whose classes are not unseen.
 
     Raises:
         RecipeError: a suite that there is not.
@@ -52,7 +52,7 @@ def evaluations(
     """
     manifest = held_out
     if evaluation.speech:
-        manifest = scan(evaluation.speech, max_unusable_share=max_unusable_share)
+        manifest = scan(evaluation.speech, max_unusable_share=data.max_unusable_share)
         say(f"{evaluation.speech}: {manifest.describe()}")
     elif not held_out.utterances:
         raise CorpusError(
@@ -61,7 +61,7 @@ def evaluations(
         )
     if evaluation.trials:
         read_trials(evaluation.trials, manifest)
-    first = comparison(evaluation, models)
+    first = replace(comparison(evaluation, models), heard_noise=data.noise)
     further = {
         name: replace(
             first,
@@ -74,7 +74,7 @@ def evaluations(
     }
     found = [Assessment("", first, manifest)] + [Assessment(name, one, manifest) for name, one in further.items()]
     for assessment in found:
-        named_suite(assessment.comparison.suite)
+        refuse_unclassed(named_suite(assessment.comparison.suite), assessment.comparison.noise)
     return found
 
 

@@ -34,9 +34,8 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     run = prepare(recipe, folder, workers)
     planned: list[Assessment] = []
     if recipe.evaluation is not None:
-        models = {name: str(run.stage_folder(name)) for name in recipe.evaluation.systems}
-        share = recipe.data.max_unusable_share
-        planned = evaluations(recipe.evaluation, models, run.corpora.held_out, max_unusable_share=share)
+        models = {name: run.model(name) for name in recipe.evaluation.systems}
+        planned = evaluations(recipe.evaluation, models, run.corpora.held_out, recipe.data)
         _warn_of_known_speakers(planned[0], run)
     run_stages(run)
     if planned and processes.first():
