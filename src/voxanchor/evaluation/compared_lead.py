@@ -48,7 +48,7 @@ def verdict(compared: ComparedSystems, figure: str, place: str) -> str:
     for opponent, contrasts in compared.against.items():
         error = compared.systems[opponent].figures[figure].value
         sides[_side(contrasts[figure])].append(f"{text(opponent)} ({percent(error)})")
-    sentence = f"{place} <b>{text(compared.ours)}</b> has an equal error rate of <b>{percent(value)}</b>"
+    sentence = f"{place}, <b>{text(compared.ours)}</b> has an equal error rate of <b>{percent(value)}</b>"
     lower, higher, undecided = sides["lower"], sides["higher"], sides["open"]
     if lower:
         sentence += f", lower than {_named(lower, len(compared.against))}"

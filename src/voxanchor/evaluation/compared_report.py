@@ -119,12 +119,13 @@ def _preformatted(recipe: str) -> str:
 def _header(data: ComparedReport, compared: ComparedSystems) -> str:
     row = data.outcomes[compared.suites[0]].rows[0]
     known = PROTOCOLS.get(row.protocol)
-    seeds = sorted({len(system.seeds) for system in compared.systems.values()})
+    most = max(len(system.seeds) for system in compared.systems.values())
+    fewer = [f"{len(own.seeds)} of {text(name)}" for name, own in compared.systems.items() if len(own.seeds) < most]
     items = [
         f"<b>Protocol</b> {text(row.protocol)}" + (f" ({known})" if known else ""),
         f"<b>Suites</b> {text(', '.join(compared.suites))}",
         f"<b>Trials</b> {count(row.trials)} per condition, {count(row.targets)} of the same speaker",
-        f"<b>Trainings</b> {' or '.join(map(str, seeds))} of each system, from different seeds",
+        f"<b>Trainings</b> {most} of each system" + (f", but {sections.listed(fewer)}" if fewer else ""),
     ]
     question = paragraph(text(data.question), "question") if data.question else ""
     listed = "".join(f"<li>{item}</li>" for item in items)
