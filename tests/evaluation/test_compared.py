@@ -175,7 +175,8 @@ def null_samples(draw: np.random.Generator, seeds: int, ratio: float, replicates
     """
     error = draw.standard_normal(40) + ratio * np.sqrt(seeds / 40) * draw.standard_normal((seeds, 1))
     drawn = draw.multinomial(40, np.full(40, 1 / 40), size=replicates) / 40
-    return (error @ drawn.T)[:, None, :]
+    samples: FloatArray = (error @ drawn.T)[:, None, :]
+    return samples
 
 
 @pytest.mark.parametrize(("seeds", "ratio"), [(1, 0.0), (3, 0.5), (5, 1.0)])

@@ -10,6 +10,7 @@ import pytest
 
 from voxanchor.errors import CorpusError
 from voxanchor.evaluation.compared import compare_systems
+from voxanchor.evaluation.compared_lead import lead
 from voxanchor.evaluation.compared_report import (
     Budget,
     ComparedReport,
@@ -60,7 +61,7 @@ def test_the_page_is_whole_self_contained_and_explains_itself(
         "joint_consistency hears every crop twice",
         "learning_rate 0.001, weight 10",
         "chosen",
-        "21\N{NO-BREAK SPACE}min",
+        "21 min",
         "name: anchored_unlabelled",
         "Made up: no model was trained for this page.",
     ):
@@ -131,9 +132,10 @@ def test_a_bare_report_has_no_empty_sections(made_up_outcome: MakeOutcome, open_
 def test_the_lead_says_what_was_found(
     errors: dict[str, tuple[float, float]], said: list[str], made_up_outcome: MakeOutcome, open_page: OpenPage
 ) -> None:
-    text = open_page(render(two(made_up_outcome, errors))).text
+    outcome = made_up_outcome(errors=errors, with_curves=False)
+    text = open_page(lead(compare_systems({"noise": outcome}, base="base", ours="anchored"))).text
     for words in said:
-        assert words in text, text[text.index("In noise") :][:1200]
+        assert words in text
 
 
 def test_one_training_is_said_to_be_one(made_up_outcome: MakeOutcome, open_page: OpenPage) -> None:

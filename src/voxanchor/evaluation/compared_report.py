@@ -64,24 +64,24 @@ class ComparedReport:
     recipe: str = ""
 
 
-def write_compared_report(path: str | Path, data: ComparedReport) -> None:
+def write_compared_report(path: str | Path, data: ComparedReport, compared: ComparedSystems | None = None) -> None:
     """Write the report as one self-contained HTML file, atomically.
 
     Without matplotlib the curves and maps are missing and the page says how to get them.
 
+    Args:
+        path: of the page.
+        data: what it shows.
+        compared: the statistics of ``data.outcomes``, where they are at hand already.
+
     Raises:
         ValueError: outcomes that cannot be compared; see `compared.compare_systems`.
     """
-    write_text(path, render(data))
+    write_text(path, render(data, compared))
 
 
 def render(data: ComparedReport, compared: ComparedSystems | None = None) -> str:
-    """Return the report as an HTML document; raises as `write_compared_report` does.
-
-    Args:
-        data: what it shows.
-        compared: the statistics of ``data.outcomes``, where they are at hand already.
-    """
+    """Return the report as an HTML document; arguments and errors are those of `write_compared_report`."""
     if compared is None:
         compared = compare_systems(data.outcomes, base=data.base, ours=data.ours)
     systems = list(compared.systems)

@@ -41,12 +41,10 @@ def systems_section(compared: ComparedSystems, described: Mapping[str, str], pla
 def headline(compared: ComparedSystems) -> str:
     """Return every figure of every system, with its interval over speakers and its spread over training seeds."""
     figures = compared.figures
-    best = {
-        figure: (max if figure == GAIN else min)(
-            system.figures[figure].value for system in compared.systems.values() if figure in system.figures
-        )
-        for figure in figures
-    }
+    best = {}
+    for figure in figures:
+        values = [system.figures[figure].value for system in compared.systems.values() if figure in system.figures]
+        best[figure] = max([0.0, *values]) if figure == GAIN else min(values)  # the base itself gains nothing
     head = [Cell("system", head=True), *_heads(compared, figures)]
     rows = []
     for index, (name, system) in enumerate(compared.systems.items()):
