@@ -111,7 +111,7 @@ def test_a_bare_report_has_no_empty_sections(made_up_outcome: MakeOutcome, open_
     [
         (
             {"base": (2.0, 1.0), "joint": (3.0, 0.8), "anchored": (1.0, 0.4)},
-            ["lower than every other system: base (24.", "louder than for base", "On clean speech, anchored has"],
+            ["lower than every other system: base (2", "louder than for base", "On clean speech, anchored has"],
         ),
         (
             {"base": (2.0, 0.5), "joint": (3.0, 0.3), "anchored": (6.0, 1.0)},
@@ -127,6 +127,7 @@ def test_a_bare_report_has_no_empty_sections(made_up_outcome: MakeOutcome, open_
         ),
         ({"base": (2.0, 1.0), "anchored": (2.0, 1.0)}, [". Whether it is lower or higher than base (2", "not settled"]),
         ({"base": (2.0, 1.0), "anchored": (1.0, 0.5)}, ["%, lower than base (2"]),
+        ({"base": (2.0, 1.0), "anchored": (1.0, 0.04)}, ["may be at least 20.0 dB louder than for base."]),
     ],
 )
 def test_the_lead_says_what_was_found(

@@ -82,7 +82,7 @@ def _gain(compared: ComparedSystems) -> str:
         f"For the same error the noise {'may' if louder else 'must'} be {bound[gain.bound]}"
         f"<b>{abs(gain.db):.1f}&nbsp;dB</b> {'louder' if louder else 'fainter'} than for {text(compared.base)}"
     )
-    if difference.low is not None and difference.high is not None:
+    if gain.bound == "exact" and difference.low is not None and difference.high is not None:
         ends = [f"{end:+.1f}".replace("-", _MINUS) for end in (difference.low, difference.high)]
         sentence += f" (dB gained, 95&nbsp;% interval: {ends[0]} to {ends[1]})"
     return sentence + ("." if difference.settled else ", a difference that is not settled.")

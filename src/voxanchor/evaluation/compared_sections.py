@@ -70,7 +70,8 @@ def headline(compared: ComparedSystems) -> str:
     if GAIN in figures:
         explanation += (
             f" dB gained says how much lower the signal-to-noise ratio may be for the same error as "
-            f"{text(compared.base)}; ≥ and ≤ mark bounds, where the two share no error rate."
+            f"{text(compared.base)}; ≥ and ≤ mark bounds, where the two share no error "
+            "rate; intervals and differences then are bounds too."
         )
     return section("results", "Results", table("headline compared", head, [rows]), paragraph(explanation, "explain"))
 
