@@ -33,18 +33,15 @@ def geometry_section(compared: ComparedSystems, figures: str) -> str:
         compared: all systems.
         figures: pictures to stand under the table, as HTML.
     """
-    head = [Cell("system", head=True), Cell("", head=True)]
+    head = [Cell("system", head=True)]
     head += [Cell(_LABELS[measure], head=True, css="number") for measure in MEASURES]
     bodies = []
     for index, name in enumerate(compared.systems):
-        parts = _parts(compared, name)
-        body = []
-        for position, (part, measures) in enumerate(parts.items()):
-            row = [Cell(system_name(name, index), head=True, rows=len(parts))] if position == 0 else []
-            row.append(Cell(text(part), head=True, css="part"))
-            row += [Cell(_with_spread(measures[measure]), css="number") for measure in MEASURES]
-            body.append(row)
-        if body:
+        body = [[Cell(system_name(name, index), head=True, css="whole", columns=len(head))]]
+        for part, measures in _parts(compared, name).items():
+            row = [Cell(text(part), head=True, css="part")]
+            body.append(row + [Cell(_with_spread(measures[measure]), css="number") for measure in MEASURES])
+        if len(body) > 1:
             bodies.append(body)
     if not bodies:
         return ""
@@ -75,6 +72,8 @@ def _with_spread(estimate: SeededEstimate) -> str:
     if estimate.spread is None:
         return signed(estimate.value)
     least, largest = (signed(value) for value in estimate.spread)
+    if least == largest:
+        return signed(estimate.value)
     return f"{signed(estimate.value)}<small>{least}{_DASH}{largest}</small>"
 
 

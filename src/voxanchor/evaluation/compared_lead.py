@@ -48,7 +48,7 @@ def verdict(compared: ComparedSystems, figure: str, place: str) -> str:
     for opponent, contrasts in compared.against.items():
         error = compared.systems[opponent].figures[figure].value
         sides[_side(contrasts[figure])].append(f"{text(opponent)} ({percent(error)})")
-    sentence = f"{place} <b>{text(compared.ours)}</b> has an equal error rate of <b>{percent(value)}</b>"
+    sentence = f"{place}, <b>{text(compared.ours)}</b> has an equal error rate of <b>{percent(value)}</b>"
     lower, higher, undecided = sides["lower"], sides["higher"], sides["open"]
     if lower:
         sentence += f", lower than {_named(lower, len(compared.against))}"
@@ -82,7 +82,7 @@ def _gain(compared: ComparedSystems) -> str:
         f"For the same error the noise {'may' if louder else 'must'} be {bound[gain.bound]}"
         f"<b>{abs(gain.db):.1f}&nbsp;dB</b> {'louder' if louder else 'fainter'} than for {text(compared.base)}"
     )
-    if difference.low is not None and difference.high is not None:
+    if gain.bound == "exact" and difference.low is not None and difference.high is not None:
         ends = [f"{end:+.1f}".replace("-", _MINUS) for end in (difference.low, difference.high)]
         sentence += f" (dB gained, 95&nbsp;% interval: {ends[0]} to {ends[1]})"
     return sentence + ("." if difference.settled else ", a difference that is not settled.")

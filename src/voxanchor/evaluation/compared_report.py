@@ -64,24 +64,24 @@ class ComparedReport:
     recipe: str = ""
 
 
-def write_compared_report(path: str | Path, data: ComparedReport) -> None:
+def write_compared_report(path: str | Path, data: ComparedReport, compared: ComparedSystems | None = None) -> None:
     """Write the report as one self-contained HTML file, atomically.
 
     Without matplotlib the curves and maps are missing and the page says how to get them.
 
+    Args:
+        path: of the page.
+        data: what it shows.
+        compared: the statistics of ``data.outcomes``, where they are at hand already.
+
     Raises:
         ValueError: outcomes that cannot be compared; see `compared.compare_systems`.
     """
-    write_text(path, render(data))
+    write_text(path, render(data, compared))
 
 
 def render(data: ComparedReport, compared: ComparedSystems | None = None) -> str:
-    """Return the report as an HTML document; raises as `write_compared_report` does.
-
-    Args:
-        data: what it shows.
-        compared: the statistics of ``data.outcomes``, where they are at hand already.
-    """
+    """Return the report as an HTML document; arguments and errors are those of `write_compared_report`."""
     if compared is None:
         compared = compare_systems(data.outcomes, base=data.base, ours=data.ours)
     systems = list(compared.systems)
@@ -119,12 +119,13 @@ def _preformatted(recipe: str) -> str:
 def _header(data: ComparedReport, compared: ComparedSystems) -> str:
     row = data.outcomes[compared.suites[0]].rows[0]
     known = PROTOCOLS.get(row.protocol)
-    seeds = sorted({len(system.seeds) for system in compared.systems.values()})
+    most = max(len(system.seeds) for system in compared.systems.values())
+    fewer = [f"{len(own.seeds)} of {text(name)}" for name, own in compared.systems.items() if len(own.seeds) < most]
     items = [
         f"<b>Protocol</b> {text(row.protocol)}" + (f" ({known})" if known else ""),
         f"<b>Suites</b> {text(', '.join(compared.suites))}",
         f"<b>Trials</b> {count(row.trials)} per condition, {count(row.targets)} of the same speaker",
-        f"<b>Trainings</b> {' or '.join(map(str, seeds))} of each system, from different seeds",
+        f"<b>Trainings</b> {most} of each system" + (f", but {sections.listed(fewer)}" if fewer else ""),
     ]
     question = paragraph(text(data.question), "question") if data.question else ""
     listed = "".join(f"<li>{item}</li>" for item in items)

@@ -15,14 +15,15 @@ _DASH = "\N{EN DASH}"
 
 def figure_label(compared: ComparedSystems, figure: str) -> tuple[str, str]:
     """Return what heads the column of a figure, as HTML: its name, and a remark in small letters."""
-    field = compared.suites[0] == "noise"
     if figure == GAIN:
         return "dB gained", f"over {text(compared.base)}"
     if figure == CLEAN:
         return "clean", "no noise"
-    name = {NOISY: "noisy", OVERALL: "all"}.get(figure, text(figure.replace("-", " ")))
-    own = {NOISY: "avg15, " if field else "", OVERALL: "avg16, " if field else ""}.get(figure, "")
-    return name, f"{own}mean of {compared.mean_of(figure)}"
+    known = {NOISY: ("noisy", "avg15"), OVERALL: ("all", "avg16")}
+    if figure in known and compared.suites[0] == "noise":
+        return known[figure]
+    name = known[figure][0] if figure in known else text(figure.replace("-", " "))
+    return name, f"mean of {compared.mean_of(figure)}"
 
 
 def systems_section(compared: ComparedSystems, described: Mapping[str, str], plans: Mapping[str, Sequence[str]]) -> str:
@@ -40,12 +41,10 @@ def systems_section(compared: ComparedSystems, described: Mapping[str, str], pla
 def headline(compared: ComparedSystems) -> str:
     """Return every figure of every system, with its interval over speakers and its spread over training seeds."""
     figures = compared.figures
-    best = {
-        figure: (max if figure == GAIN else min)(
-            system.figures[figure].value for system in compared.systems.values() if figure in system.figures
-        )
-        for figure in figures
-    }
+    best = {}
+    for figure in figures:
+        values = [system.figures[figure].value for system in compared.systems.values() if figure in system.figures]
+        best[figure] = max([0.0, *values]) if figure == GAIN else min(values)  # the base itself gains nothing
     head = [Cell("system", head=True), *_heads(compared, figures)]
     rows = []
     for index, (name, system) in enumerate(compared.systems.items()):
@@ -64,10 +63,15 @@ def headline(compared: ComparedSystems) -> str:
         if several
         else "."
     )
+    if compared.suites[0] == "noise":
+        explanation += (
+            " avg15 is the mean of the 15 noisy conditions and avg16 that of all 16, as the literature reports them."
+        )
     if GAIN in figures:
         explanation += (
             f" dB gained says how much lower the signal-to-noise ratio may be for the same error as "
-            f"{text(compared.base)}; ≥ and ≤ mark bounds, where the two share no error rate."
+            f"{text(compared.base)}; ≥ and ≤ mark bounds, where the two share no error "
+            "rate; intervals and differences then are bounds too."
         )
     return section("results", "Results", table("headline compared", head, [rows]), paragraph(explanation, "explain"))
 
@@ -100,7 +104,7 @@ def _figure_cell(compared: ComparedSystems, system: ComparedSystem, figure: str,
 def _span(low: float, high: float, signed: bool) -> str:
     if not signed:
         return f"{low:.2f}{_DASH}{high:.2f}"
-    return f"{low:+.1f} to {high:+.1f}".replace("-", _MINUS)
+    return f"{low:.1f} to {high:.1f}".replace("-", _MINUS)
 
 
 def against_section(compared: ComparedSystems) -> str:
@@ -132,8 +136,8 @@ def _contrast_cell(compared: ComparedSystems, difference: Contrast | None, figur
     word, css = ("better", "won") if won else ("worse", "lost")
     if not difference.settled:
         word, css = "not settled", "open"
-    chance = "" if difference.p is None else f", p&nbsp;{_p(difference.p)}"
-    return Cell(f"{label}{value}{small}<small>{word}{chance}</small>", css=f"number {css}")
+    chance = "" if difference.p is None else f"<small>p&nbsp;{_p(difference.p)}</small>"
+    return Cell(f"{label}{value}{small}{chance}<small>{word}</small>", css=f"number {css}")
 
 
 def _p(value: float) -> str:
@@ -144,29 +148,26 @@ def _against_explained(compared: ComparedSystems) -> list[str]:
     several = max(len(system.seeds) for system in compared.systems.values())
     drawn = "speakers and training seeds are" if several > 1 else "the speakers are"
     cells = sum(len(found) for found in compared.against.values())
+    gained = " and dB gained, where above zero is better," if GAIN in compared.figures else ""
     first = (
         f"Each cell is the figure of {text(compared.ours)} minus that of the system in the row: errors in percentage "
-        "points, where below zero is better, and dB gained, where above zero is better. The first small line is the "
-        "95 % interval of the difference."
+        f"points, where below zero is better,{gained} with the 95 % interval of the difference below it."
     )
     second = (
         f"<b>p-value</b>, by paired bootstrap: {compared.draws} times {drawn} drawn anew with replacement, the same "
-        "draw for both systems, and the difference is computed again. p is twice the share of draws on the rarer side of "
-        "zero: small when the difference keeps its sign whoever is drawn. Below "
+        "draw for both systems, and the difference is computed again. p is twice the share of draws on the rarer side "
+        "of zero: small when the difference keeps its sign whoever is drawn. Below "
         f"{SETTLED:g} the difference counts as settled. The least value that so many draws can give is "
         f"{2 / (compared.draws + 1):.2g}. Nothing is corrected for the number of cells: among {cells} without any true "
         f"difference, about {max(1, round(cells * SETTLED))} would look settled by chance."
     )
-    third = (
-        "It speaks of other speakers "
-        + ("and other training seeds " if several > 1 else "")
-        + "of the same kind; it says nothing about other languages, microphones or training data"
-        + (
-            f". {several} training seeds are few, so how much trainings differ is itself known only roughly."
-            if 1 < several < 6
-            else "."
+    others = "other speakers and other training seeds" if several > 1 else "other speakers"
+    third = f"It speaks of {others} of the same kind, not of other languages, microphones or training data."
+    if 1 < several < 6:
+        third += (
+            f" {several} training seeds are few: where trainings differ more than draws of speakers do, p comes out "
+            "too small, so trust it most where the spread over seeds in the table above is small beside the difference."
         )
-    )
     if several == 1:
         third += " Every system was trained once: another training seed might turn a small difference round."
     return [paragraph(part, "explain") for part in (first, second, third)]

@@ -41,7 +41,11 @@ def error_panels(
         MissingExtraError: matplotlib is not installed.
     """
     first = next(iter(summaries.values()))
-    top = 1.08 * max(estimate.value for summary in summaries.values() for estimate in summary.conditions.values())
+    top = max(
+        max(1.08 * estimate.value, estimate.high or 0.0 if banded is None or system in banded else 0.0)
+        for system, summary in summaries.items()
+        for estimate in summary.conditions.values()
+    )
     panels = []
     for number, (noise, reference) in enumerate(first.curves.items()):
         levels = reference.snr_db

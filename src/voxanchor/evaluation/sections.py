@@ -31,7 +31,8 @@ GEOMETRY_EXPLAINED = (
 def system_name(name: str, index: int) -> str:
     """Return a system's name with the colour and the marker it has in all figures."""
     sign = MARKER_SIGNS[index % len(MARKER_SIGNS)]
-    return f'<span class="key series-{index % SERIES}" aria-hidden="true">{sign}</span>&nbsp;{text(name)}'
+    shown = text(name).replace("_", "_<wbr>")  # where a narrow column may break it
+    return f'<span class="key series-{index % SERIES}" aria-hidden="true">{sign}</span>&nbsp;{shown}'
 
 
 def legend(systems: Sequence[str]) -> str:

@@ -86,8 +86,9 @@ def read_curve(path: Path, system: str, seed: int, stage: str) -> TrainingCurve:
         lines: list[dict[str, Any]] = []
         if path.exists():
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        losses = [(int(line["step"]), float(line["loss"])) for line in lines if "loss" in line]
-        checks = [(int(line["step"]), line["validation"]) for line in lines if "validation" in line]
+        steps = [int(line["step"]) for line in lines]
+        losses = [(step, float(line["loss"])) for step, line in zip(steps, lines, strict=True) if "loss" in line]
+        checks = [(step, line["validation"]) for step, line in zip(steps, lines, strict=True) if "validation" in line]
         validation = [
             (step, float(found["clean_eer"]), float(found["noisy_eer"]))
             for step, found in checks

@@ -1,9 +1,12 @@
-"""A comparison that never took place: six systems, three training seeds, two suites, from a seeded generator."""
+"""A strict reader of pages, and a comparison that never took place: six systems, three training seeds, two suites."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 from voxanchor.evaluation.compared_report import Budget, ComparedReport, TrainingCurve, TuningRow
 from voxanchor.evaluation.projection import EmbeddingMap
@@ -12,8 +15,54 @@ from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.evaluation.seeded import run_name
 from voxanchor.scoring.det import det_curve
 
+VOID = {"meta", "br", "wbr"}
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every tag closed, ids once, and no way out to the network."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self.feed(document)
+        assert self.open == []
+        assert len(self.ids) == len(set(self.ids))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "link", "img", "iframe")
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href"):
+                assert (value or "").startswith("#")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
 LEVELS = (0.0, 5.0, 10.0, 15.0, 20.0)
-NOISES = {"noise": ("noise", "music", "babble"), "unseen-noise": ("traffic", "wind")}
+SUITES: dict[str, list[tuple[str, float | None]]] = {
+    "noise": [(kind, level) for kind in ("noise", "music", "babble") for level in LEVELS],
+    "unseen-noise": [(kind, level) for kind in ("traffic", "wind") for level in LEVELS],
+    "rooms": [("reverb_0.3s", None), ("reverb_1s", None)],
+}
 
 ERRORS = {
     "base": (2.2, 1.0),
@@ -54,10 +103,10 @@ def outcome(
             name = run_name(system, seed)
             factor = 1 + between_seeds * draw.standard_normal()
             for noise_seed in noise_seeds:
-                for kind, level in [("", None), *((k, s) for k in NOISES[suite] for s in LEVELS)]:
-                    loud = 0.0 if level is None else (30 - level) * (1.0 if kind != "babble" else 1.25)
+                for kind, level in [("", None), *SUITES[suite]]:
+                    loud = (30 - (level or 0.0)) * (1.25 if kind == "babble" else 1.0) if kind else 0.0
                     eer = factor * (clean + share * loud * (1 + 0.02 * draw.standard_normal()))
-                    condition = "clean" if level is None else f"{kind}_{level:g}db"
+                    condition = f"{kind}_{level:g}db" if level is not None else kind or "clean"
                     samples = eer * (1 + 0.12 * common + 0.03 * own + 0.02 * draw.standard_normal(REPLICATES))
                     samples = np.abs(samples)
                     low, high = np.percentile(samples, [2.5, 97.5])
@@ -97,7 +146,7 @@ def outcome(
                             0.05 + loose / 4,
                             0.35 + loose / 2,
                             (0.95 - loose / 4) / (0.07 + loose),
-                            0.0 if level is None else 2 * loose,
+                            2 * loose if kind else 0.0,
                         )
                     )
             for panel, loud in (("clean", 0.0), ("all noise at 10 dB", 20.0), ("all noise at 0 dB", 30.0)):
@@ -110,7 +159,7 @@ def outcome(
 
 def outcomes(**changes: object) -> dict[str, Outcome]:
     """Return both suites."""
-    return {suite: outcome(suite, **changes) for suite in NOISES}  # type: ignore[arg-type]
+    return {suite: outcome(suite, **changes) for suite in ("noise", "unseen-noise")}  # type: ignore[arg-type]
 
 
 DESCRIBED = {
@@ -118,7 +167,7 @@ DESCRIBED = {
     "joint": "Trained from scratch on clean and noisy speech together.",
     "joint_consistency": "As joint, and the embeddings of clean and noisy versions of a crop are pulled together.",
     "finetune": "The base model trained on with noisy speech; nothing holds it to what it knew.",
-    "anchored": "The base model trained on with noisy speech, pulled to its own fixed embeddings of the clean recordings.",
+    "anchored": "The base model trained on with noisy speech, pulled to its own fixed embeddings of them.",
     "anchored_unlabelled": "As anchored, with the pull alone: it needs no names of speakers.",
 }
 
@@ -177,3 +226,18 @@ def report(**changes: object) -> ComparedReport:
         ),
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def open_page() -> Callable[[str], Page]:
+    return Page
+
+
+@pytest.fixture
+def made_up_outcome() -> Callable[..., Outcome]:
+    return outcome
+
+
+@pytest.fixture
+def made_up_report() -> Callable[..., ComparedReport]:
+    return report
