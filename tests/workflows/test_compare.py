@@ -119,7 +119,7 @@ def test_all_models_hear_the_same_audio(
             (tmp_path / entry.name).symlink_to(entry)
     compare(recipe, tmp_path)
     assert len(seen) == 2
-    assert min(seen) > 1
+    assert seen[0] > seen[1] > 0
 
 
 def test_what_is_finished_is_not_done_again(recipe: Recipe, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_what_is_finished_is_not_done_again(recipe: Recipe, whole: Path, monkeyp
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")} == marks
 
 
-@pytest.mark.parametrize("killed_at", [2, 5, 9])
+@pytest.mark.parametrize("killed_at", [2, 9])
 def test_a_comparison_that_is_killed_and_started_again_ends_alike(
     recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:

@@ -70,7 +70,8 @@ def write_contest(
     tuning = _tuning_rows(points)
     if tuning:
         write_text(out / "tuning.csv", _tuning_csv(tuning))
-    write_compared_summary(out / "summary.json", compare_systems(outcomes, base=contest.base, ours=contest.ours))
+    compared = compare_systems(outcomes, base=contest.base, ours=contest.ours)
+    write_compared_summary(out / "summary.json", compared)
     main = suites[0]
     described = {name: DESCRIBED.get(name, "") for name in systems}
     if recipe.stages[contest.base].take:
@@ -105,6 +106,7 @@ def write_contest(
             notes=list(dict.fromkeys(note for suite in suites for note in suite.measured.notes)),
             recipe=config.dump(recipe),
         ),
+        compared,
     )
 
 
