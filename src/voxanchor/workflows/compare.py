@@ -145,4 +145,4 @@ def _assess(runs: Sequence[Run], contest: Contest, points: dict[str, tuple[Point
 def _planned(run: Run, models: Mapping[str, str]) -> list[Assessment]:
     evaluation = run.recipe.evaluation
     assert evaluation is not None
-    return evaluations(evaluation, models, run.corpora.held_out, run.recipe.data)
+    return evaluations(evaluation, models, run.corpora, run.recipe.data)

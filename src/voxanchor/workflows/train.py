@@ -35,7 +35,7 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     planned: list[Assessment] = []
     if recipe.evaluation is not None:
         models = {name: run.model(name) for name in recipe.evaluation.systems}
-        planned = evaluations(recipe.evaluation, models, run.corpora.held_out, recipe.data)
+        planned = evaluations(recipe.evaluation, models, run.corpora, recipe.data)
         _warn_of_known_speakers(planned[0], run)
     run_stages(run)
     if planned and processes.first():
