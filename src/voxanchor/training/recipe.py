@@ -180,9 +180,7 @@ class Train:
         if self.rooms.share + self.clean_share > 1 + 1e-9:
             raise RecipeError("clean inputs stay outside rooms: clean_share and rooms.share make at most 1 together")
         if self.channels.share + self.clean_share > 1 + 1e-9:
-            raise RecipeError(
-                "clean inputs stay off channels: clean_share and channels.share make at most 1"
-            )
+            raise RecipeError("clean inputs stay off channels: clean_share and channels.share make at most 1")
         if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
             raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
         if self.checkpoint_every < 1 or self.validate_every < 0:
