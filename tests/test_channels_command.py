@@ -84,9 +84,9 @@ def test_unseen_noise_goes_by_class_and_leaves_out_what_was_heard(
 def test_a_recipe_trains_over_channels_and_is_evaluated_in_noise_it_never_heard(
     voices_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage = {"steps": 2, "batch_size": 8, "crop_s": 0.6, "validate_every": 0}
+    stage: dict[str, object] = {"steps": 2, "batch_size": 8, "crop_s": 0.6, "validate_every": 0}
     stage["channels"] = {"share": 0.5, "kinds": {"gsm": 1, "opus_6k": 1, "clipped_3db": 1}}
-    evaluation = {"systems": ["joint"], "suite": "unseen-noise", "segment_s": 1}
+    evaluation: dict[str, object] = {"systems": ["joint"], "suite": "unseen-noise", "segment_s": 1}
     values = {
         "name": "lines",
         "data": {

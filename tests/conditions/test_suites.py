@@ -32,7 +32,7 @@ def test_suites_of_channels_need_no_folders() -> None:
     assert [c.name for c in suite("telephone").conditions] == [
         "clean", "telephone", "mulaw", "gsm", "opus_6k", "opus_12k"
     ]  # fmt: skip
-    assert all(c.channel is not None and c.noise is c.room is None for c in suite("clipping").noisy)
+    assert all(c.channel and not c.noise and not c.room for c in suite("clipping").noisy)
     combined = suite("combined").noisy
     assert len(combined) == 8
     assert all(c.room != Reverb() for c in combined)
