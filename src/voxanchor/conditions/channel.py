@@ -70,7 +70,7 @@ class Channel:
         """
         if len(waveform) == 0 or not np.isfinite(waveform).all():
             raise AudioError(f"{self.name} needs a recording with samples, all of them finite")
-        wave = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+        wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
         heard: Waveform = through(wave.unsqueeze(0), self.kind, self.amount)[0].numpy()
         return heard
 

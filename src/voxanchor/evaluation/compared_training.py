@@ -28,8 +28,8 @@ def budget_section(
         _budget_table(systems, budgets) if budgets else "",
         paragraph(
             "Of one training, from where its plan begins to the model that was measured: stages that systems share "
-            "count for each of them. An example is one crop of a recording; the same recording comes again with other crops "
-            "and other noise. Time depends on what else the machine had to do.",
+            "count for each of them. An example is one crop of a recording; the same recording comes again with other "
+            "crops and other noise. Time depends on what else the machine had to do.",
             "explain",
         )
         if budgets
