@@ -184,3 +184,17 @@ def test_training_and_evaluation_never_share_built_in_music(manifest: Manifest) 
     evaluation = noise_bank([], manifest, built_in_share=0.0, for_evaluation=True)
     assert training.fingerprint != evaluation.fingerprint
     assert training.kinds == evaluation.kinds == ("babble", "music", "noise")
+
+
+def test_embeddings_in_bfloat16_are_kept_apart_and_nearly_the_same(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    model = {"a": make_encoder(0)}
+    exact = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE))
+    quick = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE, precision="bfloat16"))
+    for key, embeddings in exact.embeddings.items():
+        agreement = np.sum(embeddings * quick.embeddings[key], axis=1)
+        assert not np.array_equal(embeddings, quick.embeddings[key])
+        assert agreement.min() > 0.999
+    again = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE))
+    assert again.rows == exact.rows

@@ -180,6 +180,7 @@ def evaluate(
     cohort: str = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
     max_unusable: float = 0.2,
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
     cache: Path | None = None,
     json: Json = False,
 ) -> int:
@@ -211,6 +212,8 @@ def evaluate(
             them that are most like it (AS-norm).
         layout: how the folder names its speakers.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
+        precision: of the models' matrix products; auto is bfloat16 where the device has it, up to three times as quick,
+            and moves error rates by hundredths of a percent.
         cache: folder of embeddings that several evaluations share; by default each keeps its own.
         json: print the summary as JSON.
     """
@@ -232,6 +235,7 @@ def evaluate(
         eer_method=eer,
         enrol_model=enrol_model,
         cohort=cohort,
+        precision=precision,
     )
     evaluate_folder(comparison, speech, out, layout=layout, max_unusable_share=max_unusable, cache=cache)
     return report(out, json)

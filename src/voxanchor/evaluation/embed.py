@@ -41,9 +41,17 @@ def embed(
 
 
 def embed_with(
-    encoders: Sequence[SpeakerEncoder], utterances: Sequence[Utterance], *, label: str, read: Read = Utterance.read
+    encoders: Sequence[SpeakerEncoder],
+    utterances: Sequence[Utterance],
+    *,
+    label: str,
+    read: Read = Utterance.read,
+    precision: str = "float32",
 ) -> list[Embeddings]:
-    """Return one (N, D) array per encoder; every recording is read, and its noise rendered, once for all of them."""
+    """Return one (N, D) array per encoder; every recording is read, and its noise rendered, once for all of them.
+
+    `precision` is that of the matrix products, as in `forward`.
+    """
     results = [np.empty((len(utterances), encoder.config.embedding_dim), np.float32) for encoder in encoders]
     modes = [encoder.training for encoder in encoders]
     shortest = max((encoder.min_samples for encoder in encoders), default=0)
@@ -62,7 +70,7 @@ def embed_with(
                 places, loaded = batch
                 padded, lengths = pad([_or_raise(wave) for wave in loaded], on_grid=True)
                 for encoder, result in zip(encoders, results, strict=True):
-                    result[places] = forward(encoder, padded, lengths)
+                    result[places] = forward(encoder, padded, lengths, precision)
                 advance(len(places))
 
             device = next(encoders[0].parameters()).device if encoders else torch.device("cpu")

@@ -30,7 +30,12 @@ class Normaliser:
     """
 
     def __init__(
-        self, models: Mapping[str, SpeakerEncoder], cohort: Manifest, trial_speakers: set[str], cache: EmbeddingCache
+        self,
+        models: Mapping[str, SpeakerEncoder],
+        cohort: Manifest,
+        trial_speakers: set[str],
+        cache: EmbeddingCache,
+        precision: str = "float32",
     ) -> None:
         speakers = [utterance.speaker for utterance in cohort.utterances]
         if not all(speakers) or len(set(speakers)) < 2:
@@ -41,10 +46,13 @@ class Normaliser:
             )
         self._cohorts: dict[str, Cohort] = {}
         for name, model in models.items():
-            key = (model.fingerprint, cohort.fingerprint, "clean", "", 0)
+            mark = model.fingerprint if precision == "float32" else f"{model.fingerprint}/{precision}"
+            key = (mark, cohort.fingerprint, "clean", "", 0)
             embeddings = cache.get(*key)
             if embeddings is None:
-                embeddings = embed_with([model], cohort.utterances, label=f"cohort, {name.strip(chr(0))}")[0]
+                embeddings = embed_with(
+                    [model], cohort.utterances, label=f"cohort, {name.strip(chr(0))}", precision=precision
+                )[0]
                 cache.put(embeddings, *key)
             self._cohorts[name] = Cohort.of_speakers(embeddings, speakers, min(TOP, len(set(speakers))))
 

@@ -46,6 +46,7 @@ class Setup:
         noise_seeds: each gives one row per system and condition; published figures take at least five.
         eer_method: how the ROC's points are joined.
         replicates: how often the speakers are drawn anew, for intervals.
+        precision: of the models' matrix products, ``float32`` or ``bfloat16``.
     """
 
     suite: Suite
@@ -53,6 +54,7 @@ class Setup:
     noise_seeds: tuple[int, ...] = (0,)
     eer_method: EerMethod = "linear"
     replicates: int = 200
+    precision: str = "float32"
 
 
 @dataclass
@@ -109,7 +111,7 @@ def evaluate(
         raise CorpusError(f"suite '{setup.suite.name}' goes through classes of noise: name them with Suite.expanded")
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
-    audience = _Audience(systems, enrol, manifest, bank, cache)
+    audience = _Audience(systems, enrol, manifest, bank, cache, setup.precision)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
     numbers = np.unique(speakers, return_inverse=True)[1]  # a name per trial would be most of the memory
@@ -120,7 +122,7 @@ def evaluate(
         generator(0, 0, 0, "bootstrap"),
         setup.replicates,
     )
-    normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache)
+    normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache, setup.precision)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
     outcome = Outcome()
     pooled: dict[tuple[str, str], list[NDArray[np.float32]]] = {}  # half the memory, for drawing
@@ -172,9 +174,12 @@ class _Audience:
         manifest: Manifest,
         bank: NoiseBank,
         cache: EmbeddingCache,
+        precision: str,
     ) -> None:
         self.models = {**systems, **({} if enrol is None else {_ENROL: enrol})}
-        self.fingerprints = {name: model.fingerprint for name, model in self.models.items()}
+        self.precision = precision
+        mark = "" if precision == "float32" else f"/{precision}"
+        self.fingerprints = {name: f"{model.fingerprint}{mark}" for name, model in self.models.items()}
         self.manifest, self.bank, self.cache = manifest, bank, cache
         self.corpus = manifest.fingerprint
         self.store = WaveStore()
@@ -195,7 +200,7 @@ class _Audience:
 
             label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
             models: Sequence[SpeakerEncoder] = [self.models[name] for name in missing]
-            made = embed_with(models, self.manifest.utterances, label=label, read=read)
+            made = embed_with(models, self.manifest.utterances, label=label, read=read, precision=self.precision)
             for name, embeddings in zip(missing, made, strict=True):
                 self.cache.put(embeddings, *keys[name])
                 heard[name] = embeddings

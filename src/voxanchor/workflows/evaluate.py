@@ -26,7 +26,7 @@ from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
 from voxanchor.files import write_text
 from voxanchor.models import registry
-from voxanchor.models.precision import best_device
+from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.scoring.metrics import EerMethod
@@ -68,6 +68,7 @@ class Comparison:
     note: str = ""
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    precision: Precision = field(default="float32", metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -170,14 +171,15 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     if heard:
         notes.append(f"Classes of noise that the training heard are left out: {', '.join(heard)}.")
         say(notes[-1])
+    device = best_device()
     setup = Setup(
         suite,
         comparison.protocol,
         tuple(range(comparison.noise_seeds)),
         comparison.eer_method,
         replicates,
+        resolve(comparison.precision, device),
     )
-    device = best_device()
     systems = {name: registry.load(reference).to(device) for name, reference in comparison.models.items()}
     enrol = registry.load(comparison.enrol_model).to(device) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
@@ -221,6 +223,7 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
         ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
         ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
         ("protocol", comparison.protocol),
+        *([("precision", comparison.precision)] if comparison.precision != "float32" else []),
         *([("scores", f"AS-norm with a cohort from {Path(comparison.cohort).name}")] if comparison.cohort else []),
         *(("noise", line) for line in bank.describe()),
         *([("rooms", bank.rooms.summary)] if comparison.rooms else []),

@@ -94,4 +94,5 @@ def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
         max_segments=evaluation.max_segments,
         noise_seeds=evaluation.noise_seeds,
         note=evaluation.note,
+        precision=evaluation.precision,
     )
