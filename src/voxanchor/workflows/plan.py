@@ -11,14 +11,14 @@ from voxanchor.corpus.downloads import size
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.precision import best_device
 from voxanchor.training.evaluating import Evaluation
-from voxanchor.training.recipe import Recipe, Train
+from voxanchor.training.recipe import Anchors, Recipe, Train
 from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
 from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
 
 _USUAL_CLASSES = 1000
 """Speakers to measure with while the speech is not there to count them."""
 
-_BASE_BYTES = 600_000_000
+_BASE_BYTES = 500_000_000
 """Of a process with torch, before it does anything."""
 
 _HELD_BYTES = 2 * 2**30
@@ -132,13 +132,14 @@ class _Amount:
 def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
     """Return what is trained on, speakers held out and voices added."""
     voices = 1 + len(recipe.data.voice_speeds)
-    speakers = sum(
-        place.speakers - source.hold_out_speakers for place, source in zip(speech, recipe.data.speech, strict=True)
-    )
+    held_out = sum(source.hold_out_speakers for source in recipe.data.speech)
+    speakers = sum(place.speakers for place in speech) - held_out
     aside = min(recipe.data.validation_speakers, speakers // 4)
     kept = (speakers - aside) / max(1, sum(place.speakers for place in speech))
     kept = kept if speakers else 1.0  # without labels next to nothing is put aside
-    recordings, hours = sum(place.usable for place in speech), sum(place.hours for place in speech)
+    hours = sum(place.hours for place in speech)
+    join_s = max(recipe.data.join_s, 0.1)
+    recordings = sum(min(place.usable, place.hours * 3600.0 / join_s) for place in speech)  # short ones are joined
     return _Amount(voices * kept * recordings, voices * kept * hours, max(1, voices * (speakers - aside)))
 
 
@@ -179,9 +180,8 @@ class _Measuring:
 
     def stages(self) -> list[StagePlan]:
         return [
-            self._train(name, stage.train) if stage.train else self._anchors(name, stage.anchors.of)
+            self._train(name, stage.train) if stage.train else self._anchors(name, stage.anchors)
             for name, stage in self.recipe.stages.items()
-            if stage.train or stage.anchors
         ]
 
     def _train(self, name: str, stage: Train) -> StagePlan:
@@ -207,10 +207,10 @@ class _Measuring:
             _BASE_BYTES + round(held) + step.bytes,
         )
 
-    def _anchors(self, name: str, of: str) -> StagePlan:
-        if self.training is None:
+    def _anchors(self, name: str, stage: Anchors | None) -> StagePlan:
+        if self.training is None or stage is None:
             return StagePlan(name, "anchors")
-        rate = measure_embedding(encoder_of(self.recipe, of))
+        rate = measure_embedding(encoder_of(self.recipe, stage.of))
         hours = self.training.hours
         return StagePlan(name, "anchors", epochs=1.0, hours=hours, seconds=3600.0 * hours / rate)
 
@@ -232,7 +232,8 @@ def _notes(speech: list[Looked]) -> list[str]:
     loose = sum(place.hours for place in speech if not place.packed)
     if loose * _SAMPLES_AN_HOUR <= _HELD_BYTES:
         return []
+    decoded = size(round(loose * _SAMPLES_AN_HOUR))
     return [
-        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in the "
+        f"every training stage decodes the speech into an unnamed file of {decoded} in the "
         "folder for temporary files; packed once (voxanchor data pack), a stage begins at once and needs no such file"
     ]

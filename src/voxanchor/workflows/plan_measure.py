@@ -127,9 +127,12 @@ def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step
     weights = sum(weight.numel() for weight in task.parameters())
     kept = _Kept(task)
     source = _MadeUp(small, classes, kept)
-    with tempfile.TemporaryDirectory() as folder, torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is):
-        with contextlib.suppress(_EnoughError):
-            train(task, source, small, Path(folder), seed=0, label="measuring", workers=0)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is),
+        contextlib.suppress(_EnoughError),
+    ):
+        train(task, source, small, Path(folder), seed=0, label="measuring", workers=0)
     first, second, last = source.asked[1], source.asked[2], source.asked[3]
     part = stage.batch_size // stage.accumulate
     size = _WEIGHT_BYTES * weights + round(_PASSING * kept.most * part / rows)
