@@ -105,6 +105,7 @@ def make_plan(recipe: Recipe) -> Plan:
     if evaluation is not None:
         places, test = _look_at_test(evaluation, data.max_unusable_share)
         looked += places
+    busy = _busy()
     training = None if any(place.problem for place in speech) else _training(recipe, speech)
     stages = _Measuring(recipe, training).stages()
     if evaluation is not None:
@@ -116,7 +117,7 @@ def make_plan(recipe: Recipe) -> Plan:
         tuple(stages),
         f"{best_device()}, {torch.get_num_threads()} threads",
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        tuple(_notes(speech)),
+        (*busy, *_notes(speech)),
     )
 
 
@@ -226,6 +227,14 @@ def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None) ->
     rates = [measure_embedding(encoder_of(recipe, system)) for system in evaluation.systems]
     seconds = sum(3600.0 * hours * renderings / rate for rate in rates)
     return StagePlan("evaluation", "evaluation", hours=hours * renderings * len(rates), seconds=seconds)
+
+
+def _busy() -> list[str]:
+    """Return a remark when others are at work on the machine: a step then takes several times as long as alone."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores / 2:
+        return []
+    return [f"the machine was busy before measuring (load {load:.1f} on {cores} cores): alone it is faster"]
 
 
 def _notes(speech: list[Looked]) -> list[str]:
