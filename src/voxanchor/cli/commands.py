@@ -161,8 +161,8 @@ def evaluate(
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
         noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
             DIR::odd are its halves by the number in a file's name, DIR::odd being the field's test part of MUSAN.
-            Without it the built-in kinds are used. Without speech/ the babble is made of the recordings themselves, played faster or
-            slower so that nobody is heard in the background of their own trials.
+            Without it the built-in kinds are used. Without speech/ the babble is made of the recordings themselves,
+            played faster or slower so that nobody is heard in the background of their own trials.
         rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
         suite: a named suite of conditions (noise, reverb), or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
