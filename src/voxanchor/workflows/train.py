@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from voxanchor import processes
+from voxanchor.corpus.manifest import Manifest
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Recipe
@@ -29,20 +30,28 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed.
 
     Whatever the evaluation needs is looked for before the stages begin: days of training must not end at a list that
-    is not there.
+    is not there. A test corpus is looked at before anything is written, so that the folder takes the mended recipe.
     """
+    early = recipe.evaluation is not None and bool(recipe.evaluation.speech)
+    planned = _planned(recipe, folder, Manifest(())) if early else []
     run = prepare(recipe, folder, workers)
-    planned: list[Assessment] = []
-    if recipe.evaluation is not None:
-        models = {name: str(run.stage_folder(name)) for name in recipe.evaluation.systems}
-        share = recipe.data.max_unusable_share
-        planned = evaluations(recipe.evaluation, models, run.corpora.held_out, max_unusable_share=share)
+    if not early:
+        planned = _planned(recipe, folder, run.corpora.held_out)
+    if planned:
         _warn_of_known_speakers(planned[0], run)
     run_stages(run)
     if planned and processes.first():
         _evaluate(run, planned)
     processes.wait()
     return run
+
+
+def _planned(recipe: Recipe, folder: Path, held_out: Manifest) -> list[Assessment]:
+    if recipe.evaluation is None:
+        return []
+    models = {name: str(folder / name) for name in recipe.evaluation.systems}
+    share = recipe.data.max_unusable_share
+    return evaluations(recipe.evaluation, models, held_out, max_unusable_share=share)
 
 
 def _evaluate(run: Run, planned: list[Assessment]) -> None:
