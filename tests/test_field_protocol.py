@@ -145,7 +145,7 @@ def test_the_plan_of_a_tree_with_faults(
 
 
 def test_vox2_as_it_comes_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     for number in range(3):
@@ -153,7 +153,7 @@ def test_vox2_as_it_comes_names_the_extra(
         path.parent.mkdir(parents=True)
         path.write_bytes(b"\0\0\0 ftypM4A " * 10)
     speech = f"data.speech=[{{path: {tmp_path / 'dev/aac'}, layout: voxceleb}}]"
-    assert run(["train", RECIPE, "--out", str(tmp_path / "out"), *settings(tmp_path, speech)]) == 3
+    assert run(["train", RECIPE, "--out", str(tmp_path / "out"), *settings(tree, speech)]) == 3
     assert "3 of the files are .m4a: pip install 'voxanchor[m4a]' reads them" in capsys.readouterr().err
 
 
