@@ -14,7 +14,7 @@ from voxanchor.models.encoder import EncoderConfig
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
 ECAPA_512 = EncoderConfig("ecapa", {"channels": 512})

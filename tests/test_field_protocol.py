@@ -13,7 +13,8 @@ import soundfile
 
 from voxanchor.cli.main import run
 from voxanchor.corpus.room_folders import room_clips
-from voxanchor.training.recipe import Evaluation
+from voxanchor.training.corpora import Corpora
+from voxanchor.training.recipe import Data, Evaluation, Speech
 from voxanchor.workflows.plan_data import SAMPLE, look_at_speech, sample
 from voxanchor.workflows.suites import evaluations
 
@@ -184,7 +185,12 @@ def test_suites_share_recordings_and_take_over_what_they_do_not_say(tree: Path) 
 
     held_out = scan(tree / "voxceleb1/test/wav")
     further = {"a": FurtherSuite("reverb"), "b": FurtherSuite(noise=("x",), protocol="both-noisy")}
-    found = evaluations(Evaluation(("s",), ("n",), suites=further), {"s": "m"}, held_out)
+    found = evaluations(
+        Evaluation(("s",), ("n",), suites=further),
+        {"s": "m"},
+        Corpora(held_out, held_out, held_out, ()),
+        Data((Speech("x"),)),
+    )
     assert [(one.name, one.comparison.suite, one.comparison.noise, one.comparison.protocol) for one in found] == [
         ("", "noise", ("n",), "clean-enrol"),
         ("a", "reverb", ("n",), "clean-enrol"),

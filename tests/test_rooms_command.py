@@ -10,7 +10,7 @@ import yaml
 from voxanchor import config
 from voxanchor.cli.main import run
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.recipe import Rooms
+from voxanchor.training.stage import Rooms
 from voxanchor.workflows.robustify import ROOM_SHARE, make_recipe
 
 ECAPA = {"channels": 16, "embedding_dim": 16}

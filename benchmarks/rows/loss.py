@@ -12,9 +12,9 @@ from steps import ECAPA_512
 
 from rows.pairs import CROP_S, RECORDED
 from voxanchor.models import registry
+from voxanchor.models.precision import Precision
 from voxanchor.training.batches import Batches
 from voxanchor.training.loop import METRICS_FILE, train
-from voxanchor.training.recipe import Precision
 from voxanchor.training.task import SpeakerTask
 
 SEEDS = (0, 1, 2)

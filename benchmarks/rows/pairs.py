@@ -14,7 +14,7 @@ from measure import Answer, Measure, Row, Settings, Side, attempt, in_turn, rate
 from voxanchor.audio.level import active_level_db
 from voxanchor.corpus.manifest import Utterance
 from voxanchor.training.batches import Batches
-from voxanchor.training.recipe import Noise, Train
+from voxanchor.training.stage import Noise, Train
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 BATCH = 64

@@ -24,7 +24,7 @@ from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 from voxanchor.workflows.robustify import make_recipe
 

@@ -18,6 +18,7 @@ from voxanchor.audio.music import SyntheticMusic
 from voxanchor.audio.room import reverberate, room
 from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.conditions.channel import Channel
 from voxanchor.conditions.render import Rendered, render
 from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import suite
@@ -97,6 +98,28 @@ def test_a_synthetic_room_is_drawn_anew_for_every_generator(bank: NoiseBank) -> 
     assert (one.waveform == same.waveform).all()
     assert (one.waveform != other.waveform).any()
     assert one.description.startswith("synthetic room (RT60 0.")
+
+
+@pytest.mark.parametrize("channel", ["telephone", "gsm", "clipped_3db"])
+def test_the_channel_comes_after_the_noise_whose_ratio_it_leaves(bank: NoiseBank, channel: str) -> None:
+    x = speech()
+    before = render(x, Condition.parse("reverb_0.4s+noise_5db"), bank, np.random.default_rng(0))
+    after = render(x, Condition.parse(f"reverb_0.4s+noise_5db+{channel}"), bank, np.random.default_rng(0))
+    line = Channel.parse(channel)
+    assert line is not None
+    assert (after.waveform == line.apply(before.waveform)).all()
+    assert after.snr_db == before.snr_db
+    assert after.peak == np.abs(after.waveform).max()
+    assert after.description == f"{before.description}; {line.description}"
+
+
+def test_a_channel_alone_draws_nothing(bank: NoiseBank) -> None:
+    drawn, untouched = np.random.default_rng(0), np.random.default_rng(0)
+    rendered = render(speech(), Condition.parse("mulaw"), bank, drawn)
+    assert drawn.random() == untouched.random()
+    assert (rendered.snr_db, rendered.description) == (None, "telephone band, mu-law")
+    with pytest.raises(AudioError, match="finite"):
+        render(np.full(400, np.nan, np.float32), Condition.parse("mulaw"), bank, drawn)
 
 
 @pytest.mark.parametrize("kind", ["noise", "babble"])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.conditions.channel import Channel
 from voxanchor.conditions.spec import Condition, NoiseMix, Reverb
 from voxanchor.errors import RecipeError
 
@@ -12,12 +13,17 @@ KINDS = st.builds("{}{}".format, st.sampled_from("abxyz"), st.sampled_from(("", 
 
 
 ROOMS = st.none() | st.builds(Reverb, st.none() | st.floats(0.1, 3.0))
+CHANNELS = (
+    st.sampled_from((None, Channel("telephone"), Channel("gsm")))
+    | st.builds(Channel, st.just("opus"), st.floats(6, 256))
+    | st.builds(Channel, st.just("clipped"), st.floats(-20, 40))
+)
 
 
-@given(kind=KINDS, snr_db=st.floats(-100, 100), room=ROOMS)
+@given(kind=KINDS, snr_db=st.floats(-100, 100), room=ROOMS, channel=CHANNELS)
 @settings(max_examples=60, deadline=None)
-def test_a_name_is_read_back_exactly(kind: str, snr_db: float, room: Reverb | None) -> None:
-    for condition in (Condition(kind, snr_db, room), Condition(room=room)):
+def test_a_name_is_read_back_exactly(kind: str, snr_db: float, room: Reverb | None, channel: Channel | None) -> None:
+    for condition in (Condition(kind, snr_db, room, channel), Condition(room=room, channel=channel)):
         assert Condition.parse(condition.name) == condition
         assert condition.is_clean == (condition.name == "clean") == (condition.kind == "")
 
@@ -43,6 +49,25 @@ def test_what_names_no_room_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["reverb_0s", "reverb_9s", "reverb_nans", "reverb_9s+babble_0db"])
 def test_a_reverberation_time_that_cannot_be_made_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=r"from 0\.1 to 3 s"):
+        Condition.parse(name)
+
+
+def test_a_channel_comes_last() -> None:
+    assert Condition.parse("gsm") == Condition(channel=Channel("gsm"))
+    assert Condition.parse("clipped_6db") == Condition(channel=Channel("clipped", 6.0))
+    assert Condition.parse("reverb+opus_6k") == Condition(room=Reverb(), channel=Channel("opus", 6.0))
+    whole = Condition("noise", 10.0, Reverb(0.6), Channel("opus", 6.0))
+    assert (whole.name, whole.kind) == ("reverb_0.6s+noise_10db+opus_6k", "reverb_0.6s+noise+opus_6k")
+    assert not Condition(channel=Channel("mulaw")).is_clean
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gsm+babble_5db", "gsm+gsm", "babble_5db+", "clean+gsm", "gsm_5db", "opus_5db", "babble+gsm", "opus_6k_5db",
+     "reverb_5db+reverb+gsm", "a_5db+b_5db+gsm", "telephone_5db", "gsm+reverb"],
+)  # fmt: skip
+def test_what_is_out_of_order_or_has_the_name_of_a_channel_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="Channels are telephone, mulaw, gsm, opus_Xk, clipped_Xdb"):
         Condition.parse(name)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from voxanchor.conditions.spec import Condition, Reverb
-from voxanchor.conditions.suites import Suite, suite, suite_names
+from voxanchor.conditions.suites import Suite, suite, suite_names, where
 from voxanchor.errors import RecipeError
 
 
@@ -26,6 +26,43 @@ def test_the_suite_of_rooms_has_synthetic_ones_and_measured_ones() -> None:
         Condition(), *(Condition(room=Reverb(rt60_s)) for rt60_s in (0.3, 0.6, 1.0, None)),
     )  # fmt: skip
     assert rooms.noisy == rooms.conditions[1:]
+
+
+def test_suites_of_channels_need_no_folders() -> None:
+    assert [c.name for c in suite("telephone").conditions] == [
+        "clean", "telephone", "mulaw", "gsm", "opus_6k", "opus_12k"
+    ]  # fmt: skip
+    assert all(c.channel and not c.noise and not c.room for c in suite("clipping").noisy)
+    combined = suite("combined").noisy
+    assert len(combined) == 8
+    assert all(c.room != Reverb() for c in combined)
+    assert any(c.room and c.noise and c.channel for c in combined)
+
+
+def test_where_conditions_are_is_said_in_words() -> None:
+    said = {name: suite(name).where for name in suite_names()}
+    assert said == {
+        "noise": "in noise",
+        "unseen-noise": "in noise",
+        "reverb": "in rooms",
+        "telephone": "over channels",
+        "clipping": "over channels",
+        "combined": "in noise and over channels",
+    }
+    assert where([Condition.parse("reverb+gsm")]) == "in rooms and over channels"
+
+
+def test_a_suite_goes_through_the_classes_there_are() -> None:
+    unseen = suite("unseen-noise")
+    assert (unseen.conditions, unseen.each_class) == ((Condition(),), (0.0, 5.0, 10.0, 15.0, 20.0))
+    whole = unseen.expanded(["rain", "traffic"])
+    assert whole.each_class == ()
+    assert [c.name for c in whole.noisy[4:7]] == ["rain_20db", "traffic_0db", "traffic_5db"]
+    assert len(whole.noisy) == 10
+    mixed = Suite("x", (Condition(), Condition("rain", 5.0)), (5.0,))
+    assert [c.name for c in mixed.expanded(["rain", "wind"]).noisy] == ["rain_5db", "wind_5db"]
+    with pytest.raises(RecipeError, match="cannot name"):
+        unseen.expanded(["Rain"])
 
 
 def test_a_file_defines_a_suite(tmp_path: Path) -> None:
@@ -59,6 +96,10 @@ def test_unknown_names_get_the_nearest() -> None:
         ("name: a\nconditions: [babble_0db, clean]", "first condition must be clean"),
         ("name: a\nconditions: []", "first condition must be clean"),
         ("name: a\nconditions: [clean, babble_0db, babble_0.0db]", "listed twice: babble_0db"),
+        ("name: a\nconditions: [clean]\neach_class: 5", "'each_class' is a list"),
+        ("name: a\nconditions: [clean]\neach_class: [x]", "'each_class' is a list"),
+        ("name: a\nconditions: [clean]\neach_class: [5, 5.0]", "listed twice: class_5db"),
+        ("name: a\nconditions: [clean]\neach_class: [500]", "between -100 and 100"),
         ("name: ''\nconditions: [clean]", "needs a name"),
     ],
 )

@@ -4,7 +4,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.figures import Panel, det_panels, error_panels, map_panels, thin
+from voxanchor.evaluation.canvas import Panel
+from voxanchor.evaluation.figures import det_panels, error_panels, map_panels, thin
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import ResultRow
 from voxanchor.evaluation.summary import summarise

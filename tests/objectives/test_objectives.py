@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from voxanchor.objectives.anchored import anchor_loss
+from voxanchor.objectives.anchored import anchor_loss, distance
 from voxanchor.objectives.margin import AAMSoftmax
 
 
@@ -130,3 +130,31 @@ def test_one_step_against_the_gradient_comes_closer_to_the_anchor() -> None:
 def test_shapes_must_match() -> None:
     with pytest.raises(ValueError, match="match"):
         anchor_loss(unit(3, 4, 1), unit(2, 4, 1))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_info_nce_picks_the_own_anchor_among_those_of_other_speakers(known: bool) -> None:
+    embeddings, anchors = unit(6, 8, 1), unit(6, 8, 2)
+    labels = [0, 1, 0, 2, 1, 0]
+    found = anchor_loss(embeddings, anchors, "info_nce", torch.tensor(labels) if known else None, temperature=0.3)
+    cosines = embeddings.numpy() @ anchors.numpy().T / 0.3
+    expected = []
+    for row in range(6):
+        others = [k for k in range(6) if k == row or not known or labels[k] != labels[row]]
+        expected.append(np.log(np.exp(cosines[row, others]).sum()) - cosines[row, row])
+    assert found.item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_info_nce_leaves_the_anchors_where_they_are() -> None:
+    embeddings, anchors = unit(4, 8, 1).requires_grad_(), unit(4, 8, 2).requires_grad_()
+    torch.autograd.backward(anchor_loss(embeddings, anchors, "info_nce", torch.tensor([0, 0, 0, 0])))
+    assert embeddings.grad is not None
+    assert anchors.grad is None
+
+
+def test_both_sides_of_a_distance_move() -> None:
+    one, other = unit(4, 8, 1).requires_grad_(), unit(4, 8, 2).requires_grad_()
+    torch.autograd.backward(distance(one, other))
+    assert one.grad is not None
+    assert other.grad is not None
+    assert distance(one.detach(), one.detach()).item() == pytest.approx(0, abs=1e-6)

@@ -9,8 +9,8 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.evaluation.background import noise_bank
-from voxanchor.training.recipe import Classification, Train
 from voxanchor.training.schedule import LearningRate
+from voxanchor.training.stage import Classification, Train
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.anchors import AnchorTable, extract
 from voxanchor.training.batches import Batches
-from voxanchor.training.recipe import AnchorTerm, Classification, Train
+from voxanchor.training.stage import AnchorTerm, Classification, Train
 from voxanchor.training.task import SpeakerTask
 
 

@@ -13,7 +13,7 @@ from voxanchor.audio.speed import play, source_samples
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.training.batches import Batch, Batches, prefetch
-from voxanchor.training.recipe import Noise, Train
+from voxanchor.training.stage import Noise, Train
 
 Voice = Callable[..., np.ndarray]
 

@@ -10,7 +10,7 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.segments import join_short
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.training.batches import Batches
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.workflows.pack import pack
 
 

@@ -13,7 +13,7 @@ from voxanchor.audio.room import reverberate
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.training.batches import Batches
-from voxanchor.training.recipe import Rooms, Train
+from voxanchor.training.stage import Rooms, Train
 from voxanchor.workflows.pack import pack
 
 HALF = Rooms(share=0.5)

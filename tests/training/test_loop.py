@@ -13,7 +13,7 @@ from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import METRICS_FILE, STATE_FILE, train
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
 
@@ -54,11 +54,17 @@ def fixed() -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 5])
-@pytest.mark.parametrize("checkpoint_every", [1, 2])
+@pytest.mark.parametrize(("checkpoint_every", "average"), [(1, 0.0), (2, 0.0), (2, 0.9)])
 def test_a_killed_run_resumes_bit_for_bit(
-    tmp_path: Path, manifest: Manifest, bank: NoiseBank, stage: Train, killed_at: int, checkpoint_every: int
+    tmp_path: Path,
+    manifest: Manifest,
+    bank: NoiseBank,
+    stage: Train,
+    killed_at: int,
+    checkpoint_every: int,
+    average: float,
 ) -> None:
-    stage = Train(**{**vars(stage), "anchors": "anchors", "checkpoint_every": checkpoint_every})
+    stage = Train(**{**vars(stage), "anchors": "anchors", "checkpoint_every": checkpoint_every, "average": average})
     source = Batches(manifest, bank, stage, 0)
     whole = make_task(manifest, stage)
     train(whole, source, stage, tmp_path / "whole", seed=0, label="t", validate=fixed)

@@ -13,7 +13,7 @@ from voxanchor.models.precision import resolve
 from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.batches import Batches
 from voxanchor.training.loop import STATE_FILE, train
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
 CPU = torch.device("cpu")

@@ -4,9 +4,9 @@ What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from voxanchor.cli.shared import Json, Settings, flat, print_json, report
 from voxanchor.errors import RecipeError
@@ -79,6 +79,41 @@ def train(
     return report(job(read_recipe(recipe, flat(settings)), out, workers), json)
 
 
+def compare(
+    recipe: Positional[Path],
+    out: Path,
+    systems: UseAppendAction[tuple[str, ...]] = (),
+    seeds: int | None = None,
+    taken: Annotated[UseAppendAction[tuple[str, ...]], arg(name="from", metavar="STAGE=MODEL")] = (),
+    settings: Settings = (),
+    workers: int | None = None,
+    json: Json = False,
+) -> int:
+    """Train the systems of a recipe with several seeds under equal conditions, and report which is better.
+
+    Example: voxanchor compare recipes/compare-ge2e.yaml --out runs/compare-ge2e
+
+    Example: voxanchor compare recipes/compare-small.yaml --out runs/compare --from base=runs/small/base --seeds 5
+
+    Args:
+        recipe: a YAML file with 'evaluation' and 'contest'; docs/recipes.md lists its keys.
+        out: output folder; the same command resumes there, and more seeds or systems may be added.
+        systems: those to compare, may be given several times; base and ours are always among them. By default all.
+        seeds: training seeds; by default those of the recipe.
+        taken: a model that exists in the place of a training stage, for example base=ge2e; what trained from scratch
+            beside it then starts from it, with the budget that is left.
+        settings: changes to the recipe, dotted keys.
+        workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
+            accelerator.
+        json: print the summary as JSON.
+    """
+    from voxanchor.training.recipe import read_recipe
+    from voxanchor.workflows.compare import compare as job
+
+    chosen = read_recipe(recipe, flat(settings))
+    return report(job(chosen, out, systems=systems, seeds=seeds, taken=taken, workers=workers), json)
+
+
 def robustify(
     model: str,
     speech: UseAppendAction[tuple[str, ...]],
@@ -135,6 +170,7 @@ def evaluate(
     trials: str = "",
     noise: UseAppendAction[tuple[str, ...]] = (),
     rooms: UseAppendAction[tuple[str, ...]] = (),
+    heard_noise: UseAppendAction[tuple[str, ...]] = (),
     suite: str = "noise",
     protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol",
     segment_s: float | None = None,
@@ -148,7 +184,7 @@ def evaluate(
     cache: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Compare models over noise conditions and rooms, all on the same audio, and write tables and a report.
+    """Compare models over noise, rooms and channels, all on the same audio, and write tables and a report.
 
     Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
 
@@ -164,7 +200,9 @@ def evaluate(
             Without it the built-in kinds are used. Without speech/ the babble is made of the recordings themselves,
             played faster or slower so that nobody is heard in the background of their own trials.
         rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
-        suite: a named suite of conditions (noise, reverb), or a YAML file.
+        heard_noise: noise folder that a model was trained with; may be given several times. The suite unseen-noise
+            leaves its classes of noise out.
+        suite: a named suite of conditions (noise, unseen-noise, reverb, telephone, clipping, combined), or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
@@ -186,6 +224,7 @@ def evaluate(
         models=system_names(model),
         noise=noise,
         rooms=rooms,
+        heard_noise=heard_noise,
         trials=trials,
         suite=suite,
         protocol=protocol,

@@ -23,6 +23,7 @@ Exit status: 0 done, 1 failed, 2 command or recipe not understood, 3 recordings 
 COMMANDS: dict[str, Callable[..., int]] = {
     "quickstart": commands.quickstart,
     "train": commands.train,
+    "compare": commands.compare,
     "robustify": commands.robustify,
     "evaluate": commands.evaluate,
     "embed": using.embed,

@@ -19,9 +19,10 @@ class Rendered:
     Attributes:
         waveform: (T,) float32, never clipped or normalised; as long as the recording, and not late against it.
         condition: what was asked for.
-        snr_db: what was measured after mixing, against the speech as heard in the room; None without noise.
+        snr_db: what was measured after mixing, against the speech as heard in the room and before any channel; None
+            without noise.
         peak: largest absolute sample; 1.0 is full scale.
-        description: the room and what was added, for a listener.
+        description: the room, what was added, and the channel, for a listener.
     """
 
     waveform: Waveform
@@ -53,13 +54,17 @@ def render(
     """
     if len(waveform) == 0:
         raise AudioError("an empty recording has no condition")
-    told = []
+    told, snr_db = [], None
     if condition.room is not None:
         room = bank.rooms.draw(condition.room.rt60_s, generator)
         waveform = reverberate(waveform, room.taps)
         told.append(room.description)
-    if condition.noise is None or condition.snr_db is None:
-        return Rendered(waveform, condition, None, float(np.abs(waveform).max()), "".join(told) or "clean")
-    noise = bank.draw(condition.noise, len(waveform), generator, exclude)
-    mixture = mix(waveform, noise.waveform, condition.snr_db)
-    return Rendered(mixture.waveform, condition, mixture.snr_db, mixture.peak, "; ".join([*told, noise.description]))
+    if condition.noise is not None and condition.snr_db is not None:
+        noise = bank.draw(condition.noise, len(waveform), generator, exclude)
+        mixture = mix(waveform, noise.waveform, condition.snr_db)
+        waveform, snr_db = mixture.waveform, mixture.snr_db
+        told.append(noise.description)
+    if condition.channel is not None:
+        waveform = condition.channel.apply(waveform)
+        told.append(condition.channel.description)
+    return Rendered(waveform, condition, snr_db, float(np.abs(waveform).max()), "; ".join(told) or "clean")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxanchor.audio.synthetic_room import check_rt60
+from voxanchor.conditions import channel as channels
+from voxanchor.conditions.channel import Channel, number
 from voxanchor.errors import RecipeError
 
 _ROOM = "reverb"
@@ -35,7 +37,7 @@ class Reverb:
     @property
     def name(self) -> str:
         """``"reverb"`` or ``"reverb_0.6s"``: what `parse` reads."""
-        return _ROOM if self.rt60_s is None else f"{_ROOM}_{_number(self.rt60_s)}s"
+        return _ROOM if self.rt60_s is None else f"{_ROOM}_{number(self.rt60_s)}s"
 
     @staticmethod
     def parse(name: str) -> "Reverb | None":
@@ -57,21 +59,24 @@ class Reverb:
 
 @dataclass(frozen=True)
 class Condition:
-    """One acoustic condition: clean, a kind of noise at a signal-to-noise ratio, a room, or noise in a room.
+    """One acoustic condition: clean, or any of a room, noise at a signal-to-noise ratio and a channel, in this order.
 
     Attributes:
         noise: kind of noise, such as ``"babble"``; None without noise.
-        snr_db: ratio of the active levels of speech, as heard in the room, and noise; None without noise.
+        snr_db: ratio of the active levels of speech, as heard in the room, and noise, before the channel; None without
+            noise.
         room: what the speech is heard in; None for no room.
+        channel: the line or device that speech and noise go through; None for none.
 
     Raises:
-        RecipeError: noise without a ratio or a ratio without noise, a kind that is not a name in lower case, or a ratio
-            beyond -100 to 100 dB.
+        RecipeError: noise without a ratio or a ratio without noise, a kind that is not a name in lower case or that is
+            the name of a channel, or a ratio beyond -100 to 100 dB.
     """
 
     noise: str | None = None
     snr_db: float | None = None
     room: Reverb | None = None
+    channel: Channel | None = None
 
     def __post_init__(self) -> None:
         if (self.noise is None) != (self.snr_db is None):
@@ -80,6 +85,8 @@ class Condition:
             return
         if not _KIND.fullmatch(self.noise) or self.noise == "clean":
             raise RecipeError(f"'{self.noise}' cannot name a kind of noise: use lower-case letters, digits and _ or -")
+        if self.noise in channels.KINDS or Channel.parse(self.noise) is not None:
+            raise RecipeError(f"'{self.noise}' is a channel, so it cannot name a kind of noise")
         if not (math.isfinite(self.snr_db) and abs(self.snr_db) <= _LARGEST_SNR_DB):
             raise RecipeError(f"an SNR lies between -100 and 100 dB, not at {self.snr_db}")
         object.__setattr__(self, "snr_db", float(self.snr_db) + 0.0)  # + 0.0 turns -0.0 into 0.0
@@ -87,47 +94,47 @@ class Condition:
     @property
     def is_clean(self) -> bool:
         """Whether nothing happens to the recording."""
-        return self.noise is None and self.room is None
+        return self.noise is None and self.room is None and self.channel is None
 
     @property
     def name(self) -> str:
-        """``"clean"``, ``"babble_0db"``, ``"reverb"``, ``"reverb_0.6s+noise_-2.5db"``: what `parse` reads."""
-        if self.noise is None or self.snr_db is None:
-            return self.kind or "clean"
-        return f"{self.kind}_{_number(self.snr_db)}db"
+        """``"clean"``, ``"babble_0db"``, ``"reverb_0.6s+noise_-2.5db+opus_6k"``: what `parse` reads."""
+        return self._joined("" if self.snr_db is None else f"_{number(self.snr_db)}db") or "clean"
 
     @property
     def kind(self) -> str:
-        """What happens, without the ratio: ``""`` for clean, ``"babble"``, ``"reverb_0.6s"``, ``"reverb+noise"``."""
-        return "+".join(part for part in (self.room.name if self.room else None, self.noise) if part)
+        """What happens, without the ratio: ``""`` for clean, ``"babble"``, ``"reverb_0.6s"``, ``"babble+gsm"``."""
+        return self._joined("")
+
+    def _joined(self, ratio: str) -> str:
+        room, channel = self.room.name if self.room else None, self.channel.name if self.channel else None
+        return "+".join(part for part in (room, self.noise and self.noise + ratio, channel) if part)
 
     @staticmethod
     def parse(name: str) -> "Condition":
-        """Return the condition of a name such as ``"clean"``, ``"babble_0db"`` or ``"reverb_0.6s+babble_0db"``.
+        """Return the condition of a name such as ``"clean"``, ``"babble_0db"`` or ``"reverb_0.6s+babble_0db+gsm"``.
 
         Raises:
             RecipeError: the name is not that of a condition.
         """
         if name == "clean":
             return Condition()
-        first, plus, rest = name.partition("+")
-        room = Reverb.parse(first)
-        if room is not None and not plus:
-            return Condition(room=room)
-        kind, _, snr = (name if room is None else rest).rpartition("_")
+        parts = name.split("+")
+        room, channel = Reverb.parse(parts[0]), Channel.parse(parts[-1])
+        noise = parts[room is not None : len(parts) - (channel is not None)]
+        if not noise:
+            return Condition(room=room, channel=channel)
+        kind, _, snr = "+".join(noise).rpartition("_")
         try:
             if not snr.endswith("db"):
                 raise ValueError
-            return Condition(kind, float(snr.removesuffix("db")), room)
+            return Condition(kind, float(snr.removesuffix("db")), room, channel)
         except (ValueError, RecipeError) as error:
             raise RecipeError(
                 f"'{name}' is not a condition: write 'clean', a kind of noise and an SNR such as 'babble_0db', a room "
-                "such as 'reverb' (measured) or 'reverb_0.6s', or both, such as 'reverb_0.6s+babble_0db'"
+                "such as 'reverb' (measured) or 'reverb_0.6s', a channel such as 'gsm', or several in this order, such "
+                f"as 'reverb_0.6s+babble_0db+gsm'. Channels are {channels.names()}"
             ) from error
-
-
-def _number(value: float) -> str:
-    return f"{int(value)}" if value.is_integer() else repr(value)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Named lists of conditions to evaluate under."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,8 @@ import yaml
 from voxanchor.conditions.spec import Condition
 from voxanchor.errors import RecipeError
 
-_KEYS = ("name", "conditions")
+_KEYS = ("name", "conditions", "each_class")
+_SPOKEN_KEYS = "name and conditions, and each_class where it goes through classes of noise"
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,20 @@ class Suite:
     Attributes:
         name: stands in the column ``suite`` of every table.
         conditions: clean first, as the reference for all others; none twice.
+        each_class: signal-to-noise ratios in dB that `expanded` adds for every class of noise.
 
     Raises:
-        RecipeError: no name, a condition twice, or clean not in the first place.
+        RecipeError: no name, a condition or ratio twice, or clean not in the first place.
     """
 
     name: str
     conditions: tuple[Condition, ...]
+    each_class: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
             raise RecipeError("a suite needs a name")
-        names = [condition.name for condition in self.conditions]
+        names = [condition.name for condition in (*self.conditions, *_class_conditions(("class",), self.each_class))]
         if not names or names[0] != "clean":
             raise RecipeError(f"suite '{self.name}': the first condition must be clean, the reference for all others")
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -42,6 +46,40 @@ class Suite:
     def noisy(self) -> tuple[Condition, ...]:
         """All conditions but clean."""
         return tuple(condition for condition in self.conditions if not condition.is_clean)
+
+    def expanded(self, classes: Sequence[str]) -> "Suite":
+        """Return the suite with a condition for every class of noise at each of the ratios `each_class`.
+
+        Args:
+            classes: kinds of noise; those that it has anyway are not added again.
+
+        Raises:
+            RecipeError: a class that cannot name a kind of noise.
+        """
+        added = _class_conditions(classes, self.each_class)
+        new = tuple(condition for condition in added if condition not in self.conditions)
+        return replace(self, conditions=self.conditions + new, each_class=())
+
+    @property
+    def where(self) -> str:
+        """Where its conditions but clean are, for a sentence: ``"in noise"``, ``"in rooms"``, ``"over channels"``."""
+        return where(self.noisy) if self.noisy else "in noise"
+
+
+def where(conditions: Sequence[Condition]) -> str:
+    """Return where conditions are, for a sentence: ``"in noise"``, ``"in rooms and over channels"``."""
+    places = []
+    if any(condition.noise is not None for condition in conditions):
+        places.append("in noise")
+    elif any(condition.room is not None for condition in conditions):
+        places.append("in rooms")
+    if any(condition.channel is not None for condition in conditions):
+        places.append("over channels")
+    return " and ".join(places)
+
+
+def _class_conditions(classes: Sequence[str], ratios_db: Sequence[float]) -> tuple[Condition, ...]:
+    return tuple(Condition(name, ratio_db) for name in classes for ratio_db in ratios_db)
 
 
 def suite_names() -> tuple[str, ...]:
@@ -54,12 +92,12 @@ def suite(reference: str | Path) -> Suite:
     """Return a suite by its name, or from a YAML file that holds ``name`` and ``conditions``.
 
     Args:
-        reference: ``"noise"`` (clean, and noise, music and babble at 0, 5, 10, 15 and 20 dB: 16 conditions),
-            ``"reverb"`` (clean, synthetic rooms of 0.3, 0.6 and 1 s, and measured rooms), or the path of a file such
-            as::
+        reference: one of `suite_names` (docs/conditions.md), such as ``"noise"`` (clean, and noise, music and babble
+            at 0, 5, 10, 15 and 20 dB: 16 conditions), or the path of a file such as::
 
                 name: street
-                conditions: [clean, traffic_-5db, reverb_0.4s, reverb_0.4s+traffic_5db]
+                conditions: [clean, traffic_-5db, reverb_0.4s, reverb_0.4s+traffic_5db+gsm]
+                each_class: [0, 10]   # may be left out: ratios for every class of noise there is
 
     Raises:
         RecipeError: no suite of that name and no such file, or a file that does not describe a suite.
@@ -79,22 +117,25 @@ def suite(reference: str | Path) -> Suite:
         raise RecipeError(f"{path}: the suite cannot be read ({error})") from error
 
 
-def _parse(text: str, where: str) -> Suite:
+def _parse(text: str, source: str) -> Suite:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{where}: not valid YAML: {error}") from error
+        raise RecipeError(f"{source}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise RecipeError(f"{where}: a suite is a mapping with the keys {' and '.join(_KEYS)}")
+        raise RecipeError(f"{source}: a suite is a mapping with the keys {_SPOKEN_KEYS}")
     for key in data:
         if key not in _KEYS:
             near = get_close_matches(str(key), _KEYS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise RecipeError(f"{where}: unknown key '{key}', a suite has {' and '.join(_KEYS)}{hint}")
+            raise RecipeError(f"{source}: unknown key '{key}', a suite has {_SPOKEN_KEYS}{hint}")
     name, conditions = data.get("name"), data.get("conditions")
     if not isinstance(name, str) or not isinstance(conditions, list):
-        raise RecipeError(f"{where}: 'name' must be text and 'conditions' a list such as [clean, babble_0db]")
+        raise RecipeError(f"{source}: 'name' must be text and 'conditions' a list such as [clean, babble_0db]")
+    ratios = data.get("each_class", [])
+    if not isinstance(ratios, list) or not all(type(ratio) in (int, float) for ratio in ratios):
+        raise RecipeError(f"{source}: 'each_class' is a list of signal-to-noise ratios in dB, such as [0, 10]")
     try:
-        return Suite(name, tuple(Condition.parse(str(item)) for item in conditions))
+        return Suite(name, tuple(Condition.parse(str(item)) for item in conditions), tuple(map(float, ratios)))
     except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        raise RecipeError(f"{source}: {error}") from error

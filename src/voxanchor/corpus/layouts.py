@@ -3,6 +3,7 @@
 Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
@@ -146,12 +147,14 @@ class NoiseFolder:
         music: pieces of music.
         speech: speech for babble; the speaker of a clip is the name of its file.
         unusable: files that cannot be read, hold no sound, or lie under none of the three folders.
+        names: of the clips of `noise`, in their order: their paths below the folder.
     """
 
     noise: tuple[Clip, ...] = ()
     music: tuple[Clip, ...] = ()
     speech: tuple[Clip, ...] = ()
     unusable: tuple[Unusable, ...] = ()
+    names: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return one line: clips and minutes of each kind, and how many recordings were left out."""
@@ -167,6 +170,14 @@ class NoiseFolder:
 def _kind(path: Path, folder: Path) -> str:
     """Return the kind that a folder above the file names, the outermost below ``folder`` first; or nothing."""
     return next((name for name in path.relative_to(folder).parts[:-1] if name in NOISE_KINDS), "")
+
+
+def kinds_of(paths: Sequence[Path], folder: Path) -> list[str]:
+    """Return one of `NOISE_KINDS` for each file below a noise folder; nothing for one that lies under none of them."""
+    kinds = [_kind(path, folder) for path in paths]
+    if any(kinds):
+        return kinds
+    return [folder.absolute().name if folder.absolute().name in NOISE_KINDS else "noise"] * len(paths)
 
 
 def noise_folder(folder: Path | str) -> NoiseFolder:
@@ -193,7 +204,8 @@ def noise_clips(manifest: Manifest) -> NoiseFolder:
         (part,) = utterance.parts
         clips[utterance.session].append(Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored))
     noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
-    return NoiseFolder(noise, music, speech, manifest.unusable)
+    names = tuple(utterance.id for utterance in manifest.utterances if utterance.session == "noise")
+    return NoiseFolder(noise, music, speech, manifest.unusable, names)
 
 
 def noise_manifest(folder: Path | str) -> Manifest:
@@ -213,9 +225,7 @@ def noise_manifest(folder: Path | str) -> Manifest:
     paths = list(compress(paths, in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))))
     if not paths:
         raise CorpusError(f"{folder}: none of its files has an {part} number; take the whole folder (part: all)")
-    kinds = [_kind(path, folder) for path in paths]
-    if not any(kinds):
-        kinds = [folder.absolute().name if folder.absolute().name in NOISE_KINDS else "noise"] * len(paths)
+    kinds = kinds_of(paths, folder)
     utterances: list[Utterance] = []
     unusable: list[Unusable] = []
     for path, kind, checked in zip(

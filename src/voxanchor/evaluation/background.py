@@ -9,10 +9,12 @@ from voxanchor.audio.music import SyntheticMusic
 from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
 from voxanchor.audio.synthetic import SyntheticNoise
-from voxanchor.corpus.layouts import noise_folder
+from voxanchor.corpus.layouts import NoiseFolder, noise_folder
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.noise_classes import noise_class
 from voxanchor.corpus.room_folders import room_clips
 from voxanchor.corpus.utterance import Utterance
+from voxanchor.evaluation.classes import class_kind
 from voxanchor.progress import say
 
 OTHER_VOICE_SPEEDS = (0.80, 0.86, 1.16, 1.24)
@@ -32,6 +34,7 @@ def noise_bank(
     built_in_share: float,
     for_evaluation: bool,
     rooms: Sequence[str] = (),
+    by_class: bool = False,
 ) -> NoiseBank:
     """Return the kinds ``noise``, ``music`` and ``babble``, and the rooms.
 
@@ -42,6 +45,7 @@ def noise_bank(
         for_evaluation: compose other music than for training, and play `talkers` faster or slower, so that nobody
             who takes part in a trial is heard in the background of it as themselves.
         rooms: folders of room impulse responses.
+        by_class: offer each class of the recorded noise as a kind of its own, too (`classes.class_kind`).
     """
     cache = ClipCache()
     found = [noise_folder(folder) for folder in folders]
@@ -63,9 +67,18 @@ def noise_bank(
             "noise": _mixed(noise, SyntheticNoise(), built_in_share, cache),
             "music": _mixed(music, SyntheticMusic(seed=int(for_evaluation)), built_in_share, cache),
             "babble": babble,
+            **(_classes(found, cache) if by_class else {}),
         },
         Rooms([clip for folder in rooms for clip in _responses(folder)], built_in_share),
     )
+
+
+def _classes(folders: Sequence[NoiseFolder], cache: ClipCache) -> dict[str, NoiseSource]:
+    clips: dict[str, list[Clip]] = {}
+    for folder in folders:
+        for clip, name in zip(folder.noise, folder.names, strict=True):
+            clips.setdefault(class_kind(noise_class(name)), []).append(clip)
+    return {kind: RecordedNoise(members, cache) for kind, members in clips.items()}
 
 
 def _responses(folder: str) -> tuple[Clip, ...]:

@@ -1,17 +1,22 @@
-"""Curves and maps as inline SVG panels that take their colours from the page, so light and dark both work."""
+"""Curves and maps of a report."""
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voxanchor.errors import MissingExtraError
+from voxanchor.conditions.spec import Condition
+from voxanchor.evaluation.canvas import (
+    MARKERS,
+    MUTED,
+    SERIES,
+    SERIES_COLOURS,
+    SPEAKER_COLOURS,
+    SPEAKERS,
+    Panel,
+    drawing,
+)
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.summary import SystemSummary
 from voxanchor.types import BoolArray, FloatArray
@@ -19,110 +24,41 @@ from voxanchor.types import BoolArray, FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SERIES, SPEAKERS = 6, 10
-"""Number of colours for systems and for speakers; both repeat beyond that, markers and numbers tell them apart."""
-
-# Colours no figure uses by chance; `_Panel` replaces them by the page's own.
-_INK, _MUTED, _RULE = "#010203", "#010204", "#010205"
-_SERIES = [f"#01030{index}" for index in range(SERIES)]
-_SPEAKER = [f"#01040{index}" for index in range(SPEAKERS)]
-_CSS = {_INK: "currentColor", _MUTED: "var(--muted)", _RULE: "var(--rule)"}
-_CSS |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
-_CSS |= {colour: f"var(--speaker-{index})" for index, colour in enumerate(_SPEAKER)}
-
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-MARKER_SIGNS = ("●", "■", "▲", "◆", "▼", "✚")
-"""The systems' markers as characters, for the legend of the page."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 11.0,
-    "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.7,
-    "text.color": _INK,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "xtick.major.size": 0.0,
-    "ytick.major.size": 0.0,
-    "axes.axisbelow": True,
-}
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One small picture: its title and its SVG element as text."""
-
-    title: str
-    svg: str
-
-
-class _Canvas:
-    """A figure under construction; `svg` is set when drawing ends."""
-
-    def __init__(self, axes: "Axes") -> None:
-        self.axes = axes
-        self.svg = ""
-
-
-@contextmanager
-def _canvas(name: str, description: str, size: tuple[float, float]) -> Iterator[_Canvas]:
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "Drawing curves and maps", "pip install 'voxanchor[report]'") from error
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
-        canvas = _Canvas(figure.add_subplot())
-        yield canvas
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    canvas.svg = _inline(buffer.getvalue(), name, description)
-
-
-def _inline(document: str, name: str, description: str) -> str:
-    """Return the <svg> element without its prologue, with the page's colours, and with ids no other panel uses."""
-    body = document[document.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
-    body = re.sub(r"#010[234]0\d", lambda match: _CSS[match.group()], body)
-    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    body = re.sub(r' (?:width|height)="[\d.]+pt"', "", body, count=2)
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1).strip()
-
-
-def error_panels(summaries: Mapping[str, SystemSummary]) -> list[Panel]:
+def error_panels(
+    summaries: Mapping[str, SystemSummary], prefix: str = "snr", banded: Collection[str] | None = None
+) -> list[Panel]:
     """Return EER against SNR, one panel per kind of noise, on one scale; bands are 95 % intervals.
+
+    Args:
+        summaries: systems in the order that decides their colours.
+        prefix: of the ids inside the pictures; another one for each call on a page.
+        banded: systems that get a band; None for all.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     first = next(iter(summaries.values()))
-    top = 1.08 * max(estimate.value for summary in summaries.values() for estimate in summary.conditions.values())
+    top = max(
+        max(1.08 * estimate.value, estimate.high or 0.0 if banded is None or system in banded else 0.0)
+        for system, summary in summaries.items()
+        for estimate in summary.conditions.values()
+    )
     panels = []
     for number, (noise, reference) in enumerate(first.curves.items()):
         levels = reference.snr_db
         step = float(np.diff(levels).min()) if levels.size > 1 else 5.0
         clean_at = levels[-1] + step
-        with _canvas(f"snr{number}", f"Equal error rate against SNR in {noise}", (4.0, 3.1)) as canvas:
+        with drawing(f"{prefix}{number}", f"Equal error rate against SNR in {noise}", (4.0, 3.1)) as canvas:
             axes = canvas.axes
-            for index, summary in enumerate(summaries.values()):
-                colour, marker = _SERIES[index % SERIES], _MARKERS[index % len(_MARKERS)]
+            for index, (system, summary) in enumerate(summaries.items()):
+                colour, marker = SERIES_COLOURS[index % SERIES], MARKERS[index % len(MARKERS)]
                 rates = summary.curves[noise].eer
                 axes.plot(levels, rates, color=colour, marker=marker, linewidth=1.8, markersize=5)
                 ends = _intervals(summary, noise, levels)
-                if ends is not None:
+                if ends is not None and (banded is None or system in banded):
                     axes.fill_between(levels, *ends, color=colour, alpha=0.14, linewidth=0)
                 if "clean" in summary.figures:
                     clean = summary.figures["clean"].value
@@ -143,8 +79,9 @@ def error_panels(summaries: Mapping[str, SystemSummary]) -> list[Panel]:
 
 def _intervals(summary: SystemSummary, noise: str, levels: FloatArray) -> tuple[list[float], list[float]] | None:
     lows, highs = [], []
+    known = {(c.kind, c.snr_db): found for c, found in ((Condition.parse(n), e) for n, e in summary.conditions.items())}
     for level in levels:
-        estimate = summary.conditions.get(f"{noise}_{level:g}db")
+        estimate = known.get((noise, float(level)))
         if estimate is None or estimate.low is None or estimate.high is None:
             return None
         lows.append(estimate.low)
@@ -164,15 +101,15 @@ def det_panels(curves: Mapping[tuple[str, str], tuple[FloatArray, FloatArray]], 
     """
     panels = []
     for number, condition in enumerate(dict.fromkeys(condition for _, condition in curves)):
-        with _canvas(f"det{number}", f"Detection error trade-off, {condition}", (4.0, 3.8)) as canvas:
+        with drawing(f"det{number}", f"Detection error trade-off, {condition}", (4.0, 3.8)) as canvas:
             axes = canvas.axes
             ticks = [_probit(rate) for rate in _DET_TICKS]
-            axes.plot(ticks[:: len(ticks) - 1], ticks[:: len(ticks) - 1], "--", color=_MUTED, linewidth=0.9)
+            axes.plot(ticks[:: len(ticks) - 1], ticks[:: len(ticks) - 1], "--", color=MUTED, linewidth=0.9)
             for system, rates in ((name, curves.get((name, condition))) for name in systems):
                 if rates is not None:
                     p_miss, p_fa = thin(*rates)
                     x, y = [_probit(rate) for rate in p_fa], [_probit(rate) for rate in p_miss]
-                    axes.plot(x, y, linewidth=1.8, color=_SERIES[list(systems).index(system) % SERIES])
+                    axes.plot(x, y, linewidth=1.8, color=SERIES_COLOURS[list(systems).index(system) % SERIES])
             labels = [f"{100 * rate:g}" for rate in _DET_TICKS]
             axes.set_xticks(ticks, labels)
             axes.set_yticks(ticks, labels)
@@ -205,7 +142,7 @@ def map_panels(maps: Sequence[EmbeddingMap]) -> list[Panel]:
     """
     panels = []
     for number, chart in enumerate(maps):
-        with _canvas(f"map{number}", f"Map of the embeddings of {chart.system}", (4.0, 3.8)) as canvas:
+        with drawing(f"map{number}", f"Map of the embeddings of {chart.system}", (4.0, 3.8)) as canvas:
             axes = canvas.axes
             for index, speaker in enumerate(np.unique(chart.speakers)):
                 own = chart.speakers == speaker
@@ -217,7 +154,7 @@ def map_panels(maps: Sequence[EmbeddingMap]) -> list[Panel]:
 
 
 def _speaker_points(axes: "Axes", points: FloatArray, own: BoolArray, noisy: BoolArray, index: int) -> None:
-    colour = _SPEAKER[index % SPEAKERS]
+    colour = SPEAKER_COLOURS[index % SPEAKERS]
     for mask, size, fill in ((own & noisy, 14, "none"), (own & ~noisy, 20, colour)):
         axes.scatter(points[mask, 0], points[mask, 1], s=size, facecolors=fill, edgecolors=colour, linewidths=0.9)
     anchor = own & ~noisy if (own & ~noisy).any() else own

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import resources
 
 
 def text(value: object) -> str:
@@ -69,3 +70,33 @@ def section(identifier: str, title: str, *parts: str) -> str:
 def paragraph(html: str, css: str = "") -> str:
     """Return a paragraph around trusted HTML."""
     return f'<p class="{css}">{html}</p>' if css else f"<p>{html}</p>"
+
+
+def details(summary: str, *parts: str) -> str:
+    """Return parts folded away under a line that opens them."""
+    body = "\n".join(part for part in parts if part)
+    return f"<details>\n<summary>{text(summary)}</summary>\n{body}\n</details>"
+
+
+def count(number: int) -> str:
+    """Return a whole number with its thousands set apart."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def document(title: str, body: str, sheets: Sequence[str]) -> str:
+    """Return a whole page with everything inside.
+
+    Args:
+        title: of the window.
+        body: trusted HTML.
+        sheets: names of the style sheets beside this module.
+    """
+    folder = resources.files("voxanchor.evaluation")
+    style = "".join(folder.joinpath(sheet).read_text(encoding="utf-8") for sheet in sheets)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        "</body>\n</html>\n"
+    )

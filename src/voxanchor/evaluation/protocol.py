@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition, Reverb
@@ -19,7 +20,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.store import WaveStore
 from voxanchor.corpus.trials import Trials
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import ModelError
+from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed_with
@@ -35,7 +36,6 @@ from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, Waveform
 
 Protocol = Literal["clean-enrol", "both-noisy"]
-REPLICATES = 200
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class Setup:
     Attributes:
         noise_seeds: each gives one row per system and condition; published figures take at least five.
         eer_method: how the ROC's points are joined.
+        replicates: how often the speakers are drawn anew, for intervals.
     """
 
     suite: Suite
     protocol: Protocol = "clean-enrol"
     noise_seeds: tuple[int, ...] = (0,)
     eer_method: EerMethod = "linear"
+    replicates: int = 200
 
 
 @dataclass
@@ -93,7 +95,8 @@ def evaluate(
         cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
 
     Raises:
-        CorpusError: a cohort that cannot serve, or a suite with measured rooms where the bank has none.
+        CorpusError: a cohort that cannot serve, a suite with measured rooms where the bank has none, or one that still
+            has to be expanded by the classes of noise.
         ModelError: `enrol` has another dimension than a system, so they cannot be compared.
     """
     for name, system in systems.items():
@@ -102,6 +105,8 @@ def evaluate(
                 f"{name} has {system.config.embedding_dim} dimensions, the enrolment model "
                 f"{enrol.config.embedding_dim}: their embeddings cannot be compared. Enrol with a model of its family."
             )
+    if setup.suite.each_class:
+        raise CorpusError(f"suite '{setup.suite.name}' goes through classes of noise: name them with Suite.expanded")
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
     audience = _Audience(systems, enrol, manifest, bank, cache)
@@ -113,7 +118,7 @@ def evaluate(
         numbers[trials.enrol] if known else None,
         numbers[trials.test] if known else None,
         generator(0, 0, 0, "bootstrap"),
-        REPLICATES,
+        setup.replicates,
     )
     normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
@@ -145,10 +150,13 @@ def evaluate(
 
 
 def _panels(suite: Suite) -> dict[float | None, str]:
-    """The DET curves worth a panel beside clean: all rooms without noise, and the suite's middle and lowest SNR."""
+    """The DET curves worth a panel beside clean: all without noise, and the suite's middle and lowest SNR."""
     levels = sorted({condition.snr_db for condition in suite.noisy if condition.snr_db is not None}, reverse=True)
     chosen = dict.fromkeys([levels[len(levels) // 2], levels[-1]]) if levels else {}
-    return {None: "all rooms", **{level: f"all noise at {level:g} dB" for level in chosen}}
+    quiet = [condition for condition in suite.noisy if condition.noise is None]
+    parts = ["rooms"] * any(condition.room for condition in quiet)
+    parts += ["channels"] * any(condition.channel for condition in quiet)
+    return {None: f"all {' and '.join(parts)}", **{level: f"all noise at {level:g} dB" for level in chosen}}
 
 
 _ENROL = "\0enrolment"
@@ -174,7 +182,7 @@ class _Audience:
     def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
         """Return each model's embeddings of all segments in a condition."""
         drawn_from = _drawn_from(condition, self.bank)
-        noise = (drawn_from, seed if drawn_from else 0)
+        noise = (drawn_from, seed if condition.room or condition.noise else 0)
         keys = {name: (mark, self.corpus, condition.name, *noise) for name, mark in self.fingerprints.items()}
         heard = {name: self.cache.get(*key) for name, key in keys.items()}
         missing = [name for name, embeddings in heard.items() if embeddings is None]
@@ -199,6 +207,7 @@ def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
         bank.fingerprint if condition.noise else "",
+        channels.fingerprint(condition.channel.kind) if condition.channel else "",
     ]
     return "+".join(part for part in parts if part)
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation import sections
-from voxanchor.evaluation.figures import Panel, det_panels, error_panels, map_panels
-from voxanchor.evaluation.markup import paragraph, section, text
+from voxanchor.evaluation.canvas import panel_grid
+from voxanchor.evaluation.figures import det_panels, error_panels, map_panels
+from voxanchor.evaluation.markup import count, document, paragraph, section, text
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.evaluation.summary import Replicates, SystemSummary, summarise
 from voxanchor.files import write_text
 from voxanchor.types import FloatArray
 
-_PROTOCOLS = {
+PROTOCOLS = {
     "clean-enrol": "clean enrolment, noisy test",
     "both-noisy": "enrolment and test under the same kind and level of noise",
 }
@@ -76,24 +76,17 @@ def render(data: ReportData) -> str:
         )
         if part
     )
-    style = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{text(data.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
-        "</body>\n</html>\n"
-    )
+    return document(data.title, body, ["report.css"])
 
 
 def _header(data: ReportData) -> str:
     row = data.rows[0]
-    protocol = _PROTOCOLS.get(row.protocol)
+    protocol = PROTOCOLS.get(row.protocol)
     described = text(row.protocol) + (f" ({protocol})" if protocol else "")
     parts = [
         f"<b>Protocol</b> {described}",
         f"<b>Suite</b> {text(row.suite)}",
-        f"<b>Trials</b> {_count(row.trials)} per condition, {_count(row.targets)} of the same speaker",
+        f"<b>Trials</b> {count(row.trials)} per condition, {count(row.targets)} of the same speaker",
     ]
     if data.enrol_model is not None:
         parts.append(
@@ -104,14 +97,9 @@ def _header(data: ReportData) -> str:
     return f'<header>\n<h1>{text(data.title)}</h1>\n<ul class="protocol">{items}</ul>\n</header>'
 
 
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
 def _figures(data: ReportData, summaries: Mapping[str, SystemSummary]) -> str:
     systems = list(summaries)
-    legend = "".join(f"<li>{sections.system_name(name, index)}</li>" for index, name in enumerate(systems))
-    legend = f'<ul class="legend">{legend}</ul>'
+    legend = sections.legend(systems)
     try:
         curves = error_panels(summaries)
         det = det_panels(data.det, systems)
@@ -119,33 +107,28 @@ def _figures(data: ReportData, summaries: Mapping[str, SystemSummary]) -> str:
     except MissingExtraError as error:
         return section("figures", "Figures", paragraph(text(error), "explain"))
     return "\n".join(
-        section(identifier, title, key, _panels(panels), paragraph(explanation, "explain"))
+        section(identifier, title, key, panel_grid(panels), paragraph(explanation, "explain"))
         for identifier, title, key, panels, explanation in (
-            ("snr", "Error against noise level", legend, curves, _SNR_EXPLAINED),
-            ("det", "Misses against false alarms (DET)", legend, det, _DET_EXPLAINED),
-            ("maps", "Where recordings land", "", maps, _MAP_EXPLAINED),
+            ("snr", "Error against noise level", legend, curves, SNR_EXPLAINED),
+            ("det", "Misses against false alarms (DET)", legend, det, DET_EXPLAINED),
+            ("maps", "Where recordings land", "", maps, MAP_EXPLAINED),
         )
         if panels
     )
 
 
-def _panels(panels: Sequence[Panel]) -> str:
-    figures = "".join(f"<figure><figcaption>{text(panel.title)}</figcaption>{panel.svg}</figure>" for panel in panels)
-    return f'<div class="panels">{figures}</div>'
-
-
-_SNR_EXPLAINED = (
+SNR_EXPLAINED = (
     "Equal error rate as the noise fades, from left to right; the last point is speech without noise. Lower and "
     "flatter is better. Bands, where present, are 95 % intervals of each point; systems met the same speakers and the "
     "same noise, so a difference can be certain even where bands overlap."
 )
-_DET_EXPLAINED = (
+DET_EXPLAINED = (
     "Each curve shows what one system trades as its threshold moves: strict to the left (few impostors accepted, "
     "speakers turned away), lenient to the right. Nearer to the lower left corner is better. The equal error rate is "
     "where a curve meets the dashed diagonal; axes are stretched so that normally distributed scores give straight "
     "lines."
 )
-_MAP_EXPLAINED = (
+MAP_EXPLAINED = (
     "Each number is a speaker. Dots are clean recordings, rings the same recordings with noise; recordings that a "
     "system takes for alike lie close together (t-SNE, one layout per system). A robust system keeps the rings of a "
     "speaker around its dots and away from those of others. Distances between far groups, directions and sizes of "

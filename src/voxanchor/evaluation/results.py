@@ -76,7 +76,21 @@ class GeometryRow:
     drift: float
 
 
-Row = TypeVar("Row", ResultRow, GeometryRow)
+@dataclass(frozen=True)
+class SeededResultRow(ResultRow):
+    """A `ResultRow` of one of several trainings of a system, with the seed of that training as the last column."""
+
+    training_seed: int
+
+
+@dataclass(frozen=True)
+class SeededGeometryRow(GeometryRow):
+    """A `GeometryRow` of one of several trainings of a system, with the seed of that training as the last column."""
+
+    training_seed: int
+
+
+Row = TypeVar("Row", ResultRow, GeometryRow, SeededResultRow, SeededGeometryRow)
 
 
 def write_csv(path: str | Path, rows: Sequence[ResultRow] | Sequence[GeometryRow]) -> None:
@@ -102,7 +116,7 @@ def read_csv(path: str | Path, kind: type[Row]) -> tuple[Row, ...]:
 
     Args:
         path: the CSV file.
-        kind: `ResultRow` or `GeometryRow`.
+        kind: the class of its rows.
 
     Raises:
         CorpusError: a missing file, a column too many or too few, or a cell that does not fit its column.

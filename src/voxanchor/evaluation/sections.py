@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from voxanchor.evaluation.figures import MARKER_SIGNS, SERIES
+from voxanchor.conditions.channel import number
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import where as places
+from voxanchor.evaluation.canvas import MARKER_SIGNS, SERIES
 from voxanchor.evaluation.markup import Cell, paragraph, section, table, text
 from voxanchor.evaluation.results import GeometryRow
 from voxanchor.evaluation.summary import CLEAN, NOISY, OVERALL, Estimate, SystemSummary
@@ -16,31 +19,46 @@ _DASH = "\N{EN DASH}"
 
 Summaries = Mapping[str, SystemSummary]
 
+GEOMETRY_EXPLAINED = (
+    "Arrows point to the better direction. <b>Compactness</b>: mean cosine of an embedding to the clean "
+    "centre of its speaker. <b>Separation</b>: cosine between the centres of two speakers, the mean over all "
+    "pairs and the 95th percentile (the most alike). <b>Ratio</b>: distance between speakers over distance "
+    "within a speaker. <b>Drift</b>: how far noise moves an embedding from that of the same recording when "
+    "clean, as 1 minus the cosine."
+)
+
 
 def system_name(name: str, index: int) -> str:
     """Return a system's name with the colour and the marker it has in all figures."""
     sign = MARKER_SIGNS[index % len(MARKER_SIGNS)]
-    return f'<span class="key series-{index % SERIES}" aria-hidden="true">{sign}</span>&nbsp;{text(name)}'
+    shown = text(name).replace("_", "_<wbr>")  # where a narrow column may break it
+    return f'<span class="key series-{index % SERIES}" aria-hidden="true">{sign}</span>&nbsp;{shown}'
+
+
+def legend(systems: Sequence[str]) -> str:
+    """Return the systems with their colours and markers, in a row."""
+    items = "".join(f"<li>{system_name(name, index)}</li>" for index, name in enumerate(systems))
+    return f'<ul class="legend">{items}</ul>'
 
 
 def lead(summaries: Summaries) -> str:
     """Return the result in a few sentences, no more certain than the intervals allow."""
     figure = NOISY if NOISY in next(iter(summaries.values())).figures else OVERALL
-    where = "over all conditions" if figure != NOISY else "in noise" if _noise(summaries) else "in rooms"
+    where = places(_conditions(summaries)) if figure == NOISY else "over all conditions"
     base = next(iter(summaries))
     best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
     before, after = summaries[base].figures, summaries[best].figures
     if best == base:
         other = f" No other system here does better {where}." if len(summaries) > 1 else ""
-        clean = f" and {_percent(before[CLEAN].value)} on clean speech" if CLEAN in before and figure == NOISY else ""
+        clean = f" and {percent(before[CLEAN].value)} on clean speech" if CLEAN in before and figure == NOISY else ""
         return paragraph(
-            f"<b>{text(base)}</b> has an equal error rate of {_percent(before[figure].value)} {where}{clean}.{other}",
+            f"<b>{text(base)}</b> has an equal error rate of {percent(before[figure].value)} {where}{clean}.{other}",
             "lead",
         )
     ratio = after[figure].value / before[figure].value
     sentences = [
-        f"<b>{text(best)}</b> cuts the equal error rate {where} from {_percent(before[figure].value)} to "
-        f"<b>{_percent(after[figure].value)}</b>, that is by {100 * (1 - ratio):.0f} %, against {text(base)}."
+        f"<b>{text(best)}</b> cuts the equal error rate {where} from {percent(before[figure].value)} to "
+        f"<b>{percent(after[figure].value)}</b>, that is by {100 * (1 - ratio):.0f} %, against {text(base)}."
     ]
     if CLEAN in before and figure == NOISY:
         sentences.append(_clean_sentence(summaries, base, best))
@@ -54,22 +72,22 @@ def lead(summaries: Summaries) -> str:
         if difference.high is not None and difference.high >= 0
     ]
     if ties:
-        names = _listed([f"<b>{text(name)}</b>" for name in ties])
+        names = listed([f"<b>{text(name)}</b>" for name in ties])
         sentences.append(f"{names} cannot be told apart from it {where} by these trials.")
     return paragraph(" ".join(sentences), "lead")
 
 
-def _noise(summaries: Summaries) -> bool:
-    """Whether any condition has a signal-to-noise ratio; else all but clean are rooms."""
-    return bool(next(iter(summaries.values())).curves)
+def _conditions(summaries: Summaries) -> list[Condition]:
+    """Return all conditions but clean."""
+    return [Condition.parse(name) for name in next(iter(summaries.values())).conditions if name != CLEAN]
 
 
 def _clean_sentence(summaries: Summaries, base: str, best: str) -> str:
     before, after = summaries[base].figures[CLEAN].value, summaries[best].figures[CLEAN].value
     difference = summaries[best].minus[base][CLEAN]
     if f"{before:.2f}" == f"{after:.2f}":
-        return f"On clean speech it stays at {_percent(after)}."
-    sentence = f"On clean speech it goes from {_percent(before)} to {_percent(after)}"
+        return f"On clean speech it stays at {percent(after)}."
+    sentence = f"On clean speech it goes from {percent(before)} to {percent(after)}"
     if difference.low is None or difference.high is None:
         return sentence + "."
     if difference.low <= 0 <= difference.high:
@@ -83,7 +101,7 @@ def headline(summaries: Summaries) -> str:
     noisy_count = len(first.conditions) - (CLEAN in first.figures)
     labels = {
         CLEAN: "clean",
-        NOISY: f"{'noisy' if _noise(summaries) else 'rooms'}<small>mean of {noisy_count}</small>",
+        NOISY: f"{_column(_conditions(summaries))}<small>mean of {noisy_count}</small>",
         OVERALL: f"all<small>mean of {len(first.conditions)}</small>",
     }
     shown = [name for name in labels if name in first.figures]
@@ -117,13 +135,14 @@ def headline(summaries: Summaries) -> str:
     return section("results", "Results", table("headline", head, [rows]), paragraph(explanation, "explain"))
 
 
-def heat_map(summaries: Summaries) -> str:
-    """Return EER by condition and system, coloured in steps that double."""
+def heat_map(
+    summaries: Summaries, identifier: str = "conditions", title: str = "Every condition", *, explained: bool = True
+) -> str:
+    """Return EER by condition and system, coloured in steps that double, as a section of that id and title."""
     first = next(iter(summaries.values()))
     groups: dict[str, list[str]] = {}
     for name in first.conditions:
-        noise = next((kind for kind in first.curves if name.startswith(f"{kind}_")), name)
-        groups.setdefault(noise, []).append(name)
+        groups.setdefault(Condition.parse(name).kind or name, []).append(name)
     head = [Cell("condition", head=True, columns=2)]
     head += [Cell(system_name(system, index), head=True, css="number") for index, system in enumerate(summaries)]
     bodies = []
@@ -131,33 +150,50 @@ def heat_map(summaries: Summaries) -> str:
         body = []
         for position, name in enumerate(names):
             row = [Cell(text(noise), head=True, rows=len(names))] if position == 0 else []
-            level = name.removeprefix(f"{noise}_").removesuffix("db") if name != noise else ""
-            row.append(Cell(f"{text(level.replace('-', _MINUS))}&nbsp;dB" if level else "", head=True, css="number"))
+            ratio = Condition.parse(name).snr_db
+            level = "" if ratio is None else f"{number(ratio).replace('-', _MINUS)}&nbsp;dB"
+            row.append(Cell(level, head=True, css="number"))
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
-    levels = (
-        "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. "
-    )
-    levels = levels if _noise(summaries) else ""
-    rooms = "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. "
-    rooms = rooms if any(name.startswith("reverb") for name in first.conditions) else ""
+    levels = "".join(words for found, words in zip(_parts(_conditions(summaries)), _EXPLAINED, strict=True) if found)
     swatches = [_heat_cell(tick) for tick in _HEAT_TICKS]
-    legend = "".join(
+    steps = "".join(
         f'<span class="{swatch.css}" style="{swatch.style}">{tick:g}</span>'
         for swatch, tick in zip(swatches, _HEAT_TICKS, strict=True)
     )
     return section(
-        "conditions",
-        "Every condition",
+        identifier,
+        title,
         table("conditions", head, bodies),
-        f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{legend}</div>',
+        f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{steps}</div>',
         paragraph(
-            f"EER in percent. {levels}{rooms}The stronger the colour, the more errors; equal steps of colour are equal "
+            f"EER in percent. {levels}The stronger the colour, the more errors; equal steps of colour are equal "
             "ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
             "explain",
-        ),
+        )
+        if explained
+        else "",
     )
+
+
+_EXPLAINED = (
+    "For each kind of noise and each signal-to-noise ratio (SNR): at 20 dB faint, at 0 dB as loud as the speech. ",
+    "<b>reverb</b> is a room: a measured one, or a synthetic one of that reverberation time. ",
+    "A channel is what all of it goes through last: <b>telephone</b> a telephone's band, <b>mulaw</b> and <b>gsm</b> "
+    "that band and the code of a digital line or a mobile phone, <b>opus</b> a codec at so many kbit/s, <b>clipped</b> "
+    "a ceiling so many dB above the active level. ",
+)
+
+
+def _parts(conditions: Sequence[Condition]) -> tuple[bool, bool, bool]:
+    """Return whether there is noise, a room, a channel in any of the conditions."""
+    return any(c.noise for c in conditions), any(c.room for c in conditions), any(c.channel for c in conditions)
+
+
+def _column(conditions: Sequence[Condition]) -> str:
+    noise, rooms, channels = _parts(conditions)
+    return "noisy" if noise else " and ".join(["rooms"] * rooms + ["channels"] * channels)
 
 
 def _heat_cell(eer: float) -> Cell:
@@ -185,7 +221,7 @@ def geometry_table(rows: Sequence[GeometryRow], systems: Sequence[str]) -> str:
         for position, (name, part) in enumerate(parts.items()):
             line = [Cell(system_name(system, index), head=True, rows=len(parts))] if position == 0 else []
             line.append(Cell(name, head=True, css="part"))
-            line += [Cell(_signed(float(np.mean([getattr(row, c) for row in part]))), css="number") for c in columns]
+            line += [Cell(signed(float(np.mean([getattr(row, c) for row in part]))), css="number") for c in columns]
             body.append(line)
         if body:
             bodies.append(body)
@@ -196,11 +232,7 @@ def geometry_table(rows: Sequence[GeometryRow], systems: Sequence[str]) -> str:
         "Geometry of the embeddings",
         table("geometry", head, bodies),
         paragraph(
-            "Arrows point to the better direction. <b>Compactness</b>: mean cosine of an embedding to the clean "
-            "centre of its speaker. <b>Separation</b>: cosine between the centres of two speakers, the mean over all "
-            "pairs and the 95th percentile (the most alike). <b>Ratio</b>: distance between speakers over distance "
-            "within a speaker. <b>Drift</b>: how far noise moves an embedding from that of the same recording when "
-            "clean, as 1 minus the cosine.",
+            GEOMETRY_EXPLAINED,
             "explain",
         ),
     )
@@ -215,11 +247,13 @@ def facts_section(facts: Sequence[tuple[str, str]], notes: Sequence[str]) -> str
     return section("facts", "What this rests on", remarks, f"<dl>{terms}</dl>" if terms else "")
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Return an error rate with its sign."""
     return f"{value:.2f}&nbsp;%"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """Return a measure with three digits and a real minus sign."""
     return "∞" if np.isinf(value) else f"{value:.3f}".replace("-", _MINUS)
 
 
@@ -229,5 +263,6 @@ def _with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}<small>{estimate.low:.2f}{_DASH}{estimate.high:.2f}</small>"
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """Return items as an enumeration in words."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

@@ -1,4 +1,4 @@
-"""The distance that pulls an embedding towards its fixed anchor.
+"""The distances that pull an embedding towards a target: its fixed anchor, or the same crop without noise.
 
 Gu et al., "A Stage-Wise Learning Strategy with Fixed Anchors for Robust Speaker Verification" (arXiv 2510.18530):
 the anchor is the base model's embedding of the same utterance's clean recording, and does not move.
@@ -6,29 +6,65 @@ the anchor is the base model's embedding of the same utterance's clean recording
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Distance = Literal["cosine", "squared_euclidean"]
+Distance = Literal["cosine", "squared_euclidean", "info_nce"]
 
 
-def anchor_loss(embeddings: Tensor, anchors: Tensor, distance: Distance = "cosine") -> Tensor:
-    """Return the mean distance (scalar) of embeddings to their anchors; gradients reach the embeddings only.
+def distance(embeddings: Tensor, others: Tensor, kind: Literal["cosine", "squared_euclidean"] = "cosine") -> Tensor:
+    """Return the mean distance (scalar) of embeddings to others, row by row; gradients reach both.
 
     ``cosine`` is 1 - cos(x, a), in [0, 2]. ``squared_euclidean`` is ||x - a||^2; between unit vectors it is exactly
     twice the cosine distance, so the two differ by the weight given to them, not by where they lead.
 
     Args:
         embeddings: (B, D).
-        anchors: (B, D) fixed targets, row by row.
-        distance: which of the two.
+        others: (B, D).
+        kind: which of the two.
 
     Raises:
         ValueError: shapes that differ.
     """
+    if embeddings.shape != others.shape:
+        raise ValueError(f"embeddings {tuple(embeddings.shape)} and targets {tuple(others.shape)} must match")
+    if kind == "cosine":
+        return (1.0 - F.cosine_similarity(embeddings, others, dim=1)).mean()
+    return (embeddings - others).square().sum(dim=1).mean()
+
+
+def anchor_loss(
+    embeddings: Tensor,
+    anchors: Tensor,
+    kind: Distance = "cosine",
+    labels: Tensor | None = None,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Return the mean distance (scalar) of embeddings to their anchors; gradients reach the embeddings only.
+
+    ``info_nce`` also pushes: the cross-entropy of picking the own anchor among those of the batch by cosine over
+    temperature (van den Oord et al., arXiv 1807.03748, eq. 4), anchors of the same speaker left out, for they are no
+    mistake.
+
+    Args:
+        embeddings: (B, D).
+        anchors: (B, D) fixed targets, row by row.
+        kind: which distance; see also `distance`.
+        labels: (B,) speakers, for ``info_nce``; without them only the own anchor is known to be no negative.
+        temperature: of ``info_nce``.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if kind != "info_nce":
+        return distance(embeddings, anchors.detach(), kind)
     if embeddings.shape != anchors.shape:
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and anchors {tuple(anchors.shape)} must match")
-    fixed = anchors.detach()
-    if distance == "cosine":
-        return (1.0 - F.cosine_similarity(embeddings, fixed, dim=1)).mean()
-    return (embeddings - fixed).square().sum(dim=1).mean()
+    with torch.autocast(embeddings.device.type, enabled=False):
+        cosines = F.normalize(embeddings.float(), dim=1) @ F.normalize(anchors.detach().float(), dim=1).T
+        own = torch.arange(len(anchors), device=anchors.device)
+        if labels is not None:
+            same = (labels[:, None] == labels[None, :]).fill_diagonal_(False)
+            cosines = cosines.masked_fill(same, -torch.inf)
+        return F.cross_entropy(cosines / temperature, own)

@@ -1,4 +1,4 @@
-"""Training batches: crops of speech, stated shares heard in rooms and mixed with noise, pure functions of the step.
+"""Training batches: crops of speech, stated shares in rooms, in noise and over channels, pure functions of the step.
 
 A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
 measured, and rooms and noise added for all of them together, in torch, where the model runs.
@@ -7,7 +7,7 @@ measured, and rooms and noise added for all of them together, in torch, where th
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +25,9 @@ from voxanchor.audio.rooms import RoomStock
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.rng import generator
+from voxanchor.training.channels import ChannelStock
 from voxanchor.training.crops import Crops
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
         utterances: (B,) int64 positions in the training manifest, which find the anchors.
         labels: (B,) int64 positions among the manifest's speakers.
         noisy: (B,) bool, with noise in it.
+        clean: (B, T) float32, the same crops before rooms and noise; None where the stage does not ask for them.
     """
 
     waves: Tensor
@@ -46,14 +48,31 @@ class Batch(NamedTuple):
     utterances: Tensor
     labels: Tensor
     noisy: Tensor
+    clean: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        return Batch(*(field.to(device, non_blocking=True) for field in self))
+        return self._map(lambda field: field.to(device, non_blocking=True))
 
     def parts(self, count: int) -> "list[Batch]":
         """Return `count` batches that together hold the rows of this one, clean and noisy rows in each alike."""
-        return [self] if count == 1 else [Batch(*(field[i::count] for field in self)) for i in range(count)]
+        if count == 1:
+            return [self]
+        return [self._map(partial(_every, first=first, step=count)) for first in range(count)]
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(
+            change(self.waves),
+            change(self.lengths),
+            change(self.utterances),
+            change(self.labels),
+            change(self.noisy),
+            None if self.clean is None else change(self.clean),
+        )
+
+
+def _every(field: Tensor, first: int, step: int) -> Tensor:
+    return field[first::step]
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class Composition:
         layers: of the noise; rows count through the noisy rows of the batch.
         gains: (B,) factor on the whole input.
         rooms: (B,) place of the room's response in the pool; -1 for none.
+        channels: (B,) position among the stage's channels; -1 for none.
     """
 
     starts: Indices
@@ -75,6 +95,7 @@ class Composition:
     layers: Layers | None
     gains: NDArray[np.float64]
     rooms: Indices
+    channels: Indices
 
 
 class Batches:
@@ -112,6 +133,7 @@ class Batches:
         self.rooms: RoomStock | None = None
         if stage.rooms.share > 0:
             self.rooms = RoomStock(bank.rooms, stage.rooms.rt60_s, shelf, self.crops.source_samples)
+        self.channels = ChannelStock(stage.channels) if stage.channels.share > 0 else None
         self.pool = Pool(shelf, self.crops.source_samples, "reading speech and noise")
         self._order = lru_cache(maxsize=2)(self._permutation)
 
@@ -128,24 +150,32 @@ class Batches:
         draws = generator(self.seed, 0, step, "batch").random((size, Crops.DRAWS + 3 + Library.DRAWS))[self.share]
         size = len(chosen)
         waves, starts = self.crops.gather(self.pool, chosen, draws[:, : Crops.DRAWS], self.device)
+        untouched = waves.clone() if self.stage.paired else None
         rooms = self._add_rooms(self.rooms, waves, noisy, step) if self.rooms is not None else np.full(size, -1)
         own = draws[:, Crops.DRAWS :]
         kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
         layers = None
         if self.library is not None and noisy.any():
-            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1])
+            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1], step)
             layers = self._add_noise(self.library, waves, chosen, noisy, kinds, snr_db, own[:, 3:])
+        channels = np.full(size, -1)
+        if self.channels is not None:
+            count = self._count(step, self.stage.channels.share)
+            channels = self.channels.draw(self.seed, step, clean, count, self.stage.batch_size)[self.share]
+            self.channels.apply(waves, channels)
         gains = 10.0 ** ((self.stage.gain_db[0] + own[:, 2] * np.ptp(self.stage.gain_db)) / 20.0)
         if self.stage.gain_db != (0.0, 0.0):
-            waves *= torch.from_numpy(gains).float().to(self.device).unsqueeze(1)
+            for heard in (waves,) if untouched is None else (waves, untouched):
+                heard *= torch.from_numpy(gains).float().to(self.device).unsqueeze(1)
         batch = Batch(
             waves=waves,
             lengths=torch.full((size,), self.crop_samples, dtype=torch.int64, device=self.device),
             utterances=torch.from_numpy(chosen).to(self.device),
             labels=torch.from_numpy(self.labels[chosen]).to(self.device),
             noisy=torch.from_numpy(noisy).to(self.device),
+            clean=untouched,
         )
-        return batch, Composition(starts, kinds, snr_db, layers, gains, rooms)
+        return batch, Composition(starts, kinds, snr_db, layers, gains, rooms, channels)
 
     def _add_rooms(self, stock: RoomStock, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
         """Let the last rows of the batch, of those that are `noisy`, be heard in rooms; return which, -1 for none."""
@@ -182,12 +212,12 @@ class Batches:
         return layers
 
     def _conditions(
-        self, library: Library, kind: NDArray[np.float64], ratio: NDArray[np.float64]
+        self, library: Library, kind: NDArray[np.float64], ratio: NDArray[np.float64], step: int
     ) -> tuple[Indices, NDArray[np.float64]]:
         shares = np.cumsum([weight for _, weight in self.mix.kinds])
         places = np.array([library.kinds.index(name) for name, _ in self.mix.kinds])
         chosen = np.minimum(np.searchsorted(shares, kind * shares[-1], side="right"), len(places) - 1)
-        low, high = self.mix.snr_db
+        low, high = self.stage.noise.lowest_snr_db(step, self.stage.steps), self.mix.snr_db[1]
         return places[chosen], low + ratio * (high - low)
 
     def _count(self, step: int, share: float) -> int:

@@ -36,6 +36,8 @@ class Evaluation:
         note: a remark for the report.
         speech: folder of a test corpus, in the place of the speakers that were held out.
         trials: a trial list between recordings of `speech`; without one all pairs of segments are compared.
+        speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,
+            those that are kept aside to watch the training by.
         suites: further suites by their names; each leaves its tables in ``suite-<name>/``.
     """
 
@@ -50,6 +52,7 @@ class Evaluation:
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     speech: str = field(default="", metadata=config.LATER)
     trials: str = field(default="", metadata=config.LATER)
+    speakers: Literal["held_out", "validation"] = field(default="held_out", metadata=config.LATER)
     suites: dict[str, FurtherSuite] = field(default_factory=dict, metadata=config.LATER)
 
     def __post_init__(self) -> None:

@@ -18,11 +18,18 @@ from voxanchor.progress import track
 from voxanchor.rng import torch_seed
 from voxanchor.training.batches import Batch, prefetch
 from voxanchor.training.checkpoint import load_state, save_state
-from voxanchor.training.recipe import Train
+from voxanchor.training.stage import Train
 
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10
+
+
+class Task(nn.Module):
+    """What is optimised: a module that returns ``loss`` and its parts of a batch and a step."""
+
+    def stepped(self) -> None:
+        """Follow after an optimiser step."""
 
 
 class Source(Protocol):
@@ -67,7 +74,7 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
 
 
 def train(
-    task: nn.Module,
+    task: Task,
     source: Source,
     stage: Train,
     folder: Path,
@@ -123,6 +130,7 @@ def train(
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
+            task.stepped()
             advance(1)
             done = step + 1
             healthy &= torch.isfinite(losses["loss"]) & torch.isfinite(norm)

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from voxanchor import config
-from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.errors import RecipeError
-from voxanchor.models.precision import Precision
-from voxanchor.objectives.anchored import Distance
+from voxanchor.training.contest import Contest
 from voxanchor.training.evaluating import Evaluation as Evaluation
+from voxanchor.training.recipe_likes import LIKE, merged, spell_stages
 from voxanchor.training.recipe_paths import anchor_paths, spell_parts, take_root
-from voxanchor.training.schedule import LearningRate, Margin
-
-SCRATCH = "scratch"
-"""As `start` of a stage: fresh weights of the recipe's encoder."""
+from voxanchor.training.stage import Train
 
 
 @dataclass(frozen=True)
@@ -71,124 +67,6 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """The mixtures training draws from: kinds with weights, and a uniform range of SNR in dB."""
-
-    kinds: dict[str, float] = field(default_factory=lambda: {"noise": 1.0, "music": 1.0, "babble": 1.0})
-    snr_db: tuple[float, float] = (0.0, 20.0)
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """The rooms that training speech is heard in, before noise is added to it.
-
-    Attributes:
-        share: of the inputs of a batch; they are among those that do not stay clean.
-        rt60_s: lowest and highest reverberation time of the synthetic rooms.
-    """
-
-    share: float = 0.0
-    rt60_s: tuple[float, float] = (0.2, 1.0)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise RecipeError("rooms.share is a share from 0 to 1")
-        for end in self.rt60_s:
-            check_rt60(end)
-        if self.rt60_s[0] > self.rt60_s[1]:
-            raise RecipeError("rooms.rt60_s is a range, lowest first")
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The speaker classification term (AAM-softmax); weight 0 leaves it out, and then no labels are needed.
-
-    Attributes:
-        sampled: speakers that a step compares with, the others of the training left out of it; 0 for all.
-    """
-
-    weight: float = 1.0
-    scale: float = 30.0
-    margin: Margin = field(default_factory=Margin)
-    centres: Literal["random", "anchors"] = "random"
-    sampled: int = field(default=0, metadata=config.LATER)
-
-    def __post_init__(self) -> None:
-        if self.sampled < 0:
-            raise RecipeError("classification.sampled is a number of speakers, or 0 for all")
-
-
-@dataclass(frozen=True)
-class AnchorTerm:
-    """The pull towards the fixed anchor; used by stages that name an anchor table."""
-
-    weight: float = 10.0
-    distance: Distance = "cosine"
-
-
-@dataclass(frozen=True)
-class Train:
-    """A stage that optimises an encoder.
-
-    Attributes:
-        start: ``scratch``, an earlier stage, or a model reference.
-        steps: optimiser steps.
-        anchors: the anchors stage whose table holds the targets; empty for none.
-        accumulate: equal parts a batch is worked through in, one after the other, to need less memory; batch
-            normalisation sees one part at a time.
-        clean_share: share of each batch that stays clean.
-        noise: what is mixed into the others; the SNR is that against the speech as heard in its room.
-        rooms: what a share of the inputs is heard in.
-        gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
-        precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
-        compile: let torch compile the network: steps get shorter, the first one takes minutes.
-        blend: how far from the starting weights to the trained ones the model ends; 1 is all the way (Wortsman et al.,
-            "Robust fine-tuning of zero-shot models", CVPR 2022).
-    """
-
-    start: str
-    steps: int
-    anchors: str = ""
-    batch_size: int = 48
-    accumulate: int = 1
-    crop_s: float = 1.6
-    clean_share: float = 0.15
-    noise: Noise = Noise()
-    gain_db: tuple[float, float] = (0.0, 0.0)
-    learning_rate: LearningRate = field(default_factory=LearningRate)
-    weight_decay: float = 1e-4
-    clip_norm: float = 5.0
-    precision: Precision = "auto"
-    compile: bool = field(default=False, metadata=config.LATER)
-    blend: float = 1.0
-    classification: Classification = Classification()
-    anchor: AnchorTerm = AnchorTerm()
-    validate_every: int = 200
-    checkpoint_every: int = 50
-    rooms: Rooms = field(default=Rooms(), metadata=config.LATER)
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
-            raise RecipeError("a training stage needs steps >= 1, batch_size >= 2 and crop_s >= 0.2")
-        if self.accumulate < 1 or self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
-            raise RecipeError("accumulate divides batch_size into equal parts of at least 2")
-        if not self.gain_db[0] <= self.gain_db[1]:
-            raise RecipeError("gain_db is a range, lowest first")
-        if not 0 <= self.clean_share <= 1:
-            raise RecipeError("clean_share is a share from 0 to 1")
-        if self.rooms.share + self.clean_share > 1 + 1e-9:
-            raise RecipeError("clean inputs stay outside rooms: clean_share and rooms.share make at most 1 together")
-        if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
-            raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
-        if self.checkpoint_every < 1 or self.validate_every < 0:
-            raise RecipeError("checkpoint_every must be at least 1, validate_every at least 0 (0: never)")
-        if not self.anchors and not self.classification.weight:
-            raise RecipeError("without anchors and without classification there is nothing to learn")
-        if self.classification.centres == "anchors" and not self.anchors:
-            raise RecipeError("classification.centres: anchors needs a stage named in anchors")
-
-
-@dataclass(frozen=True)
 class Anchors:
     """A stage that embeds the clean training speech once with a fixed model: a stage's name or a model reference."""
 
@@ -197,14 +75,33 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Stage:
-    """Exactly one of the two kinds of stage."""
+    """Exactly one of the kinds of stage.
+
+    Attributes:
+        train: optimises an encoder.
+        anchors: embeds the clean training speech.
+        take: a model reference: the stage is that model as it is.
+    """
 
     train: Train | None = None
     anchors: Anchors | None = None
+    take: str = field(default="", metadata=config.LATER)
 
     def __post_init__(self) -> None:
-        if (self.train is None) == (self.anchors is None):
-            raise RecipeError("a stage holds either 'train' or 'anchors'")
+        if sum((self.train is not None, self.anchors is not None, bool(self.take))) != 1:
+            raise RecipeError("a stage holds one of 'train', 'anchors' and 'take'")
+
+    @property
+    def gives_model(self) -> bool:
+        """Whether the stage ends with a model: everything but a table of anchors."""
+        return self.anchors is None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of what the stage is made from: stages of the recipe, or model references."""
+        if self.train is not None:
+            return tuple(name for name in (self.train.start, self.train.anchors) if name)
+        return (self.anchors.of,) if self.anchors is not None else ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +114,7 @@ class Recipe:
     seed: int = 0
     encoder: Encoder = Encoder()
     evaluation: Evaluation | None = None
+    contest: Contest | None = field(default=None, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         earlier: dict[str, Stage] = {}
@@ -228,14 +126,18 @@ class Recipe:
                 _check_earlier(f"stages.{name}.train.anchors", stage.train.anchors, tables)
             source = stage.train.start if stage.train else stage.anchors.of if stage.anchors else ""
             if source in self.stages:
-                trained = [other for other in earlier if earlier[other].train]
+                trained = [other for other in earlier if earlier[other].gives_model]
                 _check_earlier(f"stages.{name}", source, trained)
             earlier[name] = stage
-        systems = [name for name, stage in self.stages.items() if stage.train]
-        if not systems:
+        if not any(stage.train for stage in self.stages.values()):
             raise RecipeError("stages: at least one stage must train")
+        systems = [name for name, stage in self.stages.items() if stage.gives_model]
         for system in self.evaluation.systems if self.evaluation else ():
             _check_earlier("evaluation.systems", system, systems)
+        if self.contest is not None:
+            evaluated = list(self.evaluation.systems) if self.evaluation else []
+            for key in ("base", "ours"):
+                _check_earlier(f"contest.{key}", getattr(self.contest, key), evaluated)
 
 
 def _check_earlier(where: str, name: str, known: Sequence[str]) -> None:
@@ -247,14 +149,27 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file, with ``key=value`` settings applied.
 
     Relative folders in the file are taken from the folder of the file, or from its ``root``, so a recipe works from
-    wherever it is started; those in `settings` are taken from the working directory.
+    wherever it is started; those in `settings` are taken from the working directory. A recipe may be ``like`` another
+    file's, and a stage like an earlier one: see `voxanchor.training.recipe_likes`.
 
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.
     """
-    values, folder = config.read_yaml(path), Path(path).resolve().parent
-    root, settings = take_root(values, folder, settings)
-    anchor_paths(values, root, folder)
+    values, settings = _read(Path(path), settings, ())
+    spell_stages(values)
     values = config.override(values, settings)
     spell_parts(values)
     return config.build(Recipe, values, Path(path).name)
+
+
+def _read(path: Path, settings: Sequence[str], children: tuple[Path, ...]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of a recipe's file, what it is like among them, and the settings that are left."""
+    values, folder = config.read_yaml(path), path.resolve().parent
+    model = values.pop(LIKE, None)
+    root, left = take_root(values, folder, settings)
+    anchor_paths(values, root, folder)
+    if model is None:
+        return values, left
+    if not isinstance(model, str) or (folder / model).resolve() in (*children, path.resolve()):
+        raise RecipeError(f"{path}: like: expected the file of another recipe, found {model!r}")
+    return merged(_read(folder / model, settings, (*children, path.resolve()))[0], values), left

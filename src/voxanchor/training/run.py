@@ -2,7 +2,8 @@
 
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from voxanchor.training.batches import Batches
 from voxanchor.training.compiled import compile_network, uncompiled
 from voxanchor.training.corpora import Corpora, gather, is_labelled
 from voxanchor.training.loop import train
-from voxanchor.training.recipe import SCRATCH, Recipe, Train
-from voxanchor.training.task import SpeakerTask
+from voxanchor.training.recipe import Recipe, Stage
+from voxanchor.training.stage import SCRATCH, Train
+from voxanchor.training.task import SpeakerTask, move
 from voxanchor.training.validation import Validation
 
 ANCHORS_FILE = "anchors.safetensors"
@@ -40,6 +42,9 @@ class Run:
 
     Attributes:
         folder: one sub-folder per stage: a model directory for a training stage, a table for an anchors stage.
+        seed: of weights, crops and noise. The recipe's own seed parts the speakers and draws the noise by which
+            training is watched, so that runs that differ in this seed alone can be compared.
+        elsewhere: folders of stages that lie apart from the others.
     """
 
     recipe: Recipe
@@ -47,10 +52,19 @@ class Run:
     corpora: Corpora
     bank: NoiseBank
     workers: int | None = None
+    seed: int = 0
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     def stage_folder(self, name: str) -> Path:
         """Where a stage leaves its result."""
-        return self.folder / name
+        return self.elsewhere.get(name, self.folder / name)
+
+    def model(self, name: str) -> str:
+        """Return the reference of the model that a stage ends with, or the name itself when it is no stage's."""
+        stage = self.recipe.stages.get(name)
+        if stage is None:
+            return name
+        return stage.take or str(self.stage_folder(name))
 
 
 def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
@@ -70,37 +84,39 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
         write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
         for name in ("train", "validation", "held_out"):
             getattr(corpora, name).save(folder / "data" / f"{name}.jsonl")
-    return Run(recipe, folder, corpora, bank, workers)
+    return Run(recipe, folder, corpora, bank, workers, recipe.seed)
 
 
 def run_stages(run: Run) -> None:
     """Run every stage of the recipe that is not finished yet."""
     for name, stage in run.recipe.stages.items():
-        folder = run.stage_folder(name)
-        if (folder / DONE_FILE).exists():
-            say(f"{name}: finished before, kept")
-            continue
-        if stage.train is not None:
-            _train(run, name, stage.train)
-        elif stage.anchors is not None:
-            encoder = start(run, stage.anchors.of).to(best_device())
-            table = extract(encoder, run.corpora.train)
-            if processes.first():
-                table.save(folder / ANCHORS_FILE)
-                write_text(folder / DONE_FILE, json.dumps({"anchors": table.fingerprint, "model": table.model}) + "\n")
-        processes.wait()
+        run_stage(run, name, stage)
+
+
+def run_stage(run: Run, name: str, stage: Stage) -> None:
+    """Run a stage, unless it is finished; those that it needs are."""
+    folder = run.stage_folder(name)
+    if (folder / DONE_FILE).exists():
+        say(f"{name}: finished before, kept")
+        return
+    if stage.train is not None:
+        _train(run, name, stage.train)
+    elif stage.anchors is not None:
+        encoder = start(run, stage.anchors.of).to(best_device())
+        table = extract(encoder, run.corpora.train)
+        if processes.first():
+            table.save(folder / ANCHORS_FILE)
+            write_text(folder / DONE_FILE, json.dumps({"anchors": table.fingerprint, "model": table.model}) + "\n")
+    processes.wait()
 
 
 def start(run: Run, reference: str) -> SpeakerEncoder:
     """Return the model a stage starts from: fresh weights, an earlier stage's model, or a published one."""
-    recipe = run.recipe
     if reference == SCRATCH:
-        # from the recipe's seed alone, so that every stage from scratch starts at the same weights
-        seed = torch_seed(recipe.seed, 0, "init")
-        return registry.build(EncoderConfig(recipe.encoder.architecture, recipe.encoder.options), seed)
-    if reference in recipe.stages:
-        return registry.load(str(run.stage_folder(reference)))
-    return registry.load(reference)
+        # from the seed alone, so that every stage from scratch starts at the same weights
+        encoder = run.recipe.encoder
+        return registry.build(EncoderConfig(encoder.architecture, encoder.options), torch_seed(run.seed, 0, "init"))
+    return registry.load(run.model(reference))
 
 
 def environment() -> dict[str, str]:
@@ -119,10 +135,11 @@ def environment() -> dict[str, str]:
 
 def _train(run: Run, name: str, stage: Train) -> None:
     recipe, manifest = run.recipe, run.corpora.train
-    if stage.classification.weight and not is_labelled(manifest):
+    if stage.labelled and not is_labelled(manifest):
         raise CorpusError(
-            f"stage {name}: the recordings have no speaker labels, which the classification term needs. "
-            "Arrange them in one folder per speaker, or train with the anchor term alone (robustify --unlabelled)."
+            f"stage {name}: the recordings have no speaker labels, which the classification term and anchors of "
+            "speakers need. Arrange them in one folder per speaker, or train with the anchor term alone "
+            "(robustify --unlabelled)."
         )
     if set(stage.noise.kinds) - set(run.bank.kinds):
         unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]
@@ -131,42 +148,42 @@ def _train(run: Run, name: str, stage: Train) -> None:
     table = AnchorTable.load(run.stage_folder(stage.anchors) / ANCHORS_FILE) if stage.anchors else None
     if table is not None and table.corpus != manifest.fingerprint:
         raise CorpusError(f"stage {name}: the anchors were made from other recordings. Run in a new folder.")
+    teacher = None
+    if table is not None and stage.pulled and stage.anchor.kind == "crop":
+        teacher = start(run, *recipe.stages[stage.anchors].needs)
     validation = None
     if stage.validate_every and run.corpora.validation.utterances:
         reference = None if stage.start == SCRATCH else student
         validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
     if stage.compile:
         compile_network(student.network)
-    torch.manual_seed(torch_seed(recipe.seed, 0, "head"))
-    task = SpeakerTask(student, stage, manifest.speakers, table)
+    torch.manual_seed(torch_seed(run.seed, 0, "head"))
+    task = SpeakerTask(student, stage, manifest.speakers, table, teacher)
     folder = run.stage_folder(name)
     train(
         task,
-        Batches(manifest, run.bank, stage, recipe.seed),
+        Batches(manifest, run.bank, stage, run.seed),
         stage,
         folder / TRAINING_FOLDER,
-        seed=recipe.seed,
+        seed=run.seed,
         label=name,
-        validate=None if validation is None else lambda: uncompiled(lambda: validation.measure(student)),
+        validate=None if validation is None else lambda: uncompiled(lambda: validation.measure(task.result)),
         workers=run.workers,
     )
     if not processes.first():
         return
+    made = task.result
     if stage.blend < 1:
-        blend(student, start(run, stage.start), stage.blend)
-    student.save(folder)
+        blend(made, start(run, stage.start), stage.blend)
+    made.save(folder)
     if table is not None:
         table.save(folder / ANCHORS_FILE)
-    done: dict[str, Any] = {"model": student.fingerprint, "steps": stage.steps}
+    done: dict[str, Any] = {"model": made.fingerprint, "steps": stage.steps}
     if validation is not None:
-        done["validation"] = dict(uncompiled(lambda: validation.measure(student)))
+        done["validation"] = dict(uncompiled(lambda: validation.measure(made)))
     write_text(folder / DONE_FILE, json.dumps(done) + "\n")
 
 
-@torch.no_grad()
 def blend(student: SpeakerEncoder, start: SpeakerEncoder, share: float) -> None:
     """Move the student's weights and statistics back towards where it started: `share` of the way is kept."""
-    origin = start.state_dict()
-    for name, value in student.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(origin[name].to(value.device), 1.0 - share)
+    move(student, start, 1.0 - share)

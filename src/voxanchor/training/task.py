@@ -3,15 +3,19 @@
 import torch
 from torch import Tensor, nn
 
+from voxanchor.config import nearest
+from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.objectives.anchored import anchor_loss
+from voxanchor.objectives.anchored import anchor_loss, distance
 from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
-from voxanchor.training.recipe import Train
+from voxanchor.training.loop import Task
+from voxanchor.training.stage import Train
+from voxanchor.training.targets import static_targets
 
 
-class SpeakerTask(nn.Module):
+class SpeakerTask(Task):
     """What a stage optimises.
 
     Args:
@@ -19,12 +23,21 @@ class SpeakerTask(nn.Module):
         stage: weights, margin and distance.
         speakers: the training speakers in the order of the labels.
         anchors: table whose rows follow the training manifest, or None for a stage without anchors.
+        teacher: the model that made the anchors, for a stage whose anchors are those of the crops.
+
+    Raises:
+        RecipeError: `stage.frozen` names parameters that the network does not have.
     """
 
     anchors: Tensor | None
 
     def __init__(
-        self, student: SpeakerEncoder, stage: Train, speakers: tuple[str, ...], anchors: AnchorTable | None
+        self,
+        student: SpeakerEncoder,
+        stage: Train,
+        speakers: tuple[str, ...],
+        anchors: AnchorTable | None,
+        teacher: SpeakerEncoder | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -35,13 +48,36 @@ class SpeakerTask(nn.Module):
             self.head = AAMSoftmax(student.config.embedding_dim, len(speakers), terms.scale, terms.sampled)
             if stage.classification.centres == "anchors" and anchors is not None:
                 self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers)))
-        # a buffer that is never saved: the frozen table on disk is the truth, and it follows the task to its device
-        table = None if anchors is None else torch.from_numpy(anchors.embeddings)
+            self.head.centres.requires_grad_(not terms.fixed)
+        # buffers that are never saved: the frozen table on disk is the truth, and it follows the task to its device
+        table = None if anchors is None else torch.from_numpy(static_targets(anchors, stage.anchor.kind))
         self.register_buffer("anchors", table, persistent=False)
+        self._frozen = freeze(student.network, stage.frozen)
+        self._average = student.copy().requires_grad_(False) if stage.average else None
+        if stage.pulled and stage.anchor.kind == "crop" and teacher is None:
+            raise RecipeError("anchor.kind: crop needs the model that made the anchors")
+        # past Module's own attributes: it is no part of what is trained or saved
+        self.__dict__["_teacher"] = None if teacher is None else teacher.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "SpeakerTask":
+        """Set the mode; what is frozen keeps its statistics."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Return ``loss`` to minimise and its parts: ``aam``, ``accuracy``, ``anchor`` as the stage has them."""
-        embeddings = self.student(batch.waves, batch.lengths)
+        """Return ``loss`` to minimise and its parts, as the stage has them.
+
+        These are ``aam`` and ``accuracy``, ``anchor``, and ``consistency``.
+        """
+        size = len(batch.waves)
+        if self.stage.consistency.weight and batch.clean is not None:
+            # in one pass, so that batch normalisation sees both sides alike
+            both = self.student(torch.cat([batch.waves, batch.clean]), torch.cat([batch.lengths, batch.lengths]))
+            embeddings, twins = both[:size], both[size:]
+        else:
+            embeddings, twins = self.student(batch.waves, batch.lengths), None
         parts: dict[str, Tensor] = {}
         total = embeddings.new_zeros(())
         terms = self.stage.classification
@@ -49,8 +85,66 @@ class SpeakerTask(nn.Module):
             parts["aam"], hits = self.head(embeddings, batch.labels, terms.margin.at(step))
             parts["accuracy"] = hits.float().mean()
             total = total + terms.weight * parts["aam"]
-        if self.anchors is not None and self.stage.anchor.weight:
-            targets = self.anchors[batch.utterances]
-            parts["anchor"] = anchor_loss(embeddings, targets, self.stage.anchor.distance)
-            total = total + self.stage.anchor.weight * parts["anchor"]
+        if self.stage.pulled:
+            anchor = self.stage.anchor
+            labels = batch.labels if self.stage.labelled else None
+            parts["anchor"] = anchor_loss(embeddings, self._targets(batch), anchor.distance, labels, anchor.temperature)
+            total = total + anchor.weight * parts["anchor"]
+        if twins is not None:
+            parts["consistency"] = distance(embeddings, twins, self.stage.consistency.distance)
+            total = total + self.stage.consistency.weight * parts["consistency"]
         return {"loss": total, **parts}
+
+    def stepped(self) -> None:
+        """Let the average of the weights follow after an optimiser step."""
+        if self._average is not None:
+            move(self._average, self.student, 1.0 - self.stage.average)
+
+    @property
+    def result(self) -> SpeakerEncoder:
+        """The encoder that the stage ends with: the student, or the average of its weights."""
+        return self.student if self._average is None else self._average
+
+    def _targets(self, batch: Batch) -> Tensor:
+        if self.stage.anchor.kind == "class_centre" and self.head is not None:
+            return self.head.centres[batch.labels]
+        teacher: SpeakerEncoder | None = self.__dict__["_teacher"]
+        if self.stage.anchor.kind == "crop" and teacher is not None and batch.clean is not None:
+            with torch.no_grad():
+                targets: Tensor = teacher.to(batch.clean.device)(batch.clean, batch.lengths)
+            return targets
+        assert self.anchors is not None
+        return self.anchors[batch.utterances]
+
+
+def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[nn.Module]:
+    """Keep the parameters whose names begin with one of `prefixes` from training; return the modules wholly frozen.
+
+    Raises:
+        RecipeError: a prefix of no parameter.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            parts = dict.fromkeys(name.split(".")[0] + "." * ("." in name) for name in names)
+            raise RecipeError(f"frozen: no parameter of the network begins with '{prefix}'. {nearest(prefix, parts)}")
+    for name, parameter in network.named_parameters():
+        if name.startswith(prefixes):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise RecipeError("frozen: nothing of the network is left to train")
+    frozen = []
+    for module in network.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            frozen.append(module)
+    return frozen
+
+
+@torch.no_grad()
+def move(moved: nn.Module, towards: nn.Module, share: float) -> None:
+    """Move weights and statistics by `share` of the way towards those of another module; counters stay."""
+    state = towards.state_dict()
+    for name, value in moved.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(state[name].to(value.device), share)

@@ -18,6 +18,7 @@ from voxanchor.corpus.trials import Trials, all_pairs, read_trials
 from voxanchor.errors import MissingExtraError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
 from voxanchor.evaluation.projection import EmbeddingMap, project
 from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
@@ -50,6 +51,7 @@ class Comparison:
         cohort: folder of recordings of other speakers, whose scores normalise those of the trials; empty for cosines.
         note: a remark for the report.
         rooms: folders of room impulse responses; needed by suites with measured rooms.
+        heard_noise: noise folders of the models' training; a suite of unseen noise leaves their classes out.
     """
 
     models: Mapping[str, str]
@@ -65,6 +67,7 @@ class Comparison:
     cohort: str = ""
     note: str = ""
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -108,14 +111,13 @@ def evaluate_folder(
         CorpusError: recordings, noise or trials that cannot serve.
         OutputError: `out` holds another run.
     """
+    refuse_unclassed(asked := named_suite(comparison.suite), comparison.noise)
     fingerprints = {name: registry.load(reference).fingerprint for name, reference in comparison.models.items()}
     identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
     with claim(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
         say(f"{speech}: {manifest.describe()}")
-        kinds = named_suite(comparison.suite).noisy
-        where = "rooms" if kinds and not any(condition.noise for condition in kinds) else "noise"
-        title = f"{' and '.join(comparison.models)} in {where}"
+        title = f"{' and '.join(comparison.models)} {asked.where}"
         return assess(comparison, manifest, out, title=title, cache=cache)
 
 
@@ -127,38 +129,64 @@ def assess(
     Embeddings are kept in `cache`, by default inside `folder`. They are found by everything they depend on, so any
     number of evaluations may share one.
     """
+    measured = measure(comparison, manifest, EmbeddingCache(cache or folder / CACHE_FOLDER))
+    _write(measured, comparison, folder, title)
+    return measured.outcome
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, and what it was made with."""
+
+    outcome: Outcome
+    segments: Manifest
+    trials: Trials
+    bank: NoiseBank
+    notes: tuple[str, ...]
+
+
+def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, replicates: int = 200) -> Measured:
+    """Evaluate on the recordings of a manifest, and return what was found without writing it anywhere but the cache."""
     segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
     if comparison.trials:
         trials = read_trials(comparison.trials, segments)
         segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
-    bank = noise_bank(comparison.noise, manifest, built_in_share=0.0, for_evaluation=True, rooms=comparison.rooms)
+    asked = named_suite(comparison.suite)
+    refuse_unclassed(asked, comparison.noise)
+    bank = noise_bank(
+        comparison.noise,
+        manifest,
+        built_in_share=0.0,
+        for_evaluation=True,
+        rooms=comparison.rooms,
+        by_class=bool(asked.each_class),
+    )
+    classes = noise_classes(comparison.noise) if asked.each_class else ()
+    usable = [name for name in classes if class_kind(name) in bank.kinds]
+    suite, heard = with_classes(asked, usable, comparison.heard_noise)
+    notes = [note for note in (comparison.note, trials.note) if note]
+    if heard:
+        notes.append(f"Classes of noise that the training heard are left out: {', '.join(heard)}.")
+        say(notes[-1])
     setup = Setup(
-        named_suite(comparison.suite),
+        suite,
         comparison.protocol,
         tuple(range(comparison.noise_seeds)),
         comparison.eer_method,
+        replicates,
     )
     device = best_device()
     systems = {name: registry.load(reference).to(device) for name, reference in comparison.models.items()}
     enrol = registry.load(comparison.enrol_model).to(device) if comparison.enrol_model else None
-    kept = EmbeddingCache(cache or folder / CACHE_FOLDER)
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    outcome = evaluate(systems, segments, trials, bank, setup, kept, enrol, cohort)
-    _write(outcome, comparison, segments, trials, bank, folder, title)
-    return outcome
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort)
+    return Measured(outcome, segments, trials, bank, tuple(notes))
 
 
-def _write(
-    outcome: Outcome,
-    comparison: Comparison,
-    segments: Manifest,
-    trials: Trials,
-    bank: NoiseBank,
-    folder: Path,
-    title: str,
-) -> None:
+def _write(measured: Measured, comparison: Comparison, folder: Path, title: str) -> None:
+    outcome, segments, notes = measured.outcome, measured.segments, list(measured.notes)
     write_csv(folder / "results.csv", outcome.rows)
     if outcome.geometry:
         write_csv(folder / "geometry.csv", outcome.geometry)
@@ -166,7 +194,6 @@ def _write(
     left_out = [f"{item.path}: {item.reason}" for item in segments.unusable]
     if left_out:
         write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
-    notes = [note for note in (comparison.note, trials.note) if note]
     if left_out:
         notes.append(f"{len(left_out)} recordings were left out; left_out.txt says why.")
     write_report(
@@ -176,8 +203,8 @@ def _write(
             rows=outcome.rows,
             geometry=outcome.geometry,
             det=outcome.det,
-            maps=_maps(outcome, comparison, segments),
-            facts=_facts(comparison, segments, trials, bank),
+            maps=embedding_maps(outcome, tuple(comparison.models), segments),
+            facts=facts(comparison, measured),
             notes=notes,
             enrol_model=comparison.enrol_model or None,
             replicates=outcome.replicates,
@@ -185,7 +212,9 @@ def _write(
     )
 
 
-def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: NoiseBank) -> list[tuple[str, str]]:
+def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
+    """Return what the figures rest on, for a report: label and value."""
+    segments, trials, bank = measured.segments, measured.trials, measured.bank
     targets = int(np.count_nonzero(trials.target))
     return [
         ("speech", segments.describe()),
@@ -201,8 +230,8 @@ def _facts(comparison: Comparison, segments: Manifest, trials: Trials, bank: Noi
     ]
 
 
-def _maps(outcome: Outcome, comparison: Comparison, segments: Manifest) -> list[EmbeddingMap]:
-    """Ten speakers, clean and in babble at 5 dB (or the first noisy condition there is), one map per system."""
+def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
+    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is."""
     noisy = [row.condition for row in outcome.rows if row.noise]
     speakers = [name for name in segments.speakers if name][:MAP_SPEAKERS]
     if not noisy or len(speakers) < 2:
@@ -214,7 +243,7 @@ def _maps(outcome: Outcome, comparison: Comparison, segments: Manifest) -> list[
     if len(places) < 2:
         return []
     maps = []
-    for name in comparison.models:
+    for name in systems:
         pair = np.concatenate([outcome.embeddings[name, kind][places] for kind in ("clean", condition)])
         try:
             points = project(pair)

@@ -11,7 +11,8 @@ from voxanchor.corpus.downloads import size
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.precision import best_device
 from voxanchor.training.evaluating import Evaluation
-from voxanchor.training.recipe import Anchors, Recipe, Train
+from voxanchor.training.recipe import Recipe
+from voxanchor.training.stage import Train
 from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
 from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
 
@@ -133,8 +134,9 @@ class _Amount:
 def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
     """Return what is trained on, speakers held out and voices added."""
     voices = 1 + len(recipe.data.voice_speeds)
-    held_out = sum(source.hold_out_speakers for source in recipe.data.speech)
-    speakers = sum(place.speakers for place in speech) - held_out
+    speakers = sum(
+        place.speakers - source.hold_out_speakers for place, source in zip(speech, recipe.data.speech, strict=True)
+    )
     aside = min(recipe.data.validation_speakers, speakers // 4)
     kept = (speakers - aside) / max(1, sum(place.speakers for place in speech))
     kept = kept if speakers else 1.0  # without labels next to nothing is put aside
@@ -181,14 +183,22 @@ class _Measuring:
 
     def stages(self) -> list[StagePlan]:
         return [
-            self._train(name, stage.train) if stage.train else self._anchors(name, stage.anchors)
+            self._train(name, stage.train) if stage.train else self._anchors(name, *stage.needs)
             for name, stage in self.recipe.stages.items()
+            if not stage.take
         ]
 
     def _train(self, name: str, stage: Train) -> StagePlan:
         classes = self.training.speakers if self.training else _USUAL_CLASSES
         encoder = encoder_of(self.recipe, stage.start)
-        terms = (stage.classification.weight > 0, stage.classification.sampled, bool(stage.anchors))
+        terms = (
+            stage.classification.weight > 0,
+            stage.classification.sampled,
+            stage.consistency.weight > 0,
+            stage.anchor.kind if stage.anchors else "",
+            stage.frozen,
+            stage.average > 0,
+        )
         alike = (stage.batch_size, stage.accumulate, stage.crop_s, stage.precision, terms, encoder.config)
         key = fingerprint(*alike)
         step = self._steps.get(key)
@@ -208,10 +218,10 @@ class _Measuring:
             _BASE_BYTES + round(held) + step.bytes,
         )
 
-    def _anchors(self, name: str, stage: Anchors | None) -> StagePlan:
-        if self.training is None or stage is None:
+    def _anchors(self, name: str, of: str) -> StagePlan:
+        if self.training is None:
             return StagePlan(name, "anchors")
-        rate = measure_embedding(encoder_of(self.recipe, stage.of))
+        rate = measure_embedding(encoder_of(self.recipe, of))
         hours = self.training.hours
         return StagePlan(name, "anchors", epochs=1.0, hours=hours, seconds=3600.0 * hours / rate)
 
@@ -241,8 +251,7 @@ def _notes(speech: list[Looked]) -> list[str]:
     loose = sum(place.hours for place in speech if not place.packed)
     if loose * _SAMPLES_AN_HOUR <= _HELD_BYTES:
         return []
-    decoded = size(round(loose * _SAMPLES_AN_HOUR))
     return [
-        f"every training stage decodes the speech into an unnamed file of {decoded} in the "
-        "folder for temporary files; packed once (voxanchor data pack), a stage begins at once and needs no such file"
+        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in "
+        "the folder for temporary files; packed once (voxanchor data pack), a stage begins at once without such a file"
     ]

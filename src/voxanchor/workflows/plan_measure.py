@@ -18,7 +18,8 @@ from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
 from voxanchor.training.loop import train
-from voxanchor.training.recipe import SCRATCH, Recipe, Train
+from voxanchor.training.recipe import Recipe
+from voxanchor.training.stage import SCRATCH, Train
 from voxanchor.training.task import SpeakerTask
 from voxanchor.types import SAMPLE_RATE
 
@@ -82,8 +83,8 @@ class _MadeUp:
 def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
     """Return the network that a stage starts from, with whatever weights: fresh ones in the place of a stage's."""
     while reference in recipe.stages:
-        stage = recipe.stages[reference].train
-        reference = stage.start if stage is not None else SCRATCH
+        stage = recipe.stages[reference]
+        reference = stage.take or (stage.train.start if stage.train is not None else SCRATCH)
     if reference == SCRATCH:
         config = EncoderConfig(recipe.encoder.architecture, recipe.encoder.options)
         return registry.build(config, torch_seed(recipe.seed, 0, "init"))

@@ -9,8 +9,11 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import read_trials
 from voxanchor.errors import CorpusError
+from voxanchor.evaluation.classes import refuse_unclassed
 from voxanchor.progress import say
+from voxanchor.training.corpora import Corpora
 from voxanchor.training.evaluating import Evaluation
+from voxanchor.training.recipe import Data
 from voxanchor.workflows.evaluate import Comparison
 
 
@@ -32,10 +35,12 @@ class Assessment:
         """Return where its tables belong: `folder` itself, or ``suite-<name>`` in it."""
         return folder / f"suite-{self.name}" if self.name else folder
 
+    def of(self, models: Mapping[str, str]) -> "Assessment":
+        """Return the same of other models."""
+        return replace(self, comparison=replace(self.comparison, models=models))
 
-def evaluations(
-    evaluation: Evaluation, models: Mapping[str, str], held_out: Manifest, *, max_unusable_share: float = 0.2
-) -> list[Assessment]:
+
+def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corpora, data: Data) -> list[Assessment]:
     """Return what an evaluation asks for, the evaluation itself first and then its further suites.
 
     Everything but the models is looked at: suites, test corpus and trial list. The models need not exist yet.
@@ -43,25 +48,27 @@ def evaluations(
     Args:
         evaluation: as the recipe has it.
         models: reference of each model by the name its rows carry.
-        held_out: recordings of speakers kept out of the training; used where the evaluation names no corpus.
-        max_unusable_share: largest share of unusable recordings with which a test corpus is still used.
+        corpora: of the training, with the speakers kept out of it; used where the evaluation names no corpus.
+        data: of the training: the share of unusable recordings that is borne, and noise whose classes are not unseen.
 
     Raises:
         RecipeError: a suite that there is not.
         CorpusError: nothing to evaluate on, a corpus that cannot serve, or a list of trials between other recordings.
     """
-    manifest = held_out
+    manifest = corpora.validation if evaluation.speakers == "validation" else corpora.held_out
     if evaluation.speech:
-        manifest = scan(evaluation.speech, max_unusable_share=max_unusable_share)
+        manifest = scan(evaluation.speech, max_unusable_share=data.max_unusable_share)
         say(f"{evaluation.speech}: {manifest.describe()}")
-    elif not held_out.utterances:
+    elif not manifest.utterances and evaluation.speakers == "validation":
+        raise CorpusError("the recipe evaluates on its validation speakers but has none: set data.validation_speakers")
+    elif not manifest.utterances:
         raise CorpusError(
             "the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech, or give a test "
             "corpus as evaluation.speech"
         )
     if evaluation.trials:
         read_trials(evaluation.trials, manifest)
-    first = comparison(evaluation, models)
+    first = replace(comparison(evaluation, models), heard_noise=data.noise)
     further = {
         name: replace(
             first,
@@ -74,7 +81,7 @@ def evaluations(
     }
     found = [Assessment("", first, manifest)] + [Assessment(name, one, manifest) for name, one in further.items()]
     for assessment in found:
-        named_suite(assessment.comparison.suite)
+        refuse_unclassed(named_suite(assessment.comparison.suite), assessment.comparison.noise)
     return found
 
 

@@ -6,10 +6,13 @@ from voxanchor import processes
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.outputs import claim
 from voxanchor.progress import say
+from voxanchor.training.corpora import Corpora
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.run import Run, prepare, run_stages
 from voxanchor.workflows.evaluate import CACHE_FOLDER, assess
 from voxanchor.workflows.suites import Assessment, evaluations
+
+_NOBODY = Corpora(Manifest(()), Manifest(()), Manifest(()), ())
 
 
 def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
@@ -32,26 +35,20 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     Whatever the evaluation needs is looked for before the stages begin: days of training must not end at a list that
     is not there. A test corpus is looked at before anything is written, so that the folder takes the mended recipe.
     """
-    early = recipe.evaluation is not None and bool(recipe.evaluation.speech)
-    planned = _planned(recipe, folder, Manifest(())) if early else []
+    evaluation = recipe.evaluation
+    planned: list[Assessment] = []
+    if evaluation is not None and evaluation.speech:
+        planned = evaluations(evaluation, {name: name for name in evaluation.systems}, _NOBODY, recipe.data)
     run = prepare(recipe, folder, workers)
-    if not early:
-        planned = _planned(recipe, folder, run.corpora.held_out)
-    if planned:
+    if evaluation is not None:
+        models = {name: run.model(name) for name in evaluation.systems}
+        planned = [one.of(models) for one in planned] or evaluations(evaluation, models, run.corpora, recipe.data)
         _warn_of_known_speakers(planned[0], run)
     run_stages(run)
     if planned and processes.first():
         _evaluate(run, planned)
     processes.wait()
     return run
-
-
-def _planned(recipe: Recipe, folder: Path, held_out: Manifest) -> list[Assessment]:
-    if recipe.evaluation is None:
-        return []
-    models = {name: str(folder / name) for name in recipe.evaluation.systems}
-    share = recipe.data.max_unusable_share
-    return evaluations(recipe.evaluation, models, held_out, max_unusable_share=share)
 
 
 def _evaluate(run: Run, planned: list[Assessment]) -> None:

@@ -1,0 +1,214 @@
+"""What a training stage does: its inputs, its objectives, and how it steps. Part of a recipe."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from voxanchor import config
+from voxanchor.audio.synthetic_room import check_rt60
+from voxanchor.errors import RecipeError
+from voxanchor.models.precision import Precision
+from voxanchor.objectives.anchored import Distance
+from voxanchor.training.channels import Channels
+from voxanchor.training.schedule import LearningRate, Margin
+
+SCRATCH = "scratch"
+"""As `start` of a stage: fresh weights of the recipe's encoder."""
+
+AnchorKind = Literal["utterance", "crop", "speaker", "class_centre", "agreement"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The mixtures training draws from.
+
+    Attributes:
+        kinds: of noise, with weights.
+        snr_db: range of the ratio, drawn uniformly in dB.
+        easing_share: share of the stage's steps over which the lower end of the range comes down from its upper end:
+            easy mixtures first; 0 for the whole range from the first step.
+    """
+
+    kinds: dict[str, float] = field(default_factory=lambda: {"noise": 1.0, "music": 1.0, "babble": 1.0})
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    easing_share: float = field(default=0.0, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.easing_share <= 1:
+            raise RecipeError("noise.easing_share is a share from 0 to 1")
+
+    def lowest_snr_db(self, step: int, steps: int) -> float:
+        """Return the lower end of the range at a step (0 to steps - 1)."""
+        low, high = self.snr_db
+        easing = self.easing_share * steps
+        return low if step >= easing else high + (low - high) * step / easing
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The rooms that training speech is heard in, before noise is added to it.
+
+    Attributes:
+        share: of the inputs of a batch; they are among those that do not stay clean.
+        rt60_s: lowest and highest reverberation time of the synthetic rooms.
+    """
+
+    share: float = 0.0
+    rt60_s: tuple[float, float] = (0.2, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise RecipeError("rooms.share is a share from 0 to 1")
+        for end in self.rt60_s:
+            check_rt60(end)
+        if self.rt60_s[0] > self.rt60_s[1]:
+            raise RecipeError("rooms.rt60_s is a range, lowest first")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The speaker classification term (AAM-softmax); weight 0 leaves it out, and then no labels are needed.
+
+    Attributes:
+        centres: where the class centres start: drawn at random, or at the mean anchor of each speaker.
+        fixed: the centres stay where they start.
+        sampled: speakers that a step compares with, the others of the training left out of it; 0 for all.
+    """
+
+    weight: float = 1.0
+    scale: float = 30.0
+    margin: Margin = field(default_factory=Margin)
+    centres: Literal["random", "anchors"] = "random"
+    sampled: int = field(default=0, metadata=config.LATER)
+    fixed: bool = field(default=False, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if self.sampled < 0:
+            raise RecipeError("classification.sampled is a number of speakers, or 0 for all")
+
+
+@dataclass(frozen=True)
+class AnchorTerm:
+    """The pull towards the fixed anchor; used by stages that name an anchor table.
+
+    Attributes:
+        distance: `voxanchor.objectives.anchored.anchor_loss` has them.
+        kind: what the anchor of an input is. ``utterance``: the base model's embedding of its whole clean recording.
+            ``crop``: that of the same crop, clean, computed anew in every step. ``speaker``: the mean of its speaker's
+            anchors. ``agreement``: between the two, nearer to that of the recording the better it agrees with the
+            speaker's others. ``class_centre``: the centre of its class as it stands at that step.
+        temperature: of ``info_nce``.
+    """
+
+    weight: float = 10.0
+    distance: Distance = "cosine"
+    kind: AnchorKind = field(default="utterance", metadata=config.LATER)
+    temperature: float = field(default=0.1, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise RecipeError("anchor.temperature must be above 0")
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The distance between the embeddings of an input and of the same crop without noise; both of them move.
+
+    The clean crops are heard besides the batch, by this term alone.
+    """
+
+    weight: float = 0.0
+    distance: Literal["cosine", "squared_euclidean"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Train:
+    """A stage that optimises an encoder.
+
+    Attributes:
+        start: ``scratch``, an earlier stage, or a model reference.
+        steps: optimiser steps.
+        anchors: the anchors stage whose table holds the targets; empty for none.
+        accumulate: equal parts a batch is worked through in, one after the other, to need less memory; batch
+            normalisation sees one part at a time.
+        clean_share: share of each batch that stays clean.
+        noise: what is mixed into the others; the SNR is that against the speech as heard in its room.
+        rooms: what a share of the inputs is heard in.
+        channels: what a share of the inputs goes through after that.
+        gain_db: level change of every input, uniform in dB; mixtures keep their SNR.
+        precision: of matrix products; ``auto`` is bfloat16 where the device multiplies it natively.
+        compile: let torch compile the network: steps get shorter, the first one takes minutes.
+        blend: how far from the starting weights to the trained ones the model ends; 1 is all the way (Wortsman et al.,
+            "Robust fine-tuning of zero-shot models", CVPR 2022).
+        frozen: beginnings of the names of parameters of the network that stay as they are, such as ``blocks.0.``.
+        average: decay of an exponential moving average of the weights, which the stage then ends with; 0 for none.
+        consistency: used by stages that give it a weight.
+    """
+
+    start: str
+    steps: int
+    anchors: str = ""
+    batch_size: int = 48
+    accumulate: int = 1
+    crop_s: float = 1.6
+    clean_share: float = 0.15
+    noise: Noise = Noise()
+    gain_db: tuple[float, float] = (0.0, 0.0)
+    learning_rate: LearningRate = field(default_factory=LearningRate)
+    weight_decay: float = 1e-4
+    clip_norm: float = 5.0
+    precision: Precision = "auto"
+    compile: bool = field(default=False, metadata=config.LATER)
+    blend: float = 1.0
+    classification: Classification = Classification()
+    anchor: AnchorTerm = AnchorTerm()
+    validate_every: int = 200
+    checkpoint_every: int = 50
+    rooms: Rooms = field(default=Rooms(), metadata=config.LATER)
+    frozen: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    average: float = field(default=0.0, metadata=config.LATER)
+    consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
+    channels: Channels = field(default=Channels(), metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
+            raise RecipeError("a training stage needs steps >= 1, batch_size >= 2 and crop_s >= 0.2")
+        if self.accumulate < 1 or self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise RecipeError("accumulate divides batch_size into equal parts of at least 2")
+        if not self.gain_db[0] <= self.gain_db[1]:
+            raise RecipeError("gain_db is a range, lowest first")
+        if not 0 <= self.clean_share <= 1:
+            raise RecipeError("clean_share is a share from 0 to 1")
+        if self.rooms.share + self.clean_share > 1 + 1e-9:
+            raise RecipeError("clean inputs stay outside rooms: clean_share and rooms.share make at most 1 together")
+        if self.channels.share + self.clean_share > 1 + 1e-9:
+            raise RecipeError("clean inputs stay off channels: clean_share and channels.share make at most 1 together")
+        if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
+            raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
+        if not 0 <= self.average < 1:
+            raise RecipeError("average is a decay from 0 (no average) to below 1, such as 0.99")
+        if self.checkpoint_every < 1 or self.validate_every < 0:
+            raise RecipeError("checkpoint_every must be at least 1, validate_every at least 0 (0: never)")
+        self._check_objectives()
+
+    def _check_objectives(self) -> None:
+        if not self.pulled and not self.classification.weight:
+            raise RecipeError("without anchors and without classification there is nothing to learn")
+        if self.classification.centres == "anchors" and not self.anchors:
+            raise RecipeError("classification.centres: anchors needs a stage named in anchors")
+        if self.pulled and self.anchor.kind == "class_centre" and not self.classification.weight:
+            raise RecipeError("anchor.kind: class_centre needs the classification term, whose centres they are")
+
+    @property
+    def pulled(self) -> bool:
+        """Whether there is an anchor term."""
+        return bool(self.anchors) and self.anchor.weight > 0
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the stage must know who speaks."""
+        return self.classification.weight > 0 or (self.pulled and self.anchor.kind in ("speaker", "agreement"))
+
+    @property
+    def paired(self) -> bool:
+        """Whether the clean crop of every input is heard besides."""
+        return self.consistency.weight > 0 or (self.pulled and self.anchor.kind == "crop")

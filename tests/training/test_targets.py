@@ -1,0 +1,54 @@
+"""What the anchor of an utterance is, beside the same written out speaker by speaker."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxanchor.training.anchors import AnchorTable
+from voxanchor.training.targets import static_targets
+
+
+def table(speakers: list[str], seed: int = 0, dimension: int = 6) -> AnchorTable:
+    drawn = np.random.default_rng(seed).standard_normal((len(speakers), dimension)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return AnchorTable(tuple(map(str, range(len(speakers)))), tuple(speakers), drawn, "m", "c")
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    scaled: np.ndarray = vector / np.linalg.norm(vector)
+    return scaled
+
+
+@pytest.mark.parametrize("kind", ["utterance", "crop", "class_centre"])
+def test_most_kinds_leave_the_table_as_it_is(kind: str) -> None:
+    anchors = table(["a", "b", "a"])
+    assert static_targets(anchors, kind) is anchors.embeddings  # type: ignore[arg-type]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=12), st.integers(0, 100))
+def test_the_mean_of_a_speaker_and_the_weighing_by_agreement(speakers: list[str], seed: int) -> None:
+    anchors = table(speakers, seed)
+    means, weighed = static_targets(anchors, "speaker"), static_targets(anchors, "agreement")
+    for row, speaker in enumerate(speakers):
+        own = anchors.embeddings[row].astype(np.float64)
+        alike = [k for k, other in enumerate(speakers) if other == speaker]
+        np.testing.assert_allclose(means[row], unit(anchors.embeddings[alike].astype(np.float64).sum(0)), atol=1e-5)
+        if len(alike) == 1:
+            np.testing.assert_allclose(weighed[row], own, atol=1e-6)
+            continue
+        others = unit(anchors.embeddings[[k for k in alike if k != row]].astype(np.float64).sum(0))
+        weight = max(0.0, float(own @ others))
+        np.testing.assert_allclose(weighed[row], unit(weight * own + (1 - weight) * others), atol=1e-4)
+
+
+def test_a_recording_that_disagrees_with_its_speaker_is_trusted_less() -> None:
+    good = np.array([1.0, 0.1, 0, 0, 0, 0])
+    rows = np.array([good, [1.0, 0.15, 0, 0, 0, 0], [0.05, 0, 1.0, 0, 0, 0]], dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    anchors = AnchorTable(("0", "1", "2"), ("a", "a", "a"), rows, "m", "c")
+    weighed = static_targets(anchors, "agreement")
+    moved = 1 - np.sum(weighed * rows, axis=1)
+    assert moved[2] > 0.5
+    assert moved[:2].max() < 0.15

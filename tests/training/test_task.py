@@ -1,0 +1,177 @@
+"""What a stage optimises: anchors of every kind, consistency, frozen parameters, and the average of the weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.errors import RecipeError
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.training.anchors import AnchorTable, extract
+from voxanchor.training.batches import Batch, Batches
+from voxanchor.training.loop import train
+from voxanchor.training.stage import AnchorTerm, Classification, Consistency, Noise, Train
+from voxanchor.training.targets import static_targets
+from voxanchor.training.task import SpeakerTask
+
+
+@pytest.fixture(scope="module")
+def base() -> SpeakerEncoder:
+    return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=1)
+
+
+@pytest.fixture(scope="module")
+def table(base: SpeakerEncoder, manifest: Manifest) -> AnchorTable:
+    return extract(base.copy(), manifest)
+
+
+def pulled(stage: Train, **term: object) -> Train:
+    return replace(stage, anchors="anchors", anchor=AnchorTerm(weight=3.0, **term))  # type: ignore[arg-type]
+
+
+def losses(task: SpeakerTask, batch: Batch) -> dict[str, torch.Tensor]:
+    task.eval()
+    with torch.no_grad():
+        found: dict[str, torch.Tensor] = task(batch, 10)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["utterance", "crop", "speaker", "class_centre", "agreement"])
+def test_the_pull_is_towards_what_the_kind_says(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable, kind: str
+) -> None:
+    stage = replace(pulled(stage, kind=kind), classification=Classification(centres="anchors", fixed=True))
+    batch = Batches(manifest, bank, stage, 0).render(0)
+    teacher = base.copy() if kind == "crop" else None
+    student = SpeakerEncoder(base.config, seed=2)
+    task = SpeakerTask(student, stage, manifest.speakers, table, teacher)
+    found = losses(task, batch)
+    embeddings = student.eval()(batch.waves, batch.lengths).detach()
+    means = torch.from_numpy(table.speaker_means(manifest.speakers))
+    own = torch.from_numpy(table.embeddings)[batch.utterances]
+    targets = {
+        "utterance": own,
+        "speaker": means[batch.labels],
+        "class_centre": means[batch.labels],
+        "agreement": torch.from_numpy(static_targets(table, "agreement"))[batch.utterances],
+    }
+    if kind == "crop":
+        assert batch.clean is not None
+        targets["crop"] = base.eval()(batch.clean, batch.lengths).detach()
+    expected = (1 - F.cosine_similarity(embeddings, targets[kind])).mean()
+    torch.testing.assert_close(found["anchor"], expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found["loss"], found["aam"] + 3 * found["anchor"])
+
+
+def test_the_clean_crop_beside_an_input_is_that_input_without_noise(
+    manifest: Manifest, bank: NoiseBank, stage: Train
+) -> None:
+    plain = replace(stage, gain_db=(-6.0, 6.0))
+    paired = replace(plain, consistency=Consistency(weight=1.0))
+    silent = replace(plain, clean_share=1.0)
+    for step in range(3):
+        without, batch = (Batches(manifest, bank, each, 0).render(step) for each in (plain, paired))
+        assert without.clean is None
+        assert batch.clean is not None
+        assert torch.equal(without.waves, batch.waves)
+        assert torch.equal(batch.clean, Batches(manifest, bank, silent, 0).render(step).waves)
+        assert torch.equal(batch.clean[~batch.noisy], batch.waves[~batch.noisy])
+        assert not torch.equal(batch.clean[batch.noisy], batch.waves[batch.noisy])
+        halves = batch.parts(2)
+        assert torch.equal(torch.cat([part.clean for part in halves if part.clean is not None])[0], batch.clean[0])
+
+
+def test_consistency_is_the_distance_to_the_clean_crop_and_both_move(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder
+) -> None:
+    stage = replace(stage, consistency=Consistency(weight=2.0))
+    batch = Batches(manifest, bank, stage, 0).render(0)
+    student = base.copy()
+    found = losses(SpeakerTask(student, stage, manifest.speakers, None), batch)
+    assert batch.clean is not None
+    ends = [student(waves, batch.lengths).detach() for waves in (batch.waves, batch.clean)]
+    torch.testing.assert_close(found["consistency"], (1 - F.cosine_similarity(*ends)).mean(), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found["loss"], found["aam"] + 2 * found["consistency"])
+
+
+def test_a_stage_without_the_pull_keeps_the_centres_at_the_anchors(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
+) -> None:
+    stage = replace(
+        stage, anchors="anchors", anchor=AnchorTerm(weight=0.0), classification=Classification(centres="anchors")
+    )
+    task = SpeakerTask(base.copy(), stage, manifest.speakers, table)
+    assert task.head is not None
+    np.testing.assert_allclose(task.head.centres.detach(), table.speaker_means(manifest.speakers), atol=1e-6)
+    assert "anchor" not in losses(task, Batches(manifest, bank, stage, 0).render(0))
+
+
+def test_what_is_frozen_stays_and_the_rest_moves(
+    tmp_path: Path, manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
+) -> None:
+    first = "stem"
+    stage = replace(
+        stage, frozen=(f"{first}.",), classification=Classification(centres="anchors", fixed=True), anchors="anchors"
+    )
+    task = SpeakerTask(base.copy(), stage, manifest.speakers, table)
+    train(task, Batches(manifest, bank, stage, 0), stage, tmp_path, seed=0, label="t")
+    after = task.student.network.state_dict()
+    assert task.head is not None
+    np.testing.assert_allclose(task.head.centres.detach(), table.speaker_means(manifest.speakers), atol=1e-6)
+    moved = {name for name, value in base.network.state_dict().items() if not torch.equal(value, after[name])}
+    assert moved
+    assert not any(name.startswith(f"{first}.") for name in moved), sorted(moved)
+
+
+def test_freezing_nothing_or_everything_is_refused(manifest: Manifest, stage: Train, base: SpeakerEncoder) -> None:
+    with pytest.raises(RecipeError, match="no parameter of the network begins with 'lstm'"):
+        SpeakerTask(base.copy(), replace(stage, frozen=("lstm",)), manifest.speakers, None)
+    everything = tuple(dict(base.network.named_parameters()))
+    with pytest.raises(RecipeError, match="nothing of the network is left"):
+        SpeakerTask(base.copy(), replace(stage, frozen=everything), manifest.speakers, None)
+
+
+def test_the_average_follows_the_weights(manifest: Manifest, stage: Train, base: SpeakerEncoder) -> None:
+    task = SpeakerTask(base.copy(), replace(stage, average=0.75), manifest.speakers, None)
+    assert SpeakerTask(base.copy(), stage, manifest.speakers, None).result is not task.result
+    name, weight = next(iter(task.student.named_parameters()))
+    start = weight.detach().clone()
+    expected = start.clone()
+    for push in (1.0, -3.0):
+        with torch.no_grad():
+            weight.add_(push)
+        task.stepped()
+        expected = 0.75 * expected + 0.25 * weight.detach()
+    torch.testing.assert_close(dict(task.result.named_parameters())[name], expected)
+    assert not any(parameter.requires_grad for parameter in task.result.parameters())
+
+
+def test_the_range_of_ratios_opens_downwards(manifest: Manifest, bank: NoiseBank, stage: Train) -> None:
+    eased = replace(stage, steps=20, batch_size=16, noise=Noise(snr_db=(-5.0, 20.0), easing_share=0.5))
+    batches = Batches(manifest, bank, eased, 0)
+    lowest = [np.nanmin(batches.compose(step)[1].snr_db) for step in (0, 5, 10, 19)]
+    assert lowest[0] == pytest.approx(20)
+    assert 7.5 <= lowest[1] <= 20
+    assert lowest[2] < 3
+    whole = replace(eased, noise=Noise(snr_db=(-5.0, 20.0)))
+    np.testing.assert_array_equal(
+        batches.compose(15)[1].snr_db, Batches(manifest, bank, whole, 0).compose(15)[1].snr_db
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anchors": "a", "anchor": AnchorTerm(weight=0), "classification": Classification(weight=0)}, "nothing to"),
+        ({"average": 1.0}, "average"),
+        ({"anchors": "a", "anchor": AnchorTerm(kind="class_centre"), "classification": Classification(weight=0)}, "ce"),
+    ],
+)
+def test_stages_that_cannot_work_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Train(**{"start": "ge2e", "steps": 3, **changes})  # type: ignore[arg-type]
