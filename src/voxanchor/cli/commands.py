@@ -135,8 +135,9 @@ def robustify(
         model: a model directory, or ge2e.
         speech: folder of recordings, one sub-folder per speaker; may be given several times.
         out: the model directory to make; the same command resumes there.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
-            built-in kinds of noise are used, and babble from the speech.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
+            DIR::odd are its halves by the number in a file's name. Without it the built-in kinds of noise are used,
+            and babble from the speech.
         rooms: folder of room impulse responses; may be given several times. With it 40 % of the inputs are heard in
             rooms, half of these synthetic; --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no
             folder.
@@ -195,9 +196,10 @@ def evaluate(
         speech: folder of recordings, one sub-folder per speaker.
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
-            built-in kinds are used. Without speech/ the babble is made of the recordings themselves, played faster or
-            slower so that nobody is heard in the background of their own trials.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
+            DIR::odd are its halves by the number in a file's name, DIR::odd being the field's test part of MUSAN.
+            Without it the built-in kinds are used. Without speech/ the babble is made of the recordings themselves,
+            played faster or slower so that nobody is heard in the background of their own trials.
         rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
         heard_noise: noise folder that a model was trained with; may be given several times. The suite unseen-noise
             leaves its classes of noise out.

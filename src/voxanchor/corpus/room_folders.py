@@ -78,12 +78,12 @@ def room_manifest(folder: Path | str) -> Manifest:
 
 
 def unlisted(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that the Kaldi list of responses in their folder does not name, by the last field of a line."""
+    """Return the files that the Kaldi list of responses in their folder does not name, whatever options it gives."""
     named: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         if (folder / RIR_LIST).is_file():
             lines = (folder / RIR_LIST).read_text(encoding="utf-8", errors="replace").splitlines()
-            named[folder] = {Path(line.split()[-1]).name for line in lines if line.split()}
+            named[folder] = {Path(field).name for line in lines for field in line.split()}
     return [path for path in paths if path.parent in named and path.name not in named[path.parent]]
 
 

@@ -19,7 +19,7 @@ from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding
 _USUAL_CLASSES = 1000
 """Speakers to measure with while the speech is not there to count them."""
 
-_BASE_BYTES = 600_000_000
+_BASE_BYTES = 500_000_000
 """Of a process with torch, before it does anything."""
 
 _HELD_BYTES = 2 * 2**30
@@ -106,6 +106,7 @@ def make_plan(recipe: Recipe) -> Plan:
     if evaluation is not None:
         places, test = _look_at_test(evaluation, data.max_unusable_share)
         looked += places
+    busy = _busy()
     training = None if any(place.problem for place in speech) else _training(recipe, speech)
     stages = _Measuring(recipe, training).stages()
     if evaluation is not None:
@@ -117,7 +118,7 @@ def make_plan(recipe: Recipe) -> Plan:
         tuple(stages),
         f"{best_device()}, {torch.get_num_threads()} threads",
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        tuple(_notes(speech)),
+        (*busy, *_notes(speech)),
     )
 
 
@@ -139,7 +140,9 @@ def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
     aside = min(recipe.data.validation_speakers, speakers // 4)
     kept = (speakers - aside) / max(1, sum(place.speakers for place in speech))
     kept = kept if speakers else 1.0  # without labels next to nothing is put aside
-    recordings, hours = sum(place.usable for place in speech), sum(place.hours for place in speech)
+    hours = sum(place.hours for place in speech)
+    join_s = max(recipe.data.join_s, 0.1)
+    recordings = sum(min(place.usable, place.hours * 3600.0 / join_s) for place in speech)  # short ones are joined
     return _Amount(voices * kept * recordings, voices * kept * hours, max(1, voices * (speakers - aside)))
 
 
@@ -188,7 +191,14 @@ class _Measuring:
     def _train(self, name: str, stage: Train) -> StagePlan:
         classes = self.training.speakers if self.training else _USUAL_CLASSES
         encoder = encoder_of(self.recipe, stage.start)
-        terms = (stage.classification.weight > 0, stage.classification.sampled, bool(stage.anchors))
+        terms = (
+            stage.classification.weight > 0,
+            stage.classification.sampled,
+            stage.consistency.weight > 0,
+            stage.anchor.kind if stage.anchors else "",
+            stage.frozen,
+            stage.average > 0,
+        )
         alike = (stage.batch_size, stage.accumulate, stage.crop_s, stage.precision, terms, encoder.config)
         key = fingerprint(*alike)
         step = self._steps.get(key)
@@ -227,6 +237,14 @@ def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None) ->
     rates = [measure_embedding(encoder_of(recipe, system)) for system in evaluation.systems]
     seconds = sum(3600.0 * hours * renderings / rate for rate in rates)
     return StagePlan("evaluation", "evaluation", hours=hours * renderings * len(rates), seconds=seconds)
+
+
+def _busy() -> list[str]:
+    """Return a remark when others are at work on the machine: a step then takes several times as long as alone."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores / 2:
+        return []
+    return [f"the machine was busy before measuring (load {load:.1f} on {cores} cores): alone it is faster"]
 
 
 def _notes(speech: list[Looked]) -> list[str]:

@@ -151,5 +151,5 @@ def _packed(use: str, path: str, manifest: Manifest) -> Looked:
 
 
 def _failed(use: str, path: str, error: VoxanchorError) -> Looked:
-    missing = not split_part(path)[0].exists()
-    return Looked(use, path, problem="no such folder" if missing else str(error), remedy=where_to_get(path))
+    folder = split_part(path)[0]
+    return Looked(use, path, problem=str(error) if folder.exists() else "no such folder", remedy=where_to_get(folder))

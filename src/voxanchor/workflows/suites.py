@@ -35,6 +35,10 @@ class Assessment:
         """Return where its tables belong: `folder` itself, or ``suite-<name>`` in it."""
         return folder / f"suite-{self.name}" if self.name else folder
 
+    def of(self, models: Mapping[str, str]) -> "Assessment":
+        """Return the same of other models."""
+        return replace(self, comparison=replace(self.comparison, models=models))
+
 
 def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corpora, data: Data) -> list[Assessment]:
     """Return what an evaluation asks for, the evaluation itself first and then its further suites.

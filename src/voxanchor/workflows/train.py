@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from voxanchor import processes
+from voxanchor.corpus.manifest import Manifest
 from voxanchor.outputs import claim
 from voxanchor.progress import say
+from voxanchor.training.corpora import Corpora
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.run import Run, prepare, run_stages
 from voxanchor.workflows.evaluate import CACHE_FOLDER, assess
 from voxanchor.workflows.suites import Assessment, evaluations
+
+_NOBODY = Corpora(Manifest(()), Manifest(()), Manifest(()), ())
 
 
 def train(recipe: Recipe, out: Path, workers: int | None = None) -> Path:
@@ -29,13 +33,16 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
     """Run or resume the stages and the evaluation of a recipe in a folder that the caller has claimed.
 
     Whatever the evaluation needs is looked for before the stages begin: days of training must not end at a list that
-    is not there.
+    is not there. A test corpus is looked at before anything is written, so that the folder takes the mended recipe.
     """
-    run = prepare(recipe, folder, workers)
+    evaluation = recipe.evaluation
     planned: list[Assessment] = []
-    if recipe.evaluation is not None:
-        models = {name: run.model(name) for name in recipe.evaluation.systems}
-        planned = evaluations(recipe.evaluation, models, run.corpora, recipe.data)
+    if evaluation is not None and evaluation.speech:
+        planned = evaluations(evaluation, {name: name for name in evaluation.systems}, _NOBODY, recipe.data)
+    run = prepare(recipe, folder, workers)
+    if evaluation is not None:
+        models = {name: run.model(name) for name in evaluation.systems}
+        planned = [one.of(models) for one in planned] or evaluations(evaluation, models, run.corpora, recipe.data)
         _warn_of_known_speakers(planned[0], run)
     run_stages(run)
     if planned and processes.first():
