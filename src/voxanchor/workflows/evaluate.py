@@ -135,6 +135,11 @@ def assess(
     return measured.outcome
 
 
+def cut(manifest: Manifest, segment_s: float, max_segments: int) -> Manifest:
+    """Return the segments that recordings are compared in; whole recordings where their length is 0."""
+    return segment(manifest, segment_s, max_segments) if segment_s else manifest
+
+
 @dataclass(frozen=True)
 class Measured:
     """An evaluation, and what it was made with."""
@@ -148,7 +153,7 @@ class Measured:
 
 def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, replicates: int = 200) -> Measured:
     """Evaluate on the recordings of a manifest, and return what was found without writing it anywhere but the cache."""
-    segments = segment(manifest, comparison.segment_s, comparison.max_segments) if comparison.segment_s else manifest
+    segments = cut(manifest, comparison.segment_s, comparison.max_segments)
     if comparison.trials:
         trials = read_trials(comparison.trials, segments)
         segments = segments.restrict(trials.ids)

@@ -7,14 +7,14 @@ from pathlib import Path
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.trials import read_trials
+from voxanchor.corpus.trials import all_pairs, read_trials
 from voxanchor.errors import CorpusError
 from voxanchor.evaluation.classes import refuse_unclassed
 from voxanchor.progress import say
 from voxanchor.training.corpora import Corpora
 from voxanchor.training.evaluating import Evaluation
 from voxanchor.training.recipe import Data
-from voxanchor.workflows.evaluate import Comparison
+from voxanchor.workflows.evaluate import Comparison, cut
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corp
         )
     if evaluation.trials:
         read_trials(evaluation.trials, manifest)
+    else:
+        all_pairs(cut(manifest, evaluation.segment_s, evaluation.max_segments))
     first = replace(comparison(evaluation, models), heard_noise=data.noise)
     further = {
         name: replace(

@@ -1,0 +1,105 @@
+"""Recipes that are like others but for what they say."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from voxanchor import config
+from voxanchor.errors import RecipeError
+from voxanchor.training.recipe import Recipe, read_recipe
+from voxanchor.training.recipe_likes import merged
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def write(path: Path, **values: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write(
+        tmp_path / "model.yaml",
+        name="model",
+        data={"speech": [{"path": "speech"}], "noise": ["noise"]},
+        stages={
+            "base": {"train": {"start": "scratch", "steps": 3, "learning_rate": {"peak": 0.1}}},
+            "other": {"take": "ge2e"},
+        },
+    )
+
+
+def test_what_is_said_replaces_key_by_key_and_folders_stay_those_of_each_file(tmp_path: Path, model: Path) -> None:
+    child = write(
+        tmp_path / "deep" / "child.yaml",
+        like="../model.yaml",
+        name="child",
+        data={"noise": ["own"]},
+        stages={"other": None, "base": {"train": {"learning_rate": {"warmup_steps": 1}}}},
+    )
+    recipe = read_recipe(child, ["stages.base.train.steps=7"])
+    assert recipe.name == "child"
+    assert [Path(source.path).resolve() for source in recipe.data.speech] == [tmp_path / "speech"]
+    assert recipe.data.noise == (str(tmp_path / "deep" / "own"),)
+    assert list(recipe.stages) == ["base"]
+    base = recipe.stages["base"].train
+    assert base is not None
+    assert (base.steps, base.learning_rate.peak, base.learning_rate.warmup_steps) == (7, 0.1, 1)
+    assert config.build(Recipe, config.to_plain(recipe)) == recipe
+
+
+def test_a_stage_is_like_an_earlier_one(model: Path) -> None:
+    child = write(
+        model.parent / "child.yaml",
+        like="model.yaml",
+        stages={
+            "longer": {"like": "base", "train": {"steps": 9}},
+            "longest": {"like": "longer", "train": {"steps": 10}},
+        },
+    )
+    stages = read_recipe(child).stages
+    assert [stage.train.steps for stage in stages.values() if stage.train] == [3, 9, 10]
+    assert all(stage.train.learning_rate.peak == 0.1 for stage in stages.values() if stage.train)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"like": "child.yaml"}, "another recipe"),
+        ({"like": 3}, "another recipe"),
+        ({"like": "absent.yaml"}, "absent.yaml: cannot be read"),
+        ({"like": "model.yaml", "stages": {"new": {"like": "bass", "train": {"steps": 2}}}}, "Did you mean 'base'"),
+        ({"like": "model.yaml", "stages": {"new": {"like": "new"}}}, "not an earlier stage"),
+    ],
+)
+def test_what_is_like_nothing_is_refused(model: Path, values: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(write(model.parent / "child.yaml", **values))
+
+
+def test_merging_leaves_both_sides_as_they_were() -> None:
+    model, changes = {"a": {"b": [1], "c": 2}}, {"a": {"b": [3], "d": None}}
+    result = merged(model, changes)
+    assert result == {"a": {"b": [3], "c": 2}}
+    result["a"]["b"].append(4)
+    assert model == {"a": {"b": [1], "c": 2}}
+    assert changes == {"a": {"b": [3], "d": None}}
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_ablation_differs_from_ours_in_what_it_says_and_hears_none_of_those_reported_on(path: Path) -> None:
+    recipe = read_recipe(path)
+    reported = read_recipe(RECIPES / "compare-ge2e.yaml")
+    assert recipe.contest is not None
+    assert recipe.evaluation is not None
+    assert recipe.evaluation.speakers == "validation"
+    held_out = [(source.path.rsplit("shared", 1)[-1], source.hold_out_speakers) for source in recipe.data.speech]
+    assert held_out == [(s.path.rsplit("shared", 1)[-1], s.hold_out_speakers) for s in reported.data.speech]
+    assert recipe.seed == reported.seed
+    ours = recipe.stages[recipe.contest.ours]
+    variants = [name for name in recipe.evaluation.systems if name not in (recipe.contest.base, recipe.contest.ours)]
+    assert all(recipe.stages[name] != ours for name in variants)
+    assert bool(variants) == (path.stem != "shared")
