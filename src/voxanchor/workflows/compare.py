@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from voxanchor import processes
+from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.errors import RecipeError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compared import run_name
@@ -136,9 +137,10 @@ def _assess(runs: Sequence[Run], contest: Contest, points: dict[str, tuple[Point
     cache = EmbeddingCache(out / CACHE_FOLDER)
     measured = []
     for assessment in planned:
-        say(f"suite {assessment.comparison.suite}")
+        name = assessment.name or named_suite(assessment.comparison.suite).name
+        say(f"suite {name}")
         found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
-        measured.append(Suite(assessment.name or assessment.comparison.suite, assessment.comparison, found))
+        measured.append(Suite(name, assessment.comparison, found))
     write_contest(contest, runs, measured, points, out)
 
 
