@@ -65,10 +65,13 @@ def runs_of(outcome: Outcome, first: str) -> dict[str, tuple[int, ...]]:
 
 
 def results_rows(outcomes: Mapping[str, Outcome]) -> list[SeededResultRow]:
-    """Return the rows of all suites for `results.csv`, `system` without the training seed, which has its own column."""
+    """Return the rows of all suites for `results.csv`: `system` without the training seed, which has its own column.
+
+    `suite` is what the outcome goes by: two of them may be under the same conditions, in other noise.
+    """
     return [
-        SeededResultRow(**{**asdict(row), "system": system}, training_seed=seed)
-        for outcome in outcomes.values()
+        SeededResultRow(**{**asdict(row), "system": system, "suite": suite}, training_seed=seed)
+        for suite, outcome in outcomes.items()
         for row in outcome.rows
         for system, seed in [split_name(row.system)]
     ]
@@ -77,8 +80,8 @@ def results_rows(outcomes: Mapping[str, Outcome]) -> list[SeededResultRow]:
 def geometry_rows(outcomes: Mapping[str, Outcome]) -> list[SeededGeometryRow]:
     """Return the rows of all suites for `geometry.csv`, as `results_rows` does."""
     return [
-        SeededGeometryRow(**{**asdict(row), "system": system}, training_seed=seed)
-        for outcome in outcomes.values()
+        SeededGeometryRow(**{**asdict(row), "system": system, "suite": suite}, training_seed=seed)
+        for suite, outcome in outcomes.items()
         for row in outcome.geometry
         for system, seed in [split_name(row.system)]
     ]
