@@ -118,6 +118,28 @@ def test_the_plan_of_a_whole_tree(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_plan_of_a_comparison_counts_seeds_and_trials(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = [
+        f"stages.{stage}.train.{key}={value}"
+        for stage in ("joint_consistency", "finetune", "anchored_unlabelled")
+        for key, value in {"steps": 3, "batch_size": 4, "crop_s": 0.5, "validate_every": 0}.items()
+    ]
+    grid = "contest.tuning={learning_rates: [1.0e-3, 5.0e-4], weights: [1, 10]}"
+    recipe = str(RECIPES / "voxceleb1-compare.yaml")
+    command = ["compare", recipe, "--plan", "--json", "--seeds", "2", "--systems", "joint_consistency"]
+    assert run([*command, *settings(tree, *more, grid)]) == 0
+    made = json.loads(capsys.readouterr().out)
+    times = {stage["name"]: stage["times"] for stage in made["stages"]}
+    assert times == {"base": 3, "anchors": 2, "anchored": 5, "joint_consistency": 5, "evaluation": 1}
+    stages = {stage["name"]: stage for stage in made["stages"]}
+    assert stages["evaluation"]["hours"] == pytest.approx(2 * 3 * (1 + 15 + 5) * 12 / 3600)
+    assert made["seconds"] == pytest.approx(sum(stage["times"] * stage["seconds"] for stage in made["stages"]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_plan_says_everything_that_is_missing_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", RECIPE, "--plan", *settings(tmp_path)]) == 3
     said = capsys.readouterr().out

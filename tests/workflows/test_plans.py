@@ -28,7 +28,7 @@ def test_a_plan_is_what_leads_to_a_model(small: Recipe) -> None:
     assert plan_of(small, "anchored") == ("base", "anchors", "anchored")
 
 
-@pytest.mark.parametrize("name", ["compare-small", "compare-ge2e"])
+@pytest.mark.parametrize("name", ["compare-small", "compare-ge2e", "librispeech-musan", "voxceleb1-compare"])
 def test_every_system_of_our_comparisons_has_the_same_budget(name: str) -> None:
     recipe = read_recipe(RECIPES / f"{name}.yaml")
     assert recipe.evaluation is not None

@@ -63,15 +63,10 @@ def train(
     from voxanchor.training.recipe import read_recipe
 
     if plan:
-        from voxanchor.cli.plan import MISSING_STATUS, facts, show
+        from voxanchor.cli.plan import answer
         from voxanchor.workflows.plan import make_plan
 
-        made = make_plan(read_recipe(recipe, flat(settings)))
-        if json:
-            print_json(facts(made))
-        else:
-            show(made)
-        return MISSING_STATUS if made.missing else 0
+        return answer(make_plan(read_recipe(recipe, flat(settings))), json)
     if out is None:
         raise RecipeError("train: give the output folder with --out, or --plan to look before")
     from voxanchor.workflows.train import train as job
@@ -81,12 +76,13 @@ def train(
 
 def compare(
     recipe: Positional[Path],
-    out: Path,
+    out: Path | None = None,
     systems: UseAppendAction[tuple[str, ...]] = (),
     seeds: int | None = None,
     taken: Annotated[UseAppendAction[tuple[str, ...]], arg(name="from", metavar="STAGE=MODEL")] = (),
     settings: Settings = (),
     workers: int | None = None,
+    plan: bool = False,
     json: Json = False,
 ) -> int:
     """Train the systems of a recipe with several seeds under equal conditions, and report which is better.
@@ -97,7 +93,8 @@ def compare(
 
     Args:
         recipe: a YAML file with 'evaluation' and 'contest'; docs/recipes.md lists its keys.
-        out: output folder; the same command resumes there, and more seeds or systems may be added.
+        out: output folder; the same command resumes there, and more seeds or systems may be added. Only --plan needs
+            none.
         systems: those to compare, may be given several times; base and ours are always among them. By default all.
         seeds: training seeds; by default those of the recipe.
         taken: a model that exists in the place of a training stage, for example base=ge2e; what trained from scratch
@@ -105,12 +102,21 @@ def compare(
         settings: changes to the recipe, dotted keys.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
-        json: print the summary as JSON.
+        plan: run nothing and write nothing: look at the data, say what is missing and where to get it, and estimate
+            time and memory on this machine. Exit status 3 when something is missing.
+        json: print the summary, or the plan, as JSON.
     """
     from voxanchor.training.recipe import read_recipe
     from voxanchor.workflows.compare import compare as job
+    from voxanchor.workflows.compare import plan_comparison
 
     chosen = read_recipe(recipe, flat(settings))
+    if plan:
+        from voxanchor.cli.plan import answer
+
+        return answer(plan_comparison(chosen, systems=systems, seeds=seeds, taken=taken), json)
+    if out is None:
+        raise RecipeError("compare: give the output folder with --out, or --plan to look before")
     return report(job(chosen, out, systems=systems, seeds=seeds, taken=taken, workers=workers), json)
 
 

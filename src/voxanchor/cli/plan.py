@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from voxanchor.cli.shared import print_json
 from voxanchor.config import to_plain
-from voxanchor.workflows.plan import Plan, StagePlan
 from voxanchor.workflows.plan_data import Looked
+from voxanchor.workflows.planned import Plan, StagePlan
 
 MISSING_STATUS = 3
 """Of a plan whose data are not all there: recordings unusable, as for the run itself."""
@@ -27,6 +28,15 @@ def show(plan: Plan) -> None:
     print("times are those of the network alone: noise, rooms and validation add to them")
     if plan.missing:
         print(f"{len(plan.missing)} of {len(plan.looked)} places cannot serve; times leave out what depends on them")
+
+
+def answer(plan: Plan, as_json: bool) -> int:
+    """Print a plan, and return the exit status."""
+    if as_json:
+        print_json(facts(plan))
+    else:
+        show(plan)
+    return MISSING_STATUS if plan.missing else 0
 
 
 def facts(plan: Plan) -> dict[str, Any]:
@@ -74,4 +84,6 @@ def _work(stage: StagePlan) -> str:
         parts.append(f"about {clock(stage.seconds)}")
     if stage.memory_bytes:
         parts.append(f"{stage.memory_bytes / 1e9:.1f} GB")
+    if stage.times > 1:
+        parts.append(f"{stage.times} times")
     return f"{stage.kind}: " + ", ".join(parts)

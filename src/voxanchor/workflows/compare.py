@@ -17,9 +17,11 @@ from voxanchor.training.recipe import Recipe, Stage
 from voxanchor.training.run import Run, prepare, run_stage
 from voxanchor.workflows.contest_report import Suite, write_contest
 from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
+from voxanchor.workflows.plan import make_plan
+from voxanchor.workflows.planned import Plan, Repeats
 from voxanchor.workflows.plans import reuse, select
 from voxanchor.workflows.suites import Assessment, evaluations
-from voxanchor.workflows.tuning import Point, tune
+from voxanchor.workflows.tuning import Point, grid, tune
 
 SHARED_FOLDER = "shared"
 TUNING_FOLDER = "tuning"
@@ -56,10 +58,7 @@ def compare(
     """
     recipe = _checked(recipe, taken)
     assert recipe.contest is not None
-    wanted = select(recipe, systems) if systems else recipe
-    count = recipe.contest.seeds if seeds is None else seeds
-    if count < 1:
-        raise RecipeError("--seeds must be at least 1")
+    wanted, count = _wanted(recipe, systems, seeds)
     models = {stage.take: registry.load(stage.take).fingerprint for stage in recipe.stages.values() if stage.take}
     # seeds, systems and the evaluation may change from one call to the next: what was trained stays what it is
     trained = replace(recipe, evaluation=None, contest=None)
@@ -78,6 +77,34 @@ def compare(
             _assess(runs, recipe.contest, points, out)
         processes.wait()
     return out
+
+
+def plan_comparison(
+    recipe: Recipe, *, systems: Sequence[str] = (), seeds: int | None = None, taken: Sequence[str] = ()
+) -> Plan:
+    """Return what `compare` would do with the same arguments: data, stages, time and memory; nothing is written.
+
+    Raises:
+        RecipeError: as `compare`.
+        ModelError: a model that cannot be loaded.
+    """
+    recipe = _checked(recipe, taken)
+    assert recipe.contest is not None
+    wanted, count = _wanted(recipe, systems, seeds)
+    repeats = {name: count if _seeded(wanted, name) else 1 for name in wanted.stages}
+    trials = {
+        name: len(grid(stage.train, recipe.contest.tuning)) - 1 for name, stage in wanted.stages.items() if stage.train
+    }
+    return make_plan(wanted, Repeats(repeats, trials))
+
+
+def _wanted(recipe: Recipe, systems: Sequence[str], seeds: int | None) -> tuple[Recipe, int]:
+    """Return the recipe of the systems asked for, and the number of training seeds."""
+    assert recipe.contest is not None
+    count = recipe.contest.seeds if seeds is None else seeds
+    if count < 1:
+        raise RecipeError("--seeds must be at least 1")
+    return select(recipe, systems or recipe.evaluation.systems if recipe.evaluation else ()), count
 
 
 def _checked(recipe: Recipe, taken: Sequence[str]) -> Recipe:

@@ -1,7 +1,7 @@
 """What a recipe will do, before it does it: data on disk, stages in order, hours of audio, time and memory here."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,7 @@ from voxanchor.training.recipe import Recipe
 from voxanchor.training.stage import Train
 from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
 from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
+from voxanchor.workflows.planned import ONCE, Plan, Repeats, StagePlan
 
 _USUAL_CLASSES = 1000
 """Speakers to measure with while the speech is not there to count them."""
@@ -26,67 +27,12 @@ _HELD_BYTES = 2 * 2**30
 _SAMPLES_AN_HOUR = 2 * 16_000 * 3600
 
 
-@dataclass(frozen=True)
-class StagePlan:
-    """One stage, or the evaluation.
-
-    Attributes:
-        kind: ``train``, ``anchors`` or ``evaluation``.
-        steps: optimiser steps.
-        epochs: how often each recording is heard; None while the speech is not there.
-        hours: of audio that goes through the network; None while the speech is not there.
-        seconds: that it will take here; None while `hours` is.
-        memory_bytes: of training, most at one time; 0 for the others, which take less.
-    """
-
-    name: str
-    kind: str
-    steps: int = 0
-    batch_size: int = 0
-    crop_s: float = 0.0
-    epochs: float | None = None
-    hours: float | None = None
-    seconds: float | None = None
-    memory_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was found and what will happen.
-
-    Attributes:
-        looked: a place that the recipe names each.
-        stages: in their order, the evaluation last.
-        device: what was measured on.
-        machine_bytes: memory of the machine; of its processor, where there is an accelerator too.
-        notes: what else should be known.
-    """
-
-    name: str
-    looked: tuple[Looked, ...]
-    stages: tuple[StagePlan, ...]
-    device: str
-    machine_bytes: int
-    notes: tuple[str, ...]
-
-    @property
-    def missing(self) -> tuple[Looked, ...]:
-        """Places that cannot serve."""
-        return tuple(place for place in self.looked if place.problem)
-
-    @property
-    def seconds(self) -> float:
-        """All stages of which the time is known, together."""
-        return sum(stage.seconds or 0.0 for stage in self.stages)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Most that is used at one time."""
-        return max(stage.memory_bytes for stage in self.stages)
-
-
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
     """Look at a recipe's data, and measure a few steps of its stages on made-up audio; nothing is written.
+
+    Args:
+        recipe: what is planned.
+        repeats: how often its stages are run.
 
     Raises:
         RecipeError: a suite that there is not.
@@ -111,7 +57,10 @@ def make_plan(recipe: Recipe) -> Plan:
     stages = _Measuring(recipe, training).stages()
     if evaluation is not None:
         # the speakers held out are as the others
-        stages.append(_evaluation(recipe, evaluation, test if evaluation.speech else _held_out(recipe, speech)))
+        stages.append(
+            _evaluation(recipe, evaluation, test if evaluation.speech else _held_out(recipe, speech), repeats)
+        )
+    stages = [replace(stage, times=repeats.of(stage.name)) for stage in stages]
     return Plan(
         recipe.name,
         tuple(looked),
@@ -226,7 +175,7 @@ class _Measuring:
         return StagePlan(name, "anchors", epochs=1.0, hours=hours, seconds=3600.0 * hours / rate)
 
 
-def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None) -> StagePlan:
+def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, repeats: Repeats) -> StagePlan:
     suites = [named_suite(name) for name in (evaluation.suite, *(more.suite for more in evaluation.suites.values()))]
     if test is None:
         return StagePlan("evaluation", "evaluation")
@@ -234,9 +183,13 @@ def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None) ->
     if evaluation.segment_s:
         hours = min(hours, test.recordings * evaluation.max_segments * evaluation.segment_s / 3600.0)
     renderings = 1 + evaluation.noise_seeds * sum(len(suite.noisy) for suite in suites)
-    rates = [measure_embedding(encoder_of(recipe, system)) for system in evaluation.systems]
-    seconds = sum(3600.0 * hours * renderings / rate for rate in rates)
-    return StagePlan("evaluation", "evaluation", hours=hours * renderings * len(rates), seconds=seconds)
+    heard = 0.0
+    seconds = 0.0
+    for system in evaluation.systems:
+        own = hours * renderings * repeats.seeds.get(system, 1)
+        heard += own
+        seconds += 3600.0 * own / measure_embedding(encoder_of(recipe, system))
+    return StagePlan("evaluation", "evaluation", hours=heard, seconds=seconds)
 
 
 def _busy() -> list[str]:
