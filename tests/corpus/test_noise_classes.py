@@ -54,3 +54,12 @@ def test_a_folder_and_its_pack_hold_the_same_classes(tmp_path: Path) -> None:
         assert [clip.name for clip in found.noise] == ["1.wav", "wind-1-2.wav"]
     with pytest.raises(CorpusError, match="no such folder"):
         classes_in(tmp_path / "absent")
+
+
+def test_the_halves_of_a_folder_have_their_own_classes(tmp_path: Path) -> None:
+    for name in ("rain-0001.wav", "rain-0002.wav", "dog-0004.wav"):
+        path = tmp_path / "noise" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert classes_in(f"{tmp_path}::even") == {"rain", "dog"}
+    assert classes_in(f"{tmp_path}::odd") == {"rain"}

@@ -1,11 +1,13 @@
 """Classes of noise, such as rain and traffic, as the names of folders and files tell them."""
 
 import re
+from itertools import compress
 from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
 from voxanchor.corpus.layouts import kinds_of, noise_manifest
 from voxanchor.corpus.pack import is_pack
+from voxanchor.corpus.parts import in_part, split_part
 
 UNNAMED = "unnamed"
 """Class of clips whose names say none."""
@@ -36,10 +38,12 @@ def classes_in(folder: Path | str) -> frozenset[str]:
     Raises:
         CorpusError: no such folder, or a pack that is damaged or of something else.
     """
-    folder = Path(folder)
-    if is_pack(folder):
+    place, part = split_part(folder)
+    if is_pack(place):
         return frozenset(noise_class(clip.id) for clip in noise_manifest(folder).utterances if clip.session == "noise")
-    paths = io.find_audio(folder)
+    folder, paths = place, io.find_audio(place)
+    chosen = in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))
+    paths = list(compress(paths, chosen))
     kinds = kinds_of(paths, folder)
     return frozenset(
         noise_class(path.relative_to(folder).as_posix())

@@ -19,12 +19,18 @@ class FurtherSuite:
         noise: folders for it; none: those of the evaluation.
         rooms: folders of room impulse responses; none: those of the evaluation.
         protocol: as that of the evaluation where it is empty.
+        noise_seeds: as many as those of the evaluation where it is 0.
     """
 
     suite: str = "noise"
     noise: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
     protocol: Literal["", "clean-enrol", "both-noisy"] = ""
+    noise_seeds: int = field(default=0, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if self.noise_seeds < 0:
+            raise RecipeError("noise_seeds of a further suite is a number of seeds, or 0 for those of the evaluation")
 
 
 @dataclass(frozen=True)

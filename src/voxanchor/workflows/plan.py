@@ -1,14 +1,19 @@
 """What a recipe will do, before it does it: data on disk, stages in order, hours of audio, time and memory here."""
 
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.config import fingerprint
 from voxanchor.corpus.downloads import size
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.errors import CorpusError
+from voxanchor.evaluation.classes import noise_classes, with_classes
 from voxanchor.models.precision import best_device
 from voxanchor.training.evaluating import Evaluation
 from voxanchor.training.recipe import Recipe
@@ -58,7 +63,7 @@ def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
     if evaluation is not None:
         # the speakers held out are as the others
         stages.append(
-            _evaluation(recipe, evaluation, test if evaluation.speech else _held_out(recipe, speech), repeats)
+            _evaluation(recipe, evaluation, test if evaluation.speech else _apart(recipe, evaluation, speech), repeats)
         )
     stages = [replace(stage, times=repeats.of(stage.name)) for stage in stages]
     return Plan(
@@ -95,9 +100,16 @@ def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
     return _Amount(voices * kept * recordings, voices * kept * hours, max(1, voices * (speakers - aside)))
 
 
-def _held_out(recipe: Recipe, speech: list[Looked]) -> _Amount | None:
+def _apart(recipe: Recipe, evaluation: Evaluation, speech: list[Looked]) -> _Amount | None:
+    """Return what is evaluated on of the speech: the speakers held out, or those that training is watched by."""
     if any(place.problem for place in speech):
         return None
+    if evaluation.speakers == "validation":
+        whole = sum(place.speakers for place in speech)
+        left = whole - sum(source.hold_out_speakers for source in recipe.data.speech)
+        count = min(recipe.data.validation_speakers, left // 4)
+        share = count / max(1, whole)
+        return _Amount(share * sum(p.usable for p in speech), share * sum(p.hours for p in speech), count)
     shares = [s.hold_out_speakers / max(1, place.speakers) for place, s in zip(speech, recipe.data.speech, strict=True)]
     return _Amount(
         sum(share * place.usable for place, share in zip(speech, shares, strict=True)),
@@ -176,13 +188,19 @@ class _Measuring:
 
 
 def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, repeats: Repeats) -> StagePlan:
-    suites = [named_suite(name) for name in (evaluation.suite, *(more.suite for more in evaluation.suites.values()))]
+    for name in (evaluation.suite, *(more.suite for more in evaluation.suites.values())):
+        named_suite(name)  # refuses what there is not, data or no data
     if test is None:
         return StagePlan("evaluation", "evaluation")
     hours = test.hours
     if evaluation.segment_s:
         hours = min(hours, test.recordings * evaluation.max_segments * evaluation.segment_s / 3600.0)
-    renderings = 1 + evaluation.noise_seeds * sum(len(suite.noisy) for suite in suites)
+    entries = [(evaluation.suite, evaluation.noise, evaluation.noise_seeds)]
+    entries += [
+        (more.suite, more.noise or evaluation.noise, more.noise_seeds or evaluation.noise_seeds)
+        for more in evaluation.suites.values()
+    ]
+    renderings = 1 + sum(seeds * len(_conditions(name, noise, recipe)) for name, noise, seeds in entries)
     heard = 0.0
     seconds = 0.0
     for system in evaluation.systems:
@@ -190,6 +208,15 @@ def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, re
         heard += own
         seconds += 3600.0 * own / measure_embedding(encoder_of(recipe, system))
     return StagePlan("evaluation", "evaluation", hours=heard, seconds=seconds)
+
+
+def _conditions(name: str, noise: Sequence[str], recipe: Recipe) -> tuple[Condition, ...]:
+    """Return the noisy conditions of a suite, those of classes of noise as far as the folders are there."""
+    suite = named_suite(name)
+    if suite.each_class:
+        with contextlib.suppress(CorpusError):
+            suite, _ = with_classes(suite, noise_classes(noise), recipe.data.noise)
+    return suite.noisy
 
 
 def _busy() -> list[str]:

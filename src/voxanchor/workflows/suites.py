@@ -78,6 +78,7 @@ def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corp
             noise=entry.noise or first.noise,
             rooms=entry.rooms or first.rooms,
             protocol=entry.protocol or first.protocol,
+            noise_seeds=entry.noise_seeds or first.noise_seeds,
         )
         for name, entry in evaluation.suites.items()
     }
