@@ -206,7 +206,7 @@ def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, re
     for system in evaluation.systems:
         own = hours * renderings * repeats.seeds.get(system, 1)
         heard += own
-        seconds += 3600.0 * own / measure_embedding(encoder_of(recipe, system))
+        seconds += 3600.0 * own / measure_embedding(encoder_of(recipe, system), evaluation.precision)
     return StagePlan("evaluation", "evaluation", hours=heard, seconds=seconds)
 
 

@@ -13,7 +13,7 @@ import torch
 from voxanchor.evaluation.embed import forward
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.precision import best_device
+from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
@@ -77,7 +77,8 @@ class _MadeUp:
         numbers = torch.arange(rows) % self.classes
         lengths = torch.full((rows,), samples, dtype=torch.int64)
         noisy = torch.arange(rows) >= round(rows * self.stage.clean_share)
-        return Batch(waves, lengths, numbers, numbers, noisy).to(self.device)
+        clean = waves.clone() if self.stage.paired else None
+        return Batch(waves, lengths, numbers, numbers, noisy, clean).to(self.device)
 
 
 def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
@@ -107,15 +108,15 @@ def measure_step(make: Callable[[], SpeakerEncoder], stage: Train, classes: int)
     return replace(step, seconds=step.seconds * stage.batch_size / rows)
 
 
-def measure_embedding(encoder: SpeakerEncoder) -> float:
+def measure_embedding(encoder: SpeakerEncoder, precision: Precision = "float32") -> float:
     """Return how many seconds of audio are embedded in a second."""
-    encoder = encoder.to(best_device()).eval()
+    encoder, chosen = encoder.to(best_device()).eval(), resolve(precision, best_device())
     samples = round(_EMBED_S * SAMPLE_RATE)
     waves = (0.1 * np.random.default_rng(0).standard_normal((4, samples))).astype(np.float32)
     lengths = np.full(4, samples, np.int64)
-    forward(encoder, waves, lengths)
+    forward(encoder, waves, lengths, chosen)
     began = time.perf_counter()
-    forward(encoder, waves, lengths)
+    forward(encoder, waves, lengths, chosen)
     return 4 * _EMBED_S / (time.perf_counter() - began)
 
 
@@ -124,7 +125,8 @@ def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step
     steps = 4
     small = replace(stage, steps=steps, batch_size=rows, accumulate=1, checkpoint_every=10 * steps, compile=False)
     speakers = tuple(str(number) for number in range(classes))
-    task = SpeakerTask(student, small, speakers, _table(student, speakers) if stage.anchors else None)
+    teacher = student.copy() if stage.pulled and stage.anchor.kind == "crop" else None
+    task = SpeakerTask(student, small, speakers, _table(student, speakers) if stage.anchors else None, teacher)
     weights = sum(weight.numel() for weight in task.parameters())
     kept = _Kept(task)
     source = _MadeUp(small, classes, kept)
