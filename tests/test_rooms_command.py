@@ -9,9 +9,11 @@ import yaml
 
 from voxanchor import config
 from voxanchor.cli.main import run
+from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.training.channels import Channels
 from voxanchor.training.stage import Rooms
-from voxanchor.workflows.robustify import ROOM_SHARE, make_recipe
+from voxanchor.workflows.robustify import CHANNEL_SHARE, ROOM_SHARE, make_recipe
 
 ECAPA = {"channels": 16, "embedding_dim": 16}
 
@@ -70,6 +72,15 @@ def test_robustify_is_what_it_was_without_rooms_and_hears_some_with_them() -> No
     synthetic = make_recipe("ge2e", ["s"], ["n"], unlabelled=False, settings=["stages.anchored.train.rooms.share=0.2"])
     assert synthetic.stages["anchored"].train is not None
     assert synthetic.stages["anchored"].train.rooms == Rooms(0.2)
+
+
+def test_robustify_hears_channels_where_it_is_told_of_them() -> None:
+    assert "channels" not in config.dump(make_recipe("ge2e", ["s"], ["n"], unlabelled=False))
+    heard = make_recipe("ge2e", ["s"], ["n"], channels=["gsm", "opus_12k"], unlabelled=False)
+    assert heard.stages["anchored"].train is not None
+    assert heard.stages["anchored"].train.channels == Channels(CHANNEL_SHARE, {"gsm": 1.0, "opus_12k": 1.0})
+    with pytest.raises(RecipeError, match="'phone' is not a channel"):
+        make_recipe("ge2e", ["s"], ["n"], channels=["phone"], unlabelled=False)
 
 
 def test_a_recipe_trains_and_is_evaluated_in_rooms(voices_folder: Path, rooms_path: Path, tmp_path: Path) -> None:

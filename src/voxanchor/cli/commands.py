@@ -126,6 +126,7 @@ def robustify(
     out: Path,
     noise: UseAppendAction[tuple[str, ...]] = (),
     rooms: UseAppendAction[tuple[str, ...]] = (),
+    channels: UseAppendAction[tuple[str, ...]] = (),
     unlabelled: bool = False,
     settings: Settings = (),
     workers: int | None = None,
@@ -137,6 +138,8 @@ def robustify(
 
     Example: voxanchor robustify --model ge2e --speech my-speech --rooms my-responses --out runs/robust
 
+    Example: voxanchor robustify --model ge2e --speech my-speech --channels gsm --channels mulaw --out runs/robust
+
     Args:
         model: a model directory, or ge2e.
         speech: folder of recordings, one sub-folder per speaker; may be given several times.
@@ -147,6 +150,8 @@ def robustify(
         rooms: folder of room impulse responses; may be given several times. With it 40 % of the inputs are heard in
             rooms, half of these synthetic; --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no
             folder.
+        channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db;
+            may be given several times. 40 % of the inputs then go through one of them.
         unlabelled: the recordings need not say who speaks: train with the anchor term alone.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
@@ -155,7 +160,17 @@ def robustify(
     """
     from voxanchor.workflows.robustify import robustify as job
 
-    made = job(model, speech, noise, out, rooms=rooms, unlabelled=unlabelled, settings=flat(settings), workers=workers)
+    made = job(
+        model,
+        speech,
+        noise,
+        out,
+        rooms=rooms,
+        channels=channels,
+        unlabelled=unlabelled,
+        settings=flat(settings),
+        workers=workers,
+    )
     if json:
         print_json({"model": str(made.folder), "before": dict(made.before), "after": dict(made.after)})
         return 0

@@ -22,6 +22,9 @@ STAGE = "anchored"
 ROOM_SHARE = 0.4
 """Of the inputs, once there are recorded rooms to hear them in."""
 
+CHANNEL_SHARE = 0.4
+"""Of the inputs, once there are channels to send them over."""
+
 
 @dataclass(frozen=True)
 class Robustified:
@@ -45,6 +48,7 @@ def robustify(
     out: Path,
     *,
     rooms: Sequence[str] = (),
+    channels: Sequence[str] = (),
     unlabelled: bool = False,
     settings: Sequence[str] = (),
     workers: int | None = None,
@@ -57,6 +61,7 @@ def robustify(
         noise: folders in MUSAN layout; without any, the built-in kinds and babble from the speech.
         out: the model directory to make.
         rooms: folders of room impulse responses; with any, a share of the inputs is heard in rooms.
+        channels: names of channels, such as ``gsm``; with any, a share of the inputs goes through one of them.
         unlabelled: use no speaker labels: the anchor term alone.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
@@ -64,7 +69,7 @@ def robustify(
     Raises:
         OutputError: `out` holds something else.
     """
-    recipe = make_recipe(model, speech, noise, rooms=rooms, unlabelled=unlabelled, settings=settings)
+    recipe = make_recipe(model, speech, noise, rooms=rooms, channels=channels, unlabelled=unlabelled, settings=settings)
     base = registry.load(model)
     if not noise:
         say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
@@ -85,6 +90,7 @@ def make_recipe(
     noise: Sequence[str],
     *,
     rooms: Sequence[str] = (),
+    channels: Sequence[str] = (),
     unlabelled: bool,
     settings: Sequence[str] = (),
 ) -> Recipe:
@@ -98,6 +104,8 @@ def make_recipe(
     if rooms:
         values["data"]["rooms"] = list(rooms)
         stage["rooms"] = {"share": ROOM_SHARE}
+    if channels:
+        stage["channels"] = {"share": CHANNEL_SHARE, "kinds": dict.fromkeys(channels, 1.0)}
     if unlabelled:
         stage["classification"] = {"weight": 0}
     return config.build(Recipe, config.override(values, settings), "recipe")
