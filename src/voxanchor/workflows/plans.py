@@ -11,7 +11,7 @@ DESCRIBED = {
     "base": "Stage 1 alone: trained on clean speech.",
     "joint": "Trained on clean and noisy speech at once, with classification alone.",
     "joint_consistency": "As joint, and a crop with and without noise are pulled together; both move.",
-    "finetune": "A copy of the base fine-tuned on noisy speech with classification, and nothing that holds it.",
+    "finetune": "A copy of the base fine-tuned on noisy speech with classification, without the pull to anchors.",
     "anchored": "The method: a copy of the base fine-tuned on noisy speech, held by the fixed anchors of its own clean "
     "recordings.",
     "anchored_unlabelled": "The same with the pull to the anchors alone: nobody has to say who speaks.",
