@@ -235,8 +235,8 @@ def evaluate(
             them that are most like it (AS-norm).
         layout: how the folder names its speakers.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
-        precision: of the models' matrix products; auto is bfloat16 where the device has it, up to three times as quick,
-            and moves error rates by hundredths of a percent.
+        precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and
+            moves the error rate of a single condition by some tenths of a percent.
         cache: folder of embeddings that several evaluations share; by default each keeps its own.
         json: print the summary as JSON.
     """

@@ -46,7 +46,7 @@ class Evaluation:
         speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,
             those that are kept aside to watch the training by.
         precision: of the models' matrix products; ``auto`` is bfloat16 where the device multiplies it natively,
-            which is quicker and moves error rates by hundredths of a percent.
+            which is quicker and moves the error rate of a single condition by some tenths of a percent.
         suites: further suites by their names; each leaves its tables in ``suite-<name>/``.
     """
 

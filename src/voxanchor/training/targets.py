@@ -24,15 +24,16 @@ def static_targets(table: AnchorTable, kind: AnchorKind) -> Embeddings:
     speakers = tuple(dict.fromkeys(table.speakers))
     place = {speaker: i for i, speaker in enumerate(speakers)}
     rows = np.array([place[speaker] for speaker in table.speakers])
+    if kind == "speaker":
+        means: Embeddings = table.speaker_means(speakers)[rows]
+        return means
     own = table.embeddings.astype(np.float64)
     sums = np.zeros((len(speakers), own.shape[1]))
     np.add.at(sums, rows, own)
-    if kind == "speaker":
-        return _unit(sums[rows])
-    single = np.bincount(rows)[rows] == 1
-    others = _unit(np.where(single[:, None], own, sums[rows] - own))
+    single = (np.bincount(rows)[rows] == 1)[:, None]
+    others = _unit(np.where(single, own, sums[rows] - own))
     agreement = np.clip(np.sum(own * others, axis=1, keepdims=True), 0.0, 1.0)
-    return _unit(np.where(single[:, None], own, agreement * own + (1.0 - agreement) * others))
+    return _unit(np.where(single, own, agreement * own + (1.0 - agreement) * others))
 
 
 def _unit(vectors: np.ndarray) -> Embeddings:

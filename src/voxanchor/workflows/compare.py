@@ -66,7 +66,7 @@ def compare(
         first = prepare(recipe, out, workers)
         first = replace(first, recipe=wanted)
         # what the evaluation needs is looked for before days of training
-        _planned(first, {recipe.contest.base: recipe.contest.base})
+        planned = _planned(first)
         run, points = _first_seed(first, recipe.contest)
         runs = [run, *(_seed(run, number) for number in range(1, count))]
         for other in runs[1:]:
@@ -74,7 +74,7 @@ def compare(
                 say(f"training seed {other.seed}: {name}")
                 run_stage(other, name, stage)
         if processes.first():
-            _assess(runs, recipe.contest, points, out)
+            _assess(runs, recipe.contest, planned, points, out)
         processes.wait()
     return out
 
@@ -152,18 +152,23 @@ def _seeded(recipe: Recipe, name: str) -> bool:
     return stage is not None and (stage.train is not None or any(_seeded(recipe, other) for other in stage.needs))
 
 
-def _assess(runs: Sequence[Run], contest: Contest, points: dict[str, tuple[Point, ...]], out: Path) -> None:
+def _assess(
+    runs: Sequence[Run],
+    contest: Contest,
+    planned: Sequence[Assessment],
+    points: Mapping[str, tuple[Point, ...]],
+    out: Path,
+) -> None:
     recipe = runs[0].recipe
     assert recipe.evaluation is not None
     models = {}
     for name in recipe.evaluation.systems:
         for number, run in enumerate(runs if _seeded(recipe, name) else runs[:1]):
             models[run_name(name, number)] = run.model(name)
-    planned = _planned(runs[0], models)
     say(f"evaluation of {len(models)} models on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
     cache = EmbeddingCache(out / CACHE_FOLDER)
     measured = []
-    for assessment in planned:
+    for assessment in (each.of(models) for each in planned):
         name = assessment.name or named_suite(assessment.comparison.suite).name
         say(f"suite {name}")
         found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
@@ -171,7 +176,8 @@ def _assess(runs: Sequence[Run], contest: Contest, points: dict[str, tuple[Point
     write_contest(contest, runs, measured, points, out)
 
 
-def _planned(run: Run, models: Mapping[str, str]) -> list[Assessment]:
+def _planned(run: Run) -> list[Assessment]:
+    """Return what is evaluated; the models, which are not trained yet, are those of the recipe by name."""
     evaluation = run.recipe.evaluation
     assert evaluation is not None
-    return evaluations(evaluation, models, run.corpora, run.recipe.data)
+    return evaluations(evaluation, {name: name for name in evaluation.systems}, run.corpora, run.recipe.data)

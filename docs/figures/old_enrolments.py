@@ -1,0 +1,41 @@
+"""Old enrolments against the models of a comparison: enrolled with its base, tested with each system.
+
+python docs/figures/old_enrolments.py recipes/compare-ge2e.yaml runs/compare-ge2e joint finetune anchored
+
+Hears the same trials and noise as the comparison, whose kept embeddings are used. Prints clean / noisy EER in percent, the mean of the seeds.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.summary import CLEAN, NOISY, summarise
+from voxanchor.training.corpora import gather
+from voxanchor.training.recipe import read_recipe
+from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
+from voxanchor.workflows.suites import comparison
+
+
+def main(recipe_path: str, out: str, *systems: str) -> None:
+    """Print clean and noisy EER in percent of each system."""
+    recipe, folder = read_recipe(recipe_path), Path(out)
+    assert recipe.evaluation is not None
+    assert recipe.contest is not None
+    seeds = range(recipe.contest.seeds)
+    models = {f"{name}#{seed}": str(folder / f"seed-{recipe.seed + seed}" / name) for name in systems for seed in seeds}
+    base = recipe.stages[recipe.contest.base].take
+    asked = replace(comparison(recipe.evaluation, models), enrol_model=base)
+    held_out = gather(recipe.data, recipe.seed).held_out
+    outcome = measure(asked, held_out, EmbeddingCache(folder / CACHE_FOLDER)).outcome
+    summaries = summarise(outcome.rows, outcome.replicates)
+    for name in systems:
+        own = [summaries[f"{name}#{seed}"].figures for seed in seeds]
+        clean, noisy = (np.mean([figures[which].value for figures in own]) for which in (CLEAN, NOISY))
+        print(f"{name}: {clean:.2f} / {noisy:.2f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
