@@ -2,7 +2,8 @@
 
 python docs/figures/old_enrolments.py recipes/compare-ge2e.yaml runs/compare-ge2e joint finetune anchored
 
-Hears the same trials and noise as the comparison, whose kept embeddings are used. Prints clean / noisy EER in percent, the mean of the seeds.
+Hears the same trials and noise as the comparison, whose kept embeddings are used.
+Prints clean / noisy EER in percent, the mean of the seeds.
 """
 
 import sys
