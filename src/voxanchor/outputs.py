@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror}). Choose another output folder.") from None
-    with _lock(folder):
+    with locked(folder / LOCK_FILE, folder):
         if not resumed:
             write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
         processes.wait()
@@ -86,16 +87,31 @@ def _differences(found: Any, wanted: Any, where: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system frees however the process ends."""
+def locked(path: Path, folder: Path) -> Iterator[None]:
+    """Hold the lock in the file `path`, which the system frees however the process ends.
+
+    Args:
+        path: made when missing, removed at the end.
+        folder: what the lock is for, in the message.
+
+    Raises:
+        OutputError: another process holds it.
+    """
     try:
         import fcntl
     except ImportError:  # no advisory locks on this system: two runs at once stay the user's care
         yield
         return
-    with (folder / LOCK_FILE).open("w") as file:
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # one that a process before this one removed is no longer where the next one looks
+            held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
         except OSError:
-            raise OutputError(f"{folder}: another run is at work in this folder. Wait for it, or stop it.") from None
-        yield
+            held = False
+        if not held:
+            raise OutputError(f"{folder}: another run is at work in this folder. Wait for it, or stop it.")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from voxanchor.corpus import transfer as transferring
 from voxanchor.corpus.downloads import Download, Downloads, where_to_get
 from voxanchor.corpus.fetch import MARKER, fetch
 from voxanchor.errors import DownloadError, OutputError, RecipeError
+from voxanchor.outputs import locked
 
 
 @dataclass
@@ -275,6 +276,15 @@ def test_a_folder_that_was_there_is_left_alone(tmp_path: Path, server: Server, o
     with pytest.raises(OutputError, match="not fetched by this command"):
         fetch("tiny", tmp_path)
     assert server.asked == []
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path, server: Server, offer: Callable[..., None]) -> None:
+    offer()
+    with locked(tmp_path / ".tiny.tar.gz.lock", tmp_path), pytest.raises(OutputError, match="another run is at work"):
+        fetch("tiny", tmp_path)
+    assert server.asked == []
+    fetch("tiny", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Tiny"]
 
 
 def test_room_is_looked_for_before(

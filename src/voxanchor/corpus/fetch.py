@@ -11,6 +11,7 @@ from voxanchor.corpus.transfer import md5_of, transfer
 from voxanchor.corpus.unpack import unpack, unpacked_bytes
 from voxanchor.errors import DownloadError, OutputError
 from voxanchor.files import write_text
+from voxanchor.outputs import locked
 from voxanchor.progress import say
 
 MARKER = ".fetched.json"
@@ -31,7 +32,8 @@ def fetch(name: str, out: Path, *, mirror: str = "", keep_archive: bool = False)
     Raises:
         RecipeError: there is no such corpus.
         DownloadError: no network, no such file, a sum that is not the publisher's, a damaged or unsafe archive.
-        OutputError: the folder is there but not from here, cannot be written, or there is too little room.
+        OutputError: the folder is there but not from here, cannot be written, is being fetched by another process, or
+            there is too little room.
     """
     corpus = downloads().find(name)
     folder = out / corpus.folder
@@ -47,23 +49,29 @@ def fetch(name: str, out: Path, *, mirror: str = "", keep_archive: bool = False)
     archive = out / Path(corpus.file).name
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not archive.exists():
-            part = archive.with_name(archive.name + ".part")
-            rest = corpus.bytes - (part.stat().st_size if part.exists() else 0)
-            _refuse_without_room(out, rest + round(1.1 * corpus.bytes), name)
-            transfer(url, archive)
-        _check(archive, corpus, url)
-        _refuse_without_room(out, unpacked_bytes(archive), name)
-        _put(archive, corpus, out, {"name": name, "url": url, "md5": corpus.md5, "licence": corpus.licence})
+        with locked(out / f".{archive.name}.lock", out):
+            if not (folder / MARKER).exists():  # of a process that has just finished
+                _get(name, corpus, url, archive, out)
+            if not keep_archive:
+                archive.unlink(missing_ok=True)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OutputError(f"{out}: the disk is full. Make room and start again: it goes on where it was.") from None
         raise OutputError(
             f"{error.filename or out}: cannot be written ({error.strerror}). Choose another --out."
         ) from None
-    if not keep_archive:
-        archive.unlink()
     return folder
+
+
+def _get(name: str, corpus: Download, url: str, archive: Path, out: Path) -> None:
+    if not archive.exists():
+        part = archive.with_name(archive.name + ".part")
+        rest = corpus.bytes - (part.stat().st_size if part.exists() else 0)
+        _refuse_without_room(out, rest + round(1.1 * corpus.bytes), name)
+        transfer(url, archive)
+    _check(archive, corpus, url)
+    _refuse_without_room(out, unpacked_bytes(archive), name)
+    _put(archive, corpus, out, {"name": name, "url": url, "md5": corpus.md5, "licence": corpus.licence})
 
 
 def _check(archive: Path, corpus: Download, url: str) -> None:
