@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from voxanchor.errors import AudioError, ModelError, OutputError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -33,6 +34,23 @@ def test_gives_unit_vectors_of_the_stated_dimension(architecture: str) -> None:
     assert embeddings.shape == (3, encoder.embedding_dim)
     assert embeddings.dtype == torch.float32
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+
+
+@every_architecture
+def test_frames_come_with_the_same_embeddings_and_lead_to_them(architecture: str) -> None:
+    encoder, waves = encoder_of(architecture), noise(2, 40_000)
+    embeddings, frames = encoder.with_frames(waves)
+    torch.testing.assert_close(embeddings, encoder(waves))
+    network = encoder.network
+    with torch.no_grad():
+        if architecture == "ge2e":
+            assert frames.shape == (4, 160, 256)
+            windows = F.normalize(F.relu(network.linear(frames[:, -1])), dim=1)  # type: ignore[operator]
+            again = windows.view(2, 2, -1).sum(dim=1)
+        else:
+            pooled = network.pooled_norm(network.pooling(frames, None))  # type: ignore[operator]
+            again = network.embedding_norm(network.projection(pooled))  # type: ignore[operator]
+    torch.testing.assert_close(F.normalize(again, dim=1), embeddings, atol=1e-5, rtol=0)
 
 
 @every_architecture

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from voxanchor.objectives.anchored import anchor_loss, distance
+from voxanchor.objectives.anchored import anchor_loss, distance, frame_loss
 from voxanchor.objectives.margin import AAMSoftmax
 
 
@@ -158,3 +158,26 @@ def test_both_sides_of_a_distance_move() -> None:
     assert one.grad is not None
     assert other.grad is not None
     assert distance(one.detach(), one.detach()).item() == pytest.approx(0, abs=1e-6)
+
+
+@given(st.integers(0, 1_000), st.floats(0.1, 10.0))
+@settings(max_examples=20, deadline=None)
+def test_frame_loss_is_a_share_of_the_anchors_energy(seed: int, level: float) -> None:
+    draw = np.random.default_rng(seed)
+    frames, anchors = (torch.from_numpy(draw.standard_normal((2, 5, 3)) * level) for _ in range(2))
+    anchors.requires_grad_()
+    frames.requires_grad_()
+    loss = frame_loss(frames, anchors)
+    with torch.no_grad():
+        expected = ((frames - anchors) ** 2).sum() / (anchors**2).sum()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    torch.autograd.backward(loss)
+    assert frames.grad is not None
+    assert anchors.grad is None
+    assert frame_loss(anchors, anchors).item() == 0.0
+    assert frame_loss(torch.zeros_like(anchors), anchors).item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_frames_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="must match"):
+        frame_loss(torch.zeros(2, 5, 3), torch.zeros(2, 4, 3))

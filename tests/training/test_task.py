@@ -68,6 +68,43 @@ def test_the_pull_is_towards_what_the_kind_says(
     torch.testing.assert_close(found["loss"], found["aam"] + 3 * found["anchor"])
 
 
+@pytest.mark.parametrize("consistency", [0.0, 1.0])
+def test_the_pull_on_frames_is_towards_those_of_the_base_model_for_the_clean_crop(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable, consistency: float
+) -> None:
+    stage = replace(pulled(stage, frame_weight=2.0), consistency=Consistency(consistency))
+    batch = Batches(manifest, bank, stage, 0).render(0)
+    student = SpeakerEncoder(base.config, seed=2)
+    task = SpeakerTask(student, stage, manifest.speakers, table, base.copy())
+    found = losses(task, batch)
+    assert batch.clean is not None
+    with torch.no_grad():
+        frames = student.eval().with_frames(batch.waves)[1]
+        targets = base.eval().with_frames(batch.clean)[1]
+    torch.testing.assert_close(found["frames"], (frames - targets).square().sum() / targets.square().sum())
+    total = found["aam"] + 3 * found["anchor"] + 2 * found["frames"]
+    torch.testing.assert_close(found["loss"], total + consistency * found.get("consistency", torch.zeros(())))
+    assert not any(name.startswith("_teacher") for name in task.state_dict())
+
+
+def test_frames_alone_are_enough_to_train_by(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
+) -> None:
+    alone = replace(
+        stage,
+        anchors="anchors",
+        anchor=AnchorTerm(weight=0.0, frame_weight=1.0),
+        classification=Classification(weight=0.0),
+    )
+    assert not alone.labelled
+    batch = Batches(manifest, bank, alone, 0).render(0)
+    found = losses(SpeakerTask(base.copy(), alone, manifest.speakers, table, base.copy()), batch)
+    assert set(found) == {"loss", "frames"}
+    assert found["frames"] > 0
+    with pytest.raises(RecipeError, match="need the model that made the anchors"):
+        SpeakerTask(base.copy(), alone, manifest.speakers, table)
+
+
 def test_the_clean_crop_beside_an_input_is_that_input_without_noise(
     manifest: Manifest, bank: NoiseBank, stage: Train
 ) -> None:

@@ -18,7 +18,9 @@ class Architecture:
     """A network's options and how it is made from them.
 
     A network maps waveforms (B, T) and lengths (B,), or None when all are full, to embeddings (B, D) that need not be
-    unit vectors. It has the attributes `embedding_dim` and `MIN_SAMPLES`, the shortest recording it accepts.
+    unit vectors. Asked for it by `with_frames`, it returns with them the frame-level outputs that it pools, (N, F, C):
+    one row for each recording, or for each window of one. It has the attributes `embedding_dim` and `MIN_SAMPLES`, the
+    shortest recording it accepts.
     """
 
     description: str

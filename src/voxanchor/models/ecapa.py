@@ -71,8 +71,12 @@ class Ecapa(nn.Module):
         self.projection = nn.Linear(2 * mfa_channels, config.embedding_dim)
         self.embedding_norm = nn.BatchNorm1d(config.embedding_dim)
 
-    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return embeddings (B, D) float32 of `waves` (B, T); `lengths` (B,) int64 only where they differ from T.
+
+        With `with_frames` return also the frames that the pooling sees, (B, F, mfa_channels).
 
         Raises:
             ModelError: lengths in training mode.
@@ -89,9 +93,10 @@ class Ecapa(nn.Module):
         for block in self.blocks:
             x = x + outputs[-1] if outputs else x
             outputs.append(block(x, mask))
-        pooled = self.pooling(F.relu(self.mfa(torch.cat(outputs, dim=2))), mask)
-        embeddings: Tensor = self.embedding_norm(self.projection(self.pooled_norm(pooled)))
-        return embeddings.float()
+        x = F.relu(self.mfa(torch.cat(outputs, dim=2)))
+        pooled = self.pooling(x, mask)
+        embeddings: Tensor = self.embedding_norm(self.projection(self.pooled_norm(pooled))).float()
+        return (embeddings, x) if with_frames else embeddings
 
 
 class ConvBlock(nn.Module):

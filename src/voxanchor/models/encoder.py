@@ -97,6 +97,20 @@ class SpeakerEncoder(nn.Module):
             ModelError: shapes that do not fit, or padded recordings in training mode of a network with batch
                 normalisation.
         """
+        embeddings: Tensor = self.network(waves, self._checked(waves, lengths))
+        return F.normalize(embeddings, dim=1)
+
+    def with_frames(self, waves: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, and the frame-level outputs that the network pools, (N, F, C).
+
+        N is B, or more where the network cuts recordings into windows. Frames past a recording's end hold whatever the
+        network makes of the padding.
+        """
+        embeddings, frames = self.network(waves, self._checked(waves, lengths), with_frames=True)
+        return F.normalize(embeddings, dim=1), frames
+
+    def _checked(self, waves: Tensor, lengths: Tensor | None) -> Tensor | None:
+        """Return the lengths, or None where all are full."""
         if waves.ndim != 2:
             raise ModelError(f"expected waveforms (B, T), got shape {tuple(waves.shape)}")
         shortest = longest = waves.shape[1]
@@ -109,8 +123,7 @@ class SpeakerEncoder(nn.Module):
         if shortest < self.min_samples:
             needed = f"{self.min_samples / SAMPLE_RATE:.2f} s"
             raise AudioError(f"a recording of {shortest / SAMPLE_RATE:.2f} s is too short: the model needs {needed}")
-        embeddings: Tensor = self.network(waves, None if shortest == waves.shape[1] else lengths)
-        return F.normalize(embeddings, dim=1)
+        return None if shortest == waves.shape[1] else lengths
 
     def copy(self) -> Self:
         """Return an independent encoder with the same weights, on the same device."""

@@ -68,3 +68,24 @@ def anchor_loss(
             same = (labels[:, None] == labels[None, :]).fill_diagonal_(False)
             cosines = cosines.masked_fill(same, -torch.inf)
         return F.cross_entropy(cosines / temperature, own)
+
+
+def frame_loss(frames: Tensor, anchors: Tensor) -> Tensor:
+    """Return the mean square (scalar) of the differences between frame-level outputs, as a share of the anchors' own.
+
+    0 where they are the same, 1 where the frames are zero. Gradients reach the frames only. Matching a network inside,
+    not only where it ends, is that of Romero et al., "FitNets" (arXiv 1412.6550), eq. 3, without its regressor: both
+    networks are one architecture.
+
+    Args:
+        frames: (N, F, C).
+        anchors: (N, F, C) outputs of the base model for the same speech without noise.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if frames.shape != anchors.shape:
+        raise ValueError(f"frames {tuple(frames.shape)} and their anchors {tuple(anchors.shape)} must match")
+    with torch.autocast(frames.device.type, enabled=False):
+        targets = anchors.detach().float()
+        return (frames.float() - targets).square().mean() / targets.square().mean().clamp_min(1e-12)

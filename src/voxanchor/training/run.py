@@ -149,7 +149,7 @@ def _train(run: Run, name: str, stage: Train) -> None:
     if table is not None and table.corpus != manifest.fingerprint:
         raise CorpusError(f"stage {name}: the anchors were made from other recordings. Run in a new folder.")
     teacher = None
-    if table is not None and stage.pulled and stage.anchor.kind == "crop":
+    if stage.taught:
         teacher = start(run, *recipe.stages[stage.anchors].needs)
     validation = None
     if stage.validate_every and run.corpora.validation.utterances:

@@ -97,16 +97,21 @@ class AnchorTerm:
             anchors. ``agreement``: between the two, nearer to that of the recording the better it agrees with the
             speaker's others. ``class_centre``: the centre of its class as it stands at that step.
         temperature: of ``info_nce``.
+        frame_weight: of the pull inside the network: the frame-level outputs that it pools towards those of the base
+            model for the same crop without noise, computed anew in every step; 0 for none.
     """
 
     weight: float = 10.0
     distance: Distance = "cosine"
     kind: AnchorKind = field(default="utterance", metadata=config.LATER)
     temperature: float = field(default=0.1, metadata=config.LATER)
+    frame_weight: float = field(default=0.0, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise RecipeError("anchor.temperature must be above 0")
+        if self.weight < 0 or self.frame_weight < 0:
+            raise RecipeError("anchor.weight and anchor.frame_weight must not be negative")
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ class Train:
         self._check_objectives()
 
     def _check_objectives(self) -> None:
-        if not self.pulled and not self.classification.weight:
+        if not self.pulled and not self.frames_pulled and not self.classification.weight:
             raise RecipeError("without anchors and without classification there is nothing to learn")
         if self.classification.centres == "anchors" and not self.anchors:
             raise RecipeError("classification.centres: anchors needs a stage named in anchors")
@@ -209,6 +214,16 @@ class Train:
         return self.classification.weight > 0 or (self.pulled and self.anchor.kind in ("speaker", "agreement"))
 
     @property
+    def frames_pulled(self) -> bool:
+        """Whether there is a pull on the frame-level outputs."""
+        return bool(self.anchors) and self.anchor.frame_weight > 0
+
+    @property
+    def taught(self) -> bool:
+        """Whether the model that made the anchors hears the clean crop of every input."""
+        return self.frames_pulled or (self.pulled and self.anchor.kind == "crop")
+
+    @property
     def paired(self) -> bool:
         """Whether the clean crop of every input is heard besides."""
-        return self.consistency.weight > 0 or (self.pulled and self.anchor.kind == "crop")
+        return self.consistency.weight > 0 or self.taught

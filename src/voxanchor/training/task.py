@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.objectives.anchored import anchor_loss, distance
+from voxanchor.objectives.anchored import anchor_loss, distance, frame_loss
 from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
@@ -23,7 +23,7 @@ class SpeakerTask(Task):
         stage: weights, margin and distance.
         speakers: the training speakers in the order of the labels.
         anchors: table whose rows follow the training manifest, or None for a stage without anchors.
-        teacher: the model that made the anchors, for a stage whose anchors are those of the crops.
+        teacher: the model that made the anchors, for a stage in which it hears the clean crops.
 
     Raises:
         RecipeError: `stage.frozen` names parameters that the network does not have.
@@ -54,8 +54,8 @@ class SpeakerTask(Task):
         self.register_buffer("anchors", table, persistent=False)
         self._frozen = freeze(student.network, stage.frozen)
         self._average = student.copy().requires_grad_(False) if stage.average else None
-        if stage.pulled and stage.anchor.kind == "crop" and teacher is None:
-            raise RecipeError("anchor.kind: crop needs the model that made the anchors")
+        if stage.taught and teacher is None:
+            raise RecipeError("anchors of crops and of frames need the model that made the anchors")
         # past Module's own attributes: it is no part of what is trained or saved
         self.__dict__["_teacher"] = None if teacher is None else teacher.requires_grad_(False).eval()
 
@@ -69,15 +69,10 @@ class SpeakerTask(Task):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return ``loss`` to minimise and its parts, as the stage has them.
 
-        These are ``aam`` and ``accuracy``, ``anchor``, and ``consistency``.
+        These are ``aam`` and ``accuracy``, ``anchor``, ``frames``, and ``consistency``.
         """
-        size = len(batch.waves)
-        if self.stage.consistency.weight and batch.clean is not None:
-            # in one pass, so that batch normalisation sees both sides alike
-            both = self.student(torch.cat([batch.waves, batch.clean]), torch.cat([batch.lengths, batch.lengths]))
-            embeddings, twins = both[:size], both[size:]
-        else:
-            embeddings, twins = self.student(batch.waves, batch.lengths), None
+        embeddings, frames, twins = self._embed(batch)
+        crops, crop_frames = self._teach(batch)
         parts: dict[str, Tensor] = {}
         total = embeddings.new_zeros(())
         terms = self.stage.classification
@@ -88,8 +83,12 @@ class SpeakerTask(Task):
         if self.stage.pulled:
             anchor = self.stage.anchor
             labels = batch.labels if self.stage.labelled else None
-            parts["anchor"] = anchor_loss(embeddings, self._targets(batch), anchor.distance, labels, anchor.temperature)
+            targets = self._targets(batch, crops)
+            parts["anchor"] = anchor_loss(embeddings, targets, anchor.distance, labels, anchor.temperature)
             total = total + anchor.weight * parts["anchor"]
+        if frames is not None and crop_frames is not None:
+            parts["frames"] = frame_loss(frames, crop_frames)
+            total = total + self.stage.anchor.frame_weight * parts["frames"]
         if twins is not None:
             parts["consistency"] = distance(embeddings, twins, self.stage.consistency.distance)
             total = total + self.stage.consistency.weight * parts["consistency"]
@@ -105,14 +104,38 @@ class SpeakerTask(Task):
         """The encoder that the stage ends with: the student, or the average of its weights."""
         return self.student if self._average is None else self._average
 
-    def _targets(self, batch: Batch) -> Tensor:
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return embeddings of the inputs, their frames where these are pulled, and embeddings of the clean crops."""
+        waves, lengths, frames = batch.waves, batch.lengths, None
+        together = self.stage.consistency.weight > 0 and batch.clean is not None
+        if together:
+            # in one pass, so that batch normalisation sees both sides alike
+            waves, lengths = torch.cat([waves, batch.clean]), torch.cat([lengths, lengths])  # type: ignore[list-item]
+        if self.stage.frames_pulled:
+            embeddings, frames = self.student.with_frames(waves, lengths)
+        else:
+            embeddings = self.student(waves, lengths)
+        if not together:
+            return embeddings, frames, None
+        embeddings, twins = embeddings.chunk(2)
+        return embeddings, None if frames is None else frames.chunk(2)[0], twins
+
+    @torch.no_grad()
+    def _teach(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the base model's embeddings and frames of the clean crops, where the stage has a use for them."""
+        teacher: SpeakerEncoder | None = self.__dict__["_teacher"]
+        if not self.stage.taught or teacher is None or batch.clean is None:
+            return None, None
+        teacher.to(batch.clean.device)
+        if self.stage.frames_pulled:
+            return teacher.with_frames(batch.clean, batch.lengths)
+        return teacher(batch.clean, batch.lengths), None
+
+    def _targets(self, batch: Batch, crops: Tensor | None) -> Tensor:
         if self.stage.anchor.kind == "class_centre" and self.head is not None:
             return self.head.centres[batch.labels]
-        teacher: SpeakerEncoder | None = self.__dict__["_teacher"]
-        if self.stage.anchor.kind == "crop" and teacher is not None and batch.clean is not None:
-            with torch.no_grad():
-                targets: Tensor = teacher.to(batch.clean.device)(batch.clean, batch.lengths)
-            return targets
+        if self.stage.anchor.kind == "crop" and crops is not None:
+            return crops
         assert self.anchors is not None
         return self.anchors[batch.utterances]
 

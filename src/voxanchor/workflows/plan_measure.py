@@ -125,7 +125,7 @@ def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step
     steps = 4
     small = replace(stage, steps=steps, batch_size=rows, accumulate=1, checkpoint_every=10 * steps, compile=False)
     speakers = tuple(str(number) for number in range(classes))
-    teacher = student.copy() if stage.pulled and stage.anchor.kind == "crop" else None
+    teacher = student.copy() if stage.taught else None
     task = SpeakerTask(student, small, speakers, _table(student, speakers) if stage.anchors else None, teacher)
     weights = sum(weight.numel() for weight in task.parameters())
     kept = _Kept(task)

@@ -60,12 +60,16 @@ class GE2E(nn.Module):
         self.lstm = nn.LSTM(40, 256, num_layers=3, batch_first=True)
         self.linear = nn.Linear(256, self.embedding_dim)
 
-    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return embeddings (B, 256) float32, none negative, not yet of unit length.
 
         Args:
             waves: (B, T) float, full scale 1.0, 16 kHz.
             lengths: (B,) int64 samples of each recording, only where they differ from T.
+            with_frames: return also what the last layer of the LSTM gives at every frame of every window,
+                (windows, 160, 256).
         """
         if lengths is not None and is_exporting():
             return self._forward_any_shape(waves, lengths)
@@ -78,8 +82,9 @@ class GE2E(nn.Module):
         owner = torch.repeat_interleave(torch.arange(batch), torch.tensor(counts)).to(waves.device)
         starts = torch.cat([torch.arange(n) for n in counts]).to(waves.device) * _WINDOW_STEP_FRAMES
         frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
-        partial = self._embed_windows(mel[owner.unsqueeze(1), frames])
-        return partial.new_zeros(batch, self.embedding_dim).index_add(0, owner, partial)
+        outputs, partial = self._embed_windows(mel[owner.unsqueeze(1), frames])
+        embeddings = partial.new_zeros(batch, self.embedding_dim).index_add(0, owner, partial)
+        return (embeddings, outputs) if with_frames else embeddings
 
     def _forward_any_shape(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """Return what `forward` does; only values, never a shape, depend on the lengths.
@@ -92,7 +97,7 @@ class GE2E(nn.Module):
         starts = torch.arange(most, device=waves.device) * _WINDOW_STEP_FRAMES
         frames = starts.unsqueeze(1) + torch.arange(_WINDOW_FRAMES, device=waves.device)
         mel = self._mel(waves, most)
-        partial = self._embed_windows(mel[:, frames].flatten(0, 1)).view(batch, most, -1)
+        partial = self._embed_windows(mel[:, frames].flatten(0, 1))[1].view(batch, most, -1)
         counts = torch.div(lengths + _FIRST_STEP_SAMPLES, _STEP_SAMPLES, rounding_mode="floor").clamp(min=1)
         own = frame_mask(counts, most)
         return partial.masked_fill(~own, 0.0).sum(dim=1)
@@ -104,9 +109,9 @@ class GE2E(nn.Module):
         mel: Tensor = self.spectrum(F.pad(waves, (left, needed - left - waves.shape[1])))
         return mel
 
-    def _embed_windows(self, mel: Tensor) -> Tensor:
-        _, (hidden, _) = self.lstm(mel)
-        return F.normalize(F.relu(self.linear(hidden[-1])).float(), dim=1)
+    def _embed_windows(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, (hidden, _) = self.lstm(mel)
+        return outputs, F.normalize(F.relu(self.linear(hidden[-1])).float(), dim=1)
 
 
 def windows(length_samples: int) -> int:
