@@ -1,6 +1,7 @@
 """One training loop on Lightning Fabric. It knows nothing about speakers: a task gives losses, and it takes steps."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +55,8 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
         from lightning_fabric import Fabric
     except ImportError:
         raise MissingExtraError("lightning-fabric", "training", "pip install 'voxanchor[train]'") from None
+    # it announces the precision at every stage and every measurement; the stage says it once
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     chosen = resolve(precision, Fabric(accelerator="auto", devices=1).device)
     if processes.world() == 1:
         fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(chosen))

@@ -18,7 +18,7 @@ from voxanchor.evaluation.background import noise_bank
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.precision import best_device
+from voxanchor.models.precision import best_device, resolve
 from voxanchor.progress import say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable, extract
@@ -157,6 +157,9 @@ def _train(run: Run, name: str, stage: Train) -> None:
         validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
     if stage.compile:
         compile_network(student.network)
+    device = best_device()
+    batches = f"{stage.steps:,} steps of {stage.batch_size} x {stage.crop_s:g} s"
+    say(f"{name}: {batches}, {resolve(stage.precision, device)} on {device}")
     torch.manual_seed(torch_seed(run.seed, 0, "head"))
     task = SpeakerTask(student, stage, manifest.speakers, table, teacher)
     folder = run.stage_folder(name)
