@@ -103,6 +103,9 @@ def test_frames_alone_are_enough_to_train_by(
     assert found["frames"] > 0
     with pytest.raises(RecipeError, match="need the model that made the anchors"):
         SpeakerTask(base.copy(), alone, manifest.speakers, table)
+    wider = SpeakerEncoder(EncoderConfig("ecapa", {"channels": 24, "embedding_dim": 16}))
+    with pytest.raises(RecipeError, match="must be alike"):
+        SpeakerTask(wider, alone, manifest.speakers, table, base.copy())
 
 
 def test_the_clean_crop_beside_an_input_is_that_input_without_noise(

@@ -26,7 +26,8 @@ class SpeakerTask(Task):
         teacher: the model that made the anchors, for a stage in which it hears the clean crops.
 
     Raises:
-        RecipeError: `stage.frozen` names parameters that the network does not have.
+        RecipeError: `stage.frozen` names parameters that the network does not have, or frames are pulled towards those
+            of another network.
     """
 
     anchors: Tensor | None
@@ -56,6 +57,11 @@ class SpeakerTask(Task):
         self._average = student.copy().requires_grad_(False) if stage.average else None
         if stage.taught and teacher is None:
             raise RecipeError("anchors of crops and of frames need the model that made the anchors")
+        if stage.frames_pulled and teacher is not None and teacher.config != student.config:
+            raise RecipeError(
+                "anchor.frame_weight compares frames inside two networks, which must be alike: the stage starts from "
+                f"'{student.config.architecture}', its anchors are of '{teacher.config.architecture}' with its options"
+            )
         # past Module's own attributes: it is no part of what is trained or saved
         self.__dict__["_teacher"] = None if teacher is None else teacher.requires_grad_(False).eval()
 
