@@ -1,10 +1,11 @@
 import re
+from importlib import resources
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.canvas import Panel
+from voxanchor.evaluation.canvas import MARKER_SIGNS, MARKERS, SERIES, Panel
 from voxanchor.evaluation.figures import det_panels, error_panels, map_panels, thin
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import ResultRow
@@ -89,3 +90,11 @@ def test_maps_number_their_speakers() -> None:
     assert [panel.title for panel in panels] == ["ge2e", "ge2e"]
     assert all(f">{number}<" in panels[0].svg for number in range(1, 13))
     check(panels)
+
+
+def test_every_colour_of_a_system_is_one_of_the_page_and_has_its_own_marker() -> None:
+    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    assert len(set(MARKERS)) == len(set(MARKER_SIGNS)) == len(MARKERS) == SERIES
+    for index in range(SERIES):
+        assert css.count(f"--series-{index}: #") == 2, "one for light and one for dark"
+        assert f".series-{index} {{" in css

@@ -14,8 +14,8 @@ from voxanchor.evaluation.markup import text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SERIES, SPEAKERS = 6, 10
-"""Number of colours for systems and for speakers; both repeat beyond that, markers and numbers tell them apart."""
+SERIES, SPEAKERS = 8, 10
+"""Number of colours for systems and for speakers; they repeat beyond that."""
 
 # Colours no figure uses by chance; `_Panel` replaces them by the page's own.
 INK, MUTED, RULE = "#010203", "#010204", "#010205"
@@ -25,8 +25,8 @@ _CSS = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)"}
 _CSS |= {colour: f"var(--series-{index})" for index, colour in enumerate(SERIES_COLOURS)}
 _CSS |= {colour: f"var(--speaker-{index})" for index, colour in enumerate(SPEAKER_COLOURS)}
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
-MARKER_SIGNS = ("●", "■", "▲", "◆", "▼", "✚")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKER_SIGNS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
 """The systems' markers as characters, for the legend of the page."""
 
 _STYLE: dict[Any, Any] = {
