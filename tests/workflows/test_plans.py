@@ -33,7 +33,13 @@ def test_every_system_of_our_comparisons_has_the_same_budget(name: str) -> None:
     recipe = read_recipe(RECIPES / f"{name}.yaml")
     assert recipe.evaluation is not None
     systems = [system for system in recipe.evaluation.systems if system != "base"]
-    assert set(systems) == {"joint", "joint_consistency", "finetune", "anchored", "anchored_unlabelled"}
+    assert set(systems) - {"anchored_frames"} == {
+        "joint",
+        "joint_consistency",
+        "finetune",
+        "anchored",
+        "anchored_unlabelled",
+    }
     efforts = {system: effort(recipe, system) for system in systems}
     assert len({each.steps for each in efforts.values()}) == 1
     assert len({each.clean + each.noisy for each in efforts.values()}) == 1
@@ -61,6 +67,11 @@ def test_plans_read_as_sentences(small: Recipe) -> None:
     assert "by base, frozen" in words[1]
     assert "pull to the utterance anchor" in words[2]
     assert "consistency with the clean crop" in in_words(small, "joint_consistency")[-1]
+    assert "pull of frames" not in words[2]
+
+
+def test_a_plan_says_that_frames_are_pulled(on_ge2e: Recipe) -> None:
+    assert "pull of frames to the base model's (20)" in in_words(on_ge2e, "anchored_frames")[-1]
 
 
 def test_a_model_that_exists_leaves_every_system_the_budget_that_is_left(small: Recipe) -> None:
@@ -104,6 +115,7 @@ def test_all_are_tuned_with_one_grid(on_ge2e: Recipe) -> None:
         "joint": rates,
         "anchored_unlabelled": rates,
         "anchored": both,
+        "anchored_frames": both,
         "joint_consistency": both,
     }
 

@@ -14,7 +14,8 @@ DESCRIBED = {
     "finetune": "A copy of the base fine-tuned on noisy speech with classification, without the pull to anchors.",
     "anchored": "The method: a copy of the base fine-tuned on noisy speech, held by the fixed anchors of its own clean "
     "recordings.",
-    "anchored_unlabelled": "The same with the pull to the anchors alone: nobody has to say who speaks.",
+    "anchored_frames": "The same, with its frame-level outputs held, too, by the base's for the same crop, clean.",
+    "anchored_unlabelled": "The method with the pull to the anchors alone: nobody has to say who speaks.",
 }
 """What the systems of the field's comparison are, by the names they have in our recipes."""
 
@@ -81,6 +82,8 @@ def _sentence(name: str, stage: Stage) -> str:
     if train.pulled:
         kind = train.anchor.kind.replace("_", " ")
         terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")
+    if train.frames_pulled:
+        terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
     if train.consistency.weight:
         terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
     start = "from scratch" if train.start == SCRATCH else f"from {train.start}"

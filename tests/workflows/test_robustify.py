@@ -1,0 +1,29 @@
+"""What robustify says about the data it was given."""
+
+import pytest
+
+from voxanchor.training.recipe import Recipe
+from voxanchor.workflows.robustify import FRAMES, advise, make_recipe
+
+
+def recipe(*settings: str, unlabelled: bool = False) -> Recipe:
+    return make_recipe("ge2e", ["speech"], ["noise"], unlabelled=unlabelled, settings=settings)
+
+
+def test_few_speakers_get_the_advice_that_helps_them(capsys: pytest.CaptureFixture[str]) -> None:
+    advise(recipe(), 37)
+    said = capsys.readouterr().err
+    assert "trained on 37 speakers" in said
+    assert f"--set {FRAMES}" in said
+
+
+@pytest.mark.parametrize(("settings", "speakers"), [((), 100), ((FRAMES,), 37), ((), 0)])
+def test_others_do_not(settings: tuple[str, ...], speakers: int, capsys: pytest.CaptureFixture[str]) -> None:
+    advise(recipe(*settings), speakers)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_setting_in_the_advice_does_what_it_says() -> None:
+    train = recipe(FRAMES).stages["anchored"].train
+    assert train is not None
+    assert train.frames_pulled
