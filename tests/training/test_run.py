@@ -47,6 +47,16 @@ def test_other_speeds_add_speakers_to_the_training_alone(voices_folder: str) -> 
     assert more.held_out == plain.held_out
 
 
+def test_a_validation_part_that_is_cut_is_said(voices_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    speech = (Speech(str(voices_folder)),)
+    everyone = len(gather(Data(speech, validation_speakers=0), seed=0).train.speakers)
+    gather(Data(speech, validation_speakers=everyone // 4), seed=0)
+    assert "instead of" not in capsys.readouterr().err
+    cut = gather(Data(speech, validation_speakers=everyone), seed=0)
+    assert len(cut.validation.speakers) == everyone // 4
+    assert f"validation: {everyone // 4} speakers instead of {everyone}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("speeds", [(1.0,), (0.4,), (3.0,)])
 def test_speeds_that_make_no_other_voice_are_refused(speeds: tuple[float, ...]) -> None:
     with pytest.raises(RecipeError, match="voice_speeds"):

@@ -90,7 +90,10 @@ def _part_validation(manifest: Manifest, count: int, seed: int) -> tuple[Manifes
         aside = tuple(u for i, u in enumerate(manifest.utterances) if i in chosen)
         return replace(manifest, utterances=kept), replace(manifest, utterances=aside)
     # watching must not eat the corpus: never more than a quarter of its speakers
-    count = min(count, len(manifest.speakers) // 4)
+    most = len(manifest.speakers) // 4
+    if count > most:
+        say(f"validation: {most} speakers instead of {count}: at most a quarter of {len(manifest.speakers)}")
+        count = most
     return manifest.hold_out(count, seed) if count else (manifest, replace(manifest, utterances=()))
 
 

@@ -113,15 +113,15 @@ class SpeakerTask(Task):
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return embeddings of the inputs, their frames where these are pulled, and embeddings of the clean crops."""
         waves, lengths, frames = batch.waves, batch.lengths, None
-        together = self.stage.consistency.weight > 0 and batch.clean is not None
-        if together:
+        clean = batch.clean if self.stage.consistency.weight else None
+        if clean is not None:
             # in one pass, so that batch normalisation sees both sides alike
-            waves, lengths = torch.cat([waves, batch.clean]), torch.cat([lengths, lengths])  # type: ignore[list-item]
+            waves, lengths = torch.cat([waves, clean]), torch.cat([lengths, lengths])
         if self.stage.frames_pulled:
             embeddings, frames = self.student.with_frames(waves, lengths)
         else:
             embeddings = self.student(waves, lengths)
-        if not together:
+        if clean is None:
             return embeddings, frames, None
         embeddings, twins = embeddings.chunk(2)
         return embeddings, None if frames is None else frames.chunk(2)[0], twins
