@@ -7,9 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.errors import ModelError
-from voxanchor.models.fbank import Fbank, FbankConfig
+from voxanchor.models.backbone import Backbone
+from voxanchor.models.fbank import FbankConfig
 from voxanchor.models.frames import FrameConv, FrameNorm, join_channels, split_channels
-from voxanchor.models.masks import apply_mask, frame_mask
+from voxanchor.models.front_end import FrontEndConfig
+from voxanchor.models.masks import apply_mask
 from voxanchor.models.moments import frame_mean
 from voxanchor.models.pooling import AttentiveStatisticsPooling
 
@@ -34,33 +36,27 @@ class EcapaConfig:
     res2_scale: int = 8
     se_bottleneck: int = 128
     attention_bottleneck: int = 128
-    fbank: FbankConfig = field(default_factory=FbankConfig)
+    fbank: FrontEndConfig = field(default_factory=FbankConfig)
 
 
-class Ecapa(nn.Module):
-    """ECAPA-TDNN with its front-end: waveforms to embeddings (not normalised).
+class Ecapa(Backbone):
+    """ECAPA-TDNN with its front-end.
 
     Frames past a recording's end are zeroed before every convolution that looks at neighbours and left out of every
-    mean, so in eval mode a recording gets the embedding that it gets alone. In training mode recordings must have equal
-    lengths: padding would enter the statistics of batch normalisation.
+    mean.
 
     Raises:
         ModelError: a width that is not positive, or `channels` that `res2_scale` does not divide.
     """
 
-    MIN_SAMPLES = 4_800
-    """0.3 s; the receptive field of the frame layers alone is 0.24 s."""
-
     def __init__(self, config: EcapaConfig) -> None:
-        super().__init__()
+        super().__init__(config.fbank, config.embedding_dim)
         widths = (config.channels, config.embedding_dim, config.se_bottleneck, config.attention_bottleneck)
         if min(widths) < 1 or config.mfa_channels < 0 or config.res2_scale < 2 or config.channels % config.res2_scale:
             reason = f"channels {config.channels}, res2_scale {config.res2_scale}, widths {widths}"
             raise ModelError(f"ecapa: {reason}: widths must be positive, res2_scale 2 or more and divide channels")
         channels = config.channels
         mfa_channels = config.mfa_channels or 3 * channels
-        self.embedding_dim = config.embedding_dim
-        self.fbank = Fbank(config.fbank)
         self.stem = ConvBlock(config.fbank.n_mels, channels, kernel_size=5)
         self.blocks = nn.ModuleList(
             SERes2Block(channels, config.res2_scale, config.se_bottleneck, d) for d in (2, 3, 4)
@@ -71,22 +67,8 @@ class Ecapa(nn.Module):
         self.projection = nn.Linear(2 * mfa_channels, config.embedding_dim)
         self.embedding_norm = nn.BatchNorm1d(config.embedding_dim)
 
-    def forward(
-        self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return embeddings (B, D) float32 of `waves` (B, T); `lengths` (B,) int64 only where they differ from T.
-
-        With `with_frames` return also the frames that the pooling sees, (B, F, mfa_channels).
-
-        Raises:
-            ModelError: lengths in training mode.
-        """
-        if self.training and lengths is not None:
-            raise ModelError(
-                "ecapa: in training every crop of a batch must have the same length; padding would enter batch norm"
-            )
-        features, frames = self.fbank(waves, lengths)
-        mask = None if lengths is None else frame_mask(frames, features.shape[1])
+    def encode(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, D), and the frames that the pooling sees, of features (B, F, M)."""
         x = self.stem(features, mask)
         # The input of each block is the sum of all earlier outputs (section 3.3 of the paper).
         outputs: list[Tensor] = []
@@ -95,8 +77,7 @@ class Ecapa(nn.Module):
             outputs.append(block(x, mask))
         x = F.relu(self.mfa(torch.cat(outputs, dim=2)))
         pooled = self.pooling(x, mask)
-        embeddings: Tensor = self.embedding_norm(self.projection(self.pooled_norm(pooled))).float()
-        return (embeddings, x) if with_frames else embeddings
+        return self.embedding_norm(self.projection(self.pooled_norm(pooled))), x
 
 
 class ConvBlock(nn.Module):

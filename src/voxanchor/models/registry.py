@@ -1,16 +1,25 @@
 """Model references: what a person may write where a model is asked for."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.foreign import ge2e
+from voxanchor.models.foreign.checkpoint import check_names
+
+Source: TypeAlias = Callable[[str], tuple[EncoderConfig, Mapping[str, Tensor]]]
+"""From what stands behind the colon of a reference to what the encoder is made of, and its network's weights."""
+
+SOURCES: dict[str, Source] = {}
+"""What may stand before the colon."""
 
 Embedder: TypeAlias = SpeakerEncoder | ExportedEncoder
 """What gives embeddings. An exported file gives nothing else: it cannot be trained, moved or exported again."""
@@ -46,9 +55,10 @@ def load(ref: str | Path) -> SpeakerEncoder:
         MissingExtraError: the package that holds a foreign model's weights is not installed.
     """
     if ref == "ge2e":
-        encoder = SpeakerEncoder(EncoderConfig("ge2e"))
-        encoder.network.load_state_dict(ge2e.pretrained_weights())
-        return encoder.eval()
+        return _made(EncoderConfig("ge2e"), ge2e.pretrained_weights(), "ge2e")
+    kind, colon, rest = str(ref).partition(":")
+    if colon and kind in SOURCES:
+        return _made(*SOURCES[kind](rest), str(ref))
     if Path(ref).is_dir():
         return SpeakerEncoder.load(ref)
     if is_exported(ref):
@@ -60,6 +70,13 @@ def load(ref: str | Path) -> SpeakerEncoder:
     raise ModelError(
         f"model '{ref}': {what}. {nearest(str(ref), known)} A model is a directory with config.json, or 'ge2e'."
     )
+
+
+def _made(config: EncoderConfig, state: Mapping[str, Tensor], where: str) -> SpeakerEncoder:
+    encoder = SpeakerEncoder(config)
+    check_names(state, encoder.network.state_dict(), where)
+    encoder.network.load_state_dict(state)
+    return encoder.eval()
 
 
 def load_embedder(ref: str | Path) -> Embedder:
