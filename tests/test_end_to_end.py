@@ -120,10 +120,16 @@ def test_the_seed_decides_everything(run: Path, recipe: Path, tmp_path: Path) ->
 def robust(run: Path, voices_folder: Path, noise_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("robust") / "robust"
     settings = [f"stages.anchored.train.{key}={value}" for key, value in STEPS.items()]
-    voxanchor(
+    command: list[str | Path] = [
         "robustify", "--model", run / "base", "--speech", voices_folder, "--noise", noise_path, "--out", out,
-        "--set", *settings,
-    )  # fmt: skip
+    ]  # fmt: skip
+    # a handful of steps at a rate that tears any model down: all attempts are refused, and --force writes what there is
+    settings.append("stages.anchored.train.learning_rate.peak=30")
+    refused = voxanchor(*command, "--set", *settings, status=9)
+    assert "was not written" in refused.stderr
+    assert not (out / "config.json").exists()
+    forced = voxanchor(*command, "--force", "--set", *settings)
+    assert "because of --force" in forced.stdout
     return out
 
 
@@ -160,11 +166,12 @@ def test_robustify_works_without_labels_and_without_noise(run: Path, voices_fold
     settings = [f"stages.anchored.train.{key}={value}" for key, value in STEPS.items()]
     made = voxanchor(
         "robustify", "--model", run / "base", "--speech", flat, "--out", tmp_path / "out", "--unlabelled", "--json",
-        "--set", *settings,
+        "--force", "--set", *settings,
     )  # fmt: skip
     assert "built-in noise" in made.stderr
     result = json.loads(made.stdout)
-    assert set(result["after"]) == {"clean_agreement", "noisy_agreement"}
+    assert set(result["after"]) == {"clean_agreement", "noisy_agreement", "clean_identity"}
+    assert result["guard"]["before"]["clean_identity"] == 1
     refused = voxanchor("robustify", "--model", run / "base", "--speech", flat, "--out", tmp_path / "x", status=3)
     assert "--unlabelled" in refused.stderr
 

@@ -51,9 +51,19 @@ class MissingExtraError(VoxanchorError):
 
 
 class TrainingError(VoxanchorError):
-    """Training that cannot go on: a loss or gradient that is not finite."""
+    """Training that cannot go on: a process that was lost, a state that cannot be read."""
 
     exit_code = 7
+
+
+class DivergedError(TrainingError):
+    """A loss or gradient that is not finite."""
+
+
+class ForgettingError(VoxanchorError):
+    """A model that came out worse than the one it was made from, and was not written."""
+
+    exit_code = 9
 
 
 class DownloadError(VoxanchorError):

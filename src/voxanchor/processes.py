@@ -98,6 +98,18 @@ def gather_rows(mine: NDArray[np.float32], total: int) -> NDArray[np.float32]:
     return rows
 
 
+def agreed(value: bool) -> bool:
+    """Return what the first process says, in every one of them."""
+    if world() == 1:
+        return value
+    import torch
+
+    said = torch.tensor([int(value)])
+    with others_alive():
+        torch.distributed.broadcast(said, 0)
+    return bool(said.item())
+
+
 @contextlib.contextmanager
 def others_alive() -> Iterator[None]:
     """Turn the failure of an exchange with a process that ended into an error that says so.

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from voxanchor.errors import TrainingError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
-from voxanchor.training.loop import METRICS_FILE, STATE_FILE, train
+from voxanchor.training.loop import METRICS_FILE, STATE_FILE, Reading, train
 from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
@@ -49,8 +48,8 @@ def metrics(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def fixed() -> Mapping[str, float]:
-    return {"clean_eer": 1.0}
+def fixed(_step: int) -> Reading:
+    return Reading({"clean_eer": 1.0})
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 5])

@@ -125,7 +125,7 @@ def test_all_models_hear_the_same_audio(
 def test_what_is_finished_is_not_done_again(recipe: Recipe, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (whole / "results.csv").read_text()
     marks = {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")}
-    monkeypatch.setattr("voxanchor.training.run.train", None)
+    monkeypatch.setattr("voxanchor.training.job.train", None)
     compare(recipe, whole)
     assert (whole / "results.csv").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")} == marks

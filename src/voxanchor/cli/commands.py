@@ -128,6 +128,7 @@ def robustify(
     rooms: UseAppendAction[tuple[str, ...]] = (),
     channels: UseAppendAction[tuple[str, ...]] = (),
     unlabelled: bool = False,
+    force: bool = False,
     settings: Settings = (),
     workers: int | None = None,
     json: Json = False,
@@ -153,11 +154,14 @@ def robustify(
         channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db;
             may be given several times. 40 % of the inputs then go through one of them.
         unlabelled: the recordings need not say who speaks: train with the anchor term alone.
+        force: write the model even if it came out worse than its base on speakers kept aside. Without it such a model
+            is not written, and the exit status is 9.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
         json: print before and after as JSON.
     """
+    from voxanchor.workflows.robustify import change, told
     from voxanchor.workflows.robustify import robustify as job
 
     made = job(
@@ -170,14 +174,17 @@ def robustify(
         unlabelled=unlabelled,
         settings=flat(settings),
         workers=workers,
+        force=force,
     )
     if json:
-        print_json({"model": str(made.folder), "before": dict(made.before), "after": dict(made.after)})
+        figures = {"before": dict(made.before), "after": dict(made.after), "guard": made.guard}
+        print_json({"model": str(made.folder), **figures})
         return 0
     print(f"robust model: {made.folder}")
-    for name, value in made.after.items():
-        unit = " %" if name.endswith("_eer") else ""
-        print(f"  {name.replace('_', ' ')} on speech kept aside: {made.before[name]:g} -> {value:g}{unit}")
+    for name, value in told(made.after).items():
+        print(f"  {change(name, made.before[name], value)} on speech kept aside")
+    if made.guard is not None and made.guard["faults"]:
+        print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
     print(
         f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
     )

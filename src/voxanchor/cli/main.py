@@ -18,6 +18,7 @@ DESCRIPTION = """voxanchor makes speaker-verification models robust to noise wit
 
 Exit status: 0 done, 1 failed, 2 command or recipe not understood, 3 recordings unusable, 4 model unusable,
 5 output folder holds something else, 6 an optional package is missing, 7 training cannot go on, 8 no decision (verify),
+9 the new model is worse and was not written (robustify),
 130 interrupted (start the same command again to resume)."""
 
 COMMANDS: dict[str, Callable[..., int]] = {

@@ -1,6 +1,6 @@
 """Networks compiled by torch, where it can, and as they are where it cannot."""
 
-from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ def compile_network(network: nn.Module) -> bool:
     return True
 
 
-def uncompiled(measure: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
-    """Return what `measure` does with compiled networks as they were: lengths it has not seen compile nothing."""
-    with torch.compiler.set_stance("force_eager"):
-        return measure()
+def uncompiled() -> AbstractContextManager[None]:
+    """Take compiled networks as they were, inside: lengths they have not seen compile nothing."""
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance

@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from voxanchor import processes
-from voxanchor.errors import MissingExtraError, TrainingError
+from voxanchor.errors import DivergedError, MissingExtraError, TrainingError
 from voxanchor.files import write_text
 from voxanchor.models.precision import Precision, fabric_name, resolve
 from voxanchor.progress import track
@@ -24,6 +24,18 @@ from voxanchor.training.stage import Train
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10
+
+
+class Reading(NamedTuple):
+    """What validation found after a step.
+
+    Attributes:
+        values: by name.
+        go_on: whether training is to go on.
+    """
+
+    values: Mapping[str, float]
+    go_on: bool = True
 
 
 class Task(nn.Module):
@@ -84,17 +96,20 @@ def train(
     *,
     seed: int,
     label: str,
-    validate: Callable[[], Mapping[str, float]] | None = None,
+    validate: Callable[[int], Reading] | None = None,
     workers: int | None = None,
-) -> None:
+) -> bool:
     """Optimise `task` for the steps of `stage`, resuming from `folder` when a state lies there.
+
+    Returns whether it came to the last step; not where a validation said to stop.
 
     Every `LOG_EVERY` steps and at each validation a line goes to ``metrics.jsonl``. On the processor the result does
     not depend on where, or whether, the run was interrupted. Several processes share each batch; the first validates
     and writes. A state may be resumed by another number of processes.
 
     Raises:
-        TrainingError: a loss that is not finite, or a process that was lost; the last good state stays on disk.
+        DivergedError: a loss that is not finite; the last good state stays on disk.
+        TrainingError: a process that was lost; likewise.
     """
     if stage.batch_size % (processes.world() * stage.accumulate):
         raise TrainingError(
@@ -122,10 +137,8 @@ def train(
         processes.others_alive(),
     ):
         advance(first)
-        if not processes.first():
-            validate = None
         if validate is not None and stage.validate_every and first == 0:
-            metrics.write({"step": 0, "validation": dict(validate())})
+            _look(validate, 0, metrics)
         if workers is None:
             # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
             workers = 0 if on_cpu else 2
@@ -140,7 +153,7 @@ def train(
             saving = done % stage.checkpoint_every == 0 or done == stage.steps
             # looking at a value makes an accelerator wait, so there it is done now and then, and before every save
             if (on_cpu or saving or done % LOG_EVERY == 0) and not healthy:
-                raise TrainingError(
+                raise DivergedError(
                     f"step {done}: the loss is not finite. Lower learning_rate.peak (now "
                     f"{stage.learning_rate.peak:g}), then start the same command again: it resumes from the last good "
                     "state."
@@ -152,8 +165,9 @@ def train(
                 validate is not None
                 and stage.validate_every
                 and (done % stage.validate_every == 0 or done == stage.steps)
+                and not _look(validate, done, metrics)
             ):
-                metrics.write({"step": done, "validation": dict(validate())})
+                return False
             if saving and processes.first():
                 metrics.flush()
                 snapshot = {
@@ -163,6 +177,17 @@ def train(
                     "optimizer": optimizer.state_dict(),
                 }
                 save_state(folder / STATE_FILE, snapshot)
+    return True
+
+
+def _look(validate: Callable[[int], Reading], step: int, metrics: "_Metrics") -> bool:
+    """Validate in the first process, and return in all of them whether training is to go on."""
+    go_on = True
+    if processes.first():
+        values, go_on = validate(step)
+        metrics.write({"step": step, "validation": dict(values)})
+        metrics.flush()
+    return processes.agreed(go_on)
 
 
 def _step(

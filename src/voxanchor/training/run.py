@@ -5,7 +5,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,10 @@ from voxanchor.models.precision import best_device, resolve
 from voxanchor.progress import say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable, extract
-from voxanchor.training.batches import Batches
-from voxanchor.training.compiled import compile_network, uncompiled
 from voxanchor.training.corpora import Corpora, gather, is_labelled
-from voxanchor.training.loop import train
+from voxanchor.training.job import Job
 from voxanchor.training.recipe import Recipe, Stage
 from voxanchor.training.stage import SCRATCH, Train
-from voxanchor.training.task import SpeakerTask, move
 from voxanchor.training.validation import Validation
 
 ANCHORS_FILE = "anchors.safetensors"
@@ -144,49 +140,28 @@ def _train(run: Run, name: str, stage: Train) -> None:
     if set(stage.noise.kinds) - set(run.bank.kinds):
         unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]
         raise RecipeError(f"stage {name}: unknown noise '{unknown}'. " + config.nearest(unknown, run.bank.kinds))
-    student = start(run, stage.start)
     table = AnchorTable.load(run.stage_folder(stage.anchors) / ANCHORS_FILE) if stage.anchors else None
     if table is not None and table.corpus != manifest.fingerprint:
         raise CorpusError(f"stage {name}: the anchors were made from other recordings. Run in a new folder.")
-    teacher = None
-    if stage.taught:
-        teacher = start(run, *recipe.stages[stage.anchors].needs)
-    validation = None
-    if stage.validate_every and run.corpora.validation.utterances:
-        reference = None if stage.start == SCRATCH else student
-        validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
-    if stage.compile:
-        compile_network(student.network)
     device = best_device()
     batches = f"{stage.steps:,} steps of {stage.batch_size} x {stage.crop_s:g} s"
     say(f"{name}: {batches}, {resolve(stage.precision, device)} on {device}")
-    torch.manual_seed(torch_seed(run.seed, 0, "head"))
-    task = SpeakerTask(student, stage, manifest.speakers, table, teacher)
+    origin = start(run, stage.start)
+    validation = None
+    if stage.validate_every and run.corpora.validation.utterances:
+        reference = None if stage.start == SCRATCH else origin
+        validation = Validation(run.corpora.validation, run.bank, reference, recipe.seed)
+    teacher = start(run, *recipe.stages[stage.anchors].needs) if stage.taught else None
     folder = run.stage_folder(name)
-    train(
-        task,
-        Batches(manifest, run.bank, stage, run.seed),
-        stage,
-        folder / TRAINING_FOLDER,
-        seed=run.seed,
-        label=name,
-        validate=None if validation is None else lambda: uncompiled(lambda: validation.measure(task.result)),
-        workers=run.workers,
-    )
-    if not processes.first():
+    data = manifest, run.bank, run.seed, run.workers
+    job = Job(name, stage, folder / TRAINING_FOLDER, *data, table, origin, teacher, validation)
+    if stage.guard.watch and validation is None:
+        say(f"{name}: not watched for forgetting, because there is no validation")
+    made = job.guarded() if stage.guard.watch and validation is not None else job.plain()
+    if made is None:
         return
-    made = task.result
-    if stage.blend < 1:
-        blend(made, start(run, stage.start), stage.blend)
-    made.save(folder)
+    encoder, done = made
+    encoder.save(folder)
     if table is not None:
         table.save(folder / ANCHORS_FILE)
-    done: dict[str, Any] = {"model": made.fingerprint, "steps": stage.steps}
-    if validation is not None:
-        done["validation"] = dict(uncompiled(lambda: validation.measure(made)))
-    write_text(folder / DONE_FILE, json.dumps(done) + "\n")
-
-
-def blend(student: SpeakerEncoder, start: SpeakerEncoder, share: float) -> None:
-    """Move the student's weights and statistics back towards where it started: `share` of the way is kept."""
-    move(student, start, 1.0 - share)
+    write_text(folder / DONE_FILE, json.dumps({"model": encoder.fingerprint, "steps": stage.steps, **done}) + "\n")

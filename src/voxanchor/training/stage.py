@@ -9,6 +9,7 @@ from voxanchor.errors import RecipeError
 from voxanchor.models.precision import Precision
 from voxanchor.objectives.anchored import Distance
 from voxanchor.training.channels import Channels
+from voxanchor.training.guard import Guard
 from voxanchor.training.schedule import LearningRate, Margin
 
 SCRATCH = "scratch"
@@ -147,6 +148,7 @@ class Train:
         frozen: beginnings of the names of parameters of the network that stay as they are, such as ``blocks.0.``.
         average: decay of an exponential moving average of the weights, which the stage then ends with; 0 for none.
         consistency: used by stages that give it a weight.
+        guard: whether the stage is watched for forgetting; it ends with the best state that the watch saw.
     """
 
     start: str
@@ -173,6 +175,7 @@ class Train:
     average: float = field(default=0.0, metadata=config.LATER)
     consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
     channels: Channels = field(default=Channels(), metadata=config.LATER)
+    guard: Guard = field(default=Guard(), metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
@@ -189,6 +192,8 @@ class Train:
             raise RecipeError("clean inputs stay off channels: clean_share and channels.share make at most 1 together")
         if not 0 < self.blend <= 1 or (self.blend < 1 and self.start == SCRATCH):
             raise RecipeError("blend lies above 0 and at most at 1; fresh weights are not blended with anything")
+        if self.guard.watch and self.start == SCRATCH:
+            raise RecipeError("guard watches over what a model knows already; fresh weights know nothing")
         if not 0 <= self.average < 1:
             raise RecipeError("average is a decay from 0 (no average) to below 1, such as 0.99")
         if self.checkpoint_every < 1 or self.validate_every < 0:

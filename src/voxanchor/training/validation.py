@@ -19,7 +19,7 @@ from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.rng import generator
 from voxanchor.scoring.metrics import eer
 from voxanchor.scoring.scores import trial_scores
-from voxanchor.types import Waveform
+from voxanchor.types import Embeddings, Waveform
 
 SNR_DB = 5.0
 SEGMENT_S = 3.0
@@ -52,11 +52,14 @@ class Validation:
         with contextlib.suppress(CorpusError):  # one speaker, or no labels: nothing to verify, agreement remains
             self._trials = all_pairs(self.segments)
         self._reference = None if start is None else self._embed(start, noisy=False)
+        self._alike = 0.0 if self._reference is None else _alike(self._reference, self.segments)
 
     def measure(self, encoder: SpeakerEncoder) -> Mapping[str, float]:
-        """Return ``clean_eer`` and ``noisy_eer`` in percent and ``clean_agreement`` and ``noisy_agreement`` (cosine).
+        """Return ``clean_eer`` and ``noisy_eer`` in percent, ``clean_agreement`` and ``noisy_agreement`` (cosine).
 
-        Error rates need labels, agreement needs a model to start from; what cannot be measured is left out.
+        And ``clean_identity``: the share of the way from the mean cosine of different recordings to 1 that the clean
+        agreement is at. Error rates need labels, agreement needs a model to start from; what cannot be measured is
+        left out.
         """
         measured: dict[str, float] = {}
         clean, noisy = self._embed(encoder, noisy=False), self._embed(encoder, noisy=True)
@@ -66,6 +69,9 @@ class Validation:
                 measured[f"{name}_eer"] = round(100 * eer(scores, self._trials.target).eer, 3)
             if self._reference is not None:
                 measured[f"{name}_agreement"] = round(float(np.sum(test * self._reference, axis=1).mean()), 5)
+        if self._reference is not None:
+            agreement = measured["clean_agreement"]
+            measured["clean_identity"] = round((agreement - self._alike) / (1.0 - self._alike), 5)
         return measured
 
     def _embed(self, encoder: SpeakerEncoder, noisy: bool) -> np.ndarray:
@@ -73,3 +79,12 @@ class Validation:
             return self._waves[utterance.id][int(noisy)]
 
         return embed(encoder, self.segments.utterances, label="validation", read=read)
+
+
+def _alike(embeddings: Embeddings, segments: Manifest) -> float:
+    """Return the mean cosine of segments of different recordings; 0 where there is only one, or all are the same."""
+    names = [utterance.recording or utterance.id for utterance in segments.utterances]
+    recordings = np.unique(names, return_inverse=True)[1]
+    apart = recordings[:, None] != recordings[None, :]
+    mean = float((embeddings @ embeddings.T)[apart].mean()) if apart.any() else 0.0
+    return mean if mean < 1.0 - 1e-6 else 0.0

@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from voxanchor import config, processes
+from voxanchor.errors import ForgettingError
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.outputs import claim
@@ -40,11 +42,13 @@ class Robustified:
         folder: the model directory; ``run/`` inside it keeps recipe, metrics and resume state.
         before: the base model on the speakers kept aside: error rates in percent, agreement as cosine.
         after: the new model on the same audio.
+        guard: how training came out (`voxanchor.training.guarded.Guarded.plain`); None where nothing was kept aside.
     """
 
     folder: Path
     before: Mapping[str, float]
     after: Mapping[str, float]
+    guard: Mapping[str, Any] | None
 
 
 def robustify(
@@ -58,6 +62,7 @@ def robustify(
     unlabelled: bool = False,
     settings: Sequence[str] = (),
     workers: int | None = None,
+    force: bool = False,
 ) -> Robustified:
     """Run or resume stages 2 and 3 from `model`, and return where the robust model lies.
 
@@ -71,9 +76,11 @@ def robustify(
         unlabelled: use no speaker labels: the anchor term alone.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
+        force: write the model even if the guard found it worse than its base.
 
     Raises:
         OutputError: `out` holds something else.
+        ForgettingError: the model came out worse than its base, and was not written.
     """
     recipe = make_recipe(model, speech, noise, rooms=rooms, channels=channels, unlabelled=unlabelled, settings=settings)
     base = registry.load(model)
@@ -83,12 +90,15 @@ def robustify(
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
         advise(recipe, len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds)))
         made = run.stage_folder(STAGE)
+        done = json.loads((made / DONE_FILE).read_text(encoding="utf-8"))
+        guard = done.get("guard")
+        if guard is not None and not guard["accepted"] and not force:
+            raise ForgettingError(_refusal(guard, made))
         for name in (ANCHORS_FILE, "model.safetensors", "config.json") if processes.first() else ():
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
-        after = json.loads((made / DONE_FILE).read_text(encoding="utf-8")).get("validation", {})
-    return Robustified(out, before, after)
+    return Robustified(out, before, done.get("validation", {}), guard)
 
 
 def advise(recipe: Recipe, speakers: int) -> None:
@@ -131,3 +141,28 @@ def make_recipe(
 def _first_validation(path: Path) -> dict[str, float]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return next((line["validation"] for line in lines if "validation" in line), {})
+
+
+def _refusal(guard: Mapping[str, Any], made: Path) -> str:
+    """Say what the guard found, and what may be done about it."""
+    rates = " and then ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
+    figures = ", ".join(change(name, guard["before"][name], value) for name, value in told(guard["after"]).items())
+    return (
+        f"the new model is worse than the one it was made from, and was not written: {' and '.join(guard['faults'])} "
+        f"({figures}; learning rate {rates}). Train with a lower learning rate (--set "
+        f"stages.{STAGE}.train.learning_rate.peak=...), on more speakers or on cleaner recordings, in a new folder; or "
+        f"write it all the same with --force. The best state that there was lies in {made}"
+    )
+
+
+def told(measured: Mapping[str, float]) -> dict[str, float]:
+    """Return what a person reads of a validation: error rates, or agreement where there are no labels."""
+    ending = "_eer" if "clean_eer" in measured else "_agreement"
+    return {name: value for name, value in measured.items() if name.endswith(ending)}
+
+
+def change(name: str, before: float, after: float) -> str:
+    """Return a figure before and after in words: ``clean EER 2.1 -> 1.4 %``."""
+    if name.endswith("_eer"):
+        return f"{name.removesuffix('_eer')} EER {before:.2f} -> {after:.2f} %"
+    return f"{name.replace('_', ' ')} {before:.3f} -> {after:.3f}"
