@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "embed": using.embed,
     "verify": using.verify,
     "export": using.export,
+    "card": using.card,
     "models": using.models,
     "data": data.data,
 }

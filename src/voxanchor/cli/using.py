@@ -144,6 +144,20 @@ def export(
     return 0
 
 
+def card(model: Positional[Path]) -> int:
+    """Print the card of a model: what it was made from and how, what was measured, its limits and licence.
+
+    Example: voxanchor card runs/robust
+
+    Args:
+        model: a model directory.
+    """
+    from voxanchor.workflows.card import read_card
+
+    print(read_card(model).rstrip())
+    return 0
+
+
 def models(json: Json = False) -> int:
     """List what a model reference may be, and what is installed.
 

@@ -11,10 +11,12 @@ from voxanchor import config, processes
 from voxanchor.errors import ForgettingError
 from voxanchor.files import replacing
 from voxanchor.models import registry
+from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER
+from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
 from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
 
@@ -26,9 +28,6 @@ ROOM_SHARE = 0.4
 
 CHANNEL_SHARE = 0.4
 """Of the inputs, once there are channels to send them over."""
-
-FEW_SPEAKERS = 100
-"""With fewer the pull on embeddings alone costs clean accuracy; that on frames keeps most of it (docs/results.md)."""
 
 FRAMES = f"stages.{STAGE}.train.anchor.frame_weight=20"
 """The setting that adds the pull on frames."""
@@ -88,7 +87,8 @@ def robustify(
         say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
     with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
-        advise(recipe, len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds)))
+        speakers = len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds))
+        advise(recipe, speakers)
         made = run.stage_folder(STAGE)
         done = json.loads((made / DONE_FILE).read_text(encoding="utf-8"))
         guard = done.get("guard")
@@ -97,6 +97,21 @@ def robustify(
         for name in (ANCHORS_FILE, "model.safetensors", "config.json") if processes.first() else ():
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
+        stage = recipe.stages[STAGE].train
+        assert stage is not None
+        if processes.first():
+            making = Making(
+                base=model,
+                base_fingerprint=base.fingerprint,
+                train=run.corpora.train,
+                speakers=speakers,
+                aside=run.corpora.validation,
+                sources={"speech": _names(speech), "noise": _names(noise), "rooms": _names(rooms)},
+                noise=run.bank.describe(),
+                stage=stage,
+                guard=guard,
+            )
+            write_card(out, SpeakerEncoder.load(out), making)
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
     return Robustified(out, before, done.get("validation", {}), guard)
 
@@ -141,6 +156,11 @@ def make_recipe(
 def _first_validation(path: Path) -> dict[str, float]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return next((line["validation"] for line in lines if "validation" in line), {})
+
+
+def _names(folders: Sequence[str]) -> list[str]:
+    """Return what folders are called; where they lie is nobody else's business."""
+    return [Path(folder).resolve().name for folder in folders]
 
 
 def _refusal(guard: Mapping[str, Any], made: Path) -> str:

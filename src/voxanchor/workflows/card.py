@@ -1,0 +1,208 @@
+"""The model card: what a model is, what it was made from and how, what it can do, and what is not known about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import voxanchor
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.errors import ModelError
+from voxanchor.files import write_text
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.licence import licence_of
+from voxanchor.training.stage import Train
+
+CARD_FILE = "README.md"
+
+FEW_SPEAKERS = 100
+"""With fewer the pull on embeddings alone costs clean accuracy; that on frames keeps most of it (docs/results.md)."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a robust model was made of.
+
+    Attributes:
+        base: reference of the model it started from, and
+        base_fingerprint: its fingerprint.
+        train: recordings of the training, voices at other speeds among them.
+        speakers: of these, without those voices.
+        aside: recordings kept aside to watch it by.
+        sources: names of the folders of speech and noise.
+        noise: what noise was there, a line each.
+        stage: how it was trained.
+        guard: how that came out, as `voxanchor.training.guarded.Guarded.plain` has it; None where it was not watched.
+        compatibility: in Markdown, may old enrolments be kept; empty where it was not measured.
+    """
+
+    base: str
+    base_fingerprint: str
+    train: Manifest
+    speakers: int
+    aside: Manifest
+    sources: Mapping[str, Sequence[str]]
+    noise: Sequence[str]
+    stage: Train
+    guard: Mapping[str, Any] | None
+    compatibility: str = ""
+
+
+def read_card(folder: str | Path) -> str:
+    """Return the model card of a model directory; of one that has none, what its configuration says.
+
+    Raises:
+        ModelError: not a model directory.
+    """
+    path = Path(folder) / CARD_FILE
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    if not Path(folder).is_dir():
+        raise ModelError(f"{folder}: no such directory. A card belongs to a model directory, as robustify makes it.")
+    encoder = SpeakerEncoder.load(folder)
+    return "\n".join([f"# {Path(folder).resolve().name}", "", *_what(encoder), "", "This model has no card.", ""])
+
+
+def write_card(folder: Path, encoder: SpeakerEncoder, making: Making) -> None:
+    """Write the card of a robust model into its directory."""
+    licence, where = licence_of(making.base)
+    head = {
+        **({"license": licence.lower()} if where == CARD_FILE else {}),
+        "library_name": "voxanchor",
+        "tags": ["speaker-verification", "speaker-recognition", "noise-robustness", "voxanchor"],
+        "base_model": Path(making.base).name,
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False).rstrip(),
+        "---",
+        "",
+        f"# {folder.resolve().name}: {_called(making.base)} made robust to noise",
+        "",
+        *_what(encoder),
+        "",
+        *_section("Made from", _made_from(making, licence, where)),
+        *_section("Trained on", _trained_on(making)),
+        *_section("How", _how(making)),
+        *_section("What was measured", _measured(making)),
+        *([making.compatibility.strip(), ""] if making.compatibility else []),
+        *_section("Limits", _limits(making)),
+        "## Use",
+        "",
+        "```",
+        f"voxanchor verify enrolment.wav test.wav --model {folder.name}",
+        f"voxanchor evaluate --model {folder.name} --speech your-speech --noise your-noise --out runs/evaluation",
+        "```",
+        "",
+        f"Written by voxanchor {voxanchor.__version__} with torch {torch.__version__} on {datetime.now(UTC):%Y-%m-%d}.",
+        "",
+    ]
+    write_text(folder / CARD_FILE, "\n".join(lines))
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "", *lines, ""]
+
+
+def _called(reference: str) -> str:
+    scheme, colon, rest = reference.partition(":")
+    name = Path(rest.partition("::")[0]).name if colon else Path(reference).name
+    return f"{scheme} {name}" if colon else name
+
+
+def _what(encoder: SpeakerEncoder) -> list[str]:
+    size = sum(parameter.numel() for parameter in encoder.parameters())
+    return [
+        f"A speaker encoder: recordings at {encoder.config.sample_rate / 1000:g} kHz of at least "
+        f"{encoder.min_samples / encoder.config.sample_rate:.2f} s in, unit vectors of {encoder.embedding_dim} "
+        f"dimensions out; two are compared by their cosine. Network `{encoder.config.architecture}`, {size:,} "
+        f"parameters. Fingerprint `{encoder.fingerprint}`.",
+    ]
+
+
+def _made_from(making: Making, licence: str, where: str) -> list[str]:
+    rights = (
+        f"Licence of the base: {licence}, as {where} says. It binds this model too."
+        if licence
+        else "Licence of the base: not stated where it lies. Ask its publisher before you pass this model on."
+    )
+    return [f"`{_called(making.base)}`, fingerprint `{making.base_fingerprint}`. {rights}"]
+
+
+def _trained_on(making: Making) -> list[str]:
+    voices = len(making.train.speakers) - making.speakers
+    lines = [f"* {kind}: {', '.join(names)}" for kind, names in making.sources.items() if names]
+    lines.append(f"* recordings: {making.train.describe()}, fingerprint `{making.train.fingerprint}`")
+    if voices > 0:
+        lines.append(f"* of these speakers {voices:,} are others played faster or slower")
+    return [*lines, *(f"* {line}" for line in making.noise)]
+
+
+def _how(making: Making) -> list[str]:
+    stage, guard = making.stage, making.guard
+    low, high = stage.noise.snr_db
+    rate = guard["attempts"][guard["attempt"] - 1]["learning_rate"] if guard else stage.learning_rate.peak
+    anchor, classes = stage.anchor, stage.classification
+    return [
+        "A copy of the base was fine-tuned on noisy speech towards the base's own embeddings of the clean recordings "
+        "(Gu et al., arXiv 2510.18530).",
+        "",
+        f"* {stage.steps:,} steps of {stage.batch_size} crops of {stage.crop_s:g} s, {stage.clean_share:.0%} of them "
+        f"clean, the others at {low:g} to {high:g} dB; learning rate {rate:.3g}",
+        f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
+        + (f"speaker classification: weight {classes.weight:g}" if classes.weight else "no speaker labels"),
+        f"* ends {stage.blend:.0%} of the way from the base's weights",
+        "* the whole recipe: `run/recipe.yaml`",
+    ]
+
+
+def _measured(making: Making) -> list[str]:
+    guard = making.guard
+    if guard is None:
+        return ["Nothing: no speech was kept aside."]
+    kept = f"{len(making.aside.speakers)} speakers" if making.aside.speakers else f"{len(making.aside)} recordings"
+    lines = [
+        f"On {kept} kept aside, in noise like that of the training (clean, and at 5 dB), before and after:",
+        "",
+        "| | base | this model |",
+        "|---|---|---|",
+    ]
+    for name, after in guard["after"].items():
+        unit = " %" if name.endswith("_eer") else ""
+        label = name.replace("_eer", " EER").replace("_", " ")
+        lines.append(f"| {label} | {guard['before'][name]:.3g}{unit} | {after:.3g}{unit} |")
+    lines += [
+        "",
+        "Agreement is the mean cosine to the base's embedding of the same clean recording; identity is the share of the "
+        "way from different recordings (0) to the same one (1) that the clean agreement is at.",
+    ]
+    if len(guard["attempts"]) > 1:
+        rates = ", ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
+        lines += ["", f"Training fell and began anew at a lower rate ({rates}); attempt {guard['attempt']} is kept."]
+    if guard["faults"]:
+        lines += ["", f"**Written by force, although {' and '.join(guard['faults'])}.**"]
+    return lines
+
+
+def _limits(making: Making) -> list[str]:
+    lines = [
+        "* The figures above come from the corpus and the noise of the training. Measure on your own speakers, rooms "
+        "and noise before you rely on it.",
+        "* A cosine is not a probability, and this model has no threshold of its own.",
+        "* Rare noise, unlike anything heard in training, is where least is gained.",
+    ]
+    if 0 < making.speakers < FEW_SPEAKERS:
+        lines.append(
+            f"* Trained on {making.speakers} speakers: with fewer than {FEW_SPEAKERS} clean accuracy may suffer."
+        )
+    if not making.sources.get("noise"):
+        lines.append("* Trained with built-in noise alone, no recordings of any.")
+    if not making.stage.rooms.share:
+        lines.append("* Trained without reverberation.")
+    if not making.stage.channels.share:
+        lines.append("* Trained without telephone channels and codecs.")
+    return lines
