@@ -177,8 +177,8 @@ def _measured(making: Making) -> list[str]:
         lines.append(f"| {label} | {guard['before'][name]:.3g}{unit} | {after:.3g}{unit} |")
     lines += [
         "",
-        "Agreement is the mean cosine to the base's embedding of the same clean recording; identity is the share of the "
-        "way from different recordings (0) to the same one (1) that the clean agreement is at.",
+        "Agreement is the mean cosine to the base's embedding of the same clean recording; identity is its share of "
+        "the way from different recordings (0) to the same one (1).",
     ]
     if len(guard["attempts"]) > 1:
         rates = ", ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
