@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "verify": using.verify,
     "export": using.export,
     "card": using.card,
+    "upgrade": using.upgrade,
     "models": using.models,
     "data": data.data,
 }

@@ -81,9 +81,10 @@ def embed(
         from safetensors.numpy import save
 
         from voxanchor.files import write_bytes
+        from voxanchor.workflows.upgrade import EMBEDDINGS_FORMAT
 
         tensors = dict(zip(files, embeddings, strict=True))
-        write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": "voxanchor-embeddings-1"}))
+        write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": EMBEDDINGS_FORMAT}))
     if json:
         print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])
     else:
@@ -141,6 +142,24 @@ def export(
     print(f"{made.path}: {made.size_bytes / 2**20:.1f} MiB")
     print("beside the model, on generated recordings of 0.5, 3 and 20 s, alone and in a padded batch:")
     print(f"  largest difference {made.max_difference:.1e}, smallest cosine {made.min_cosine:.6f}")
+    return 0
+
+
+def upgrade(embeddings: Positional[Path], model: str, out: Path) -> int:
+    """Carry stored voiceprints of the model that was replaced into the space of the robust model that replaces it.
+
+    Nobody has to be recorded again. docs/compatibility.md says what that gains and what it costs.
+
+    Example: voxanchor upgrade voiceprints.safetensors --model runs/robust --out upgraded.safetensors
+
+    Args:
+        embeddings: what embed wrote with the old model, or an array (N, D) in a .npy file.
+        model: the directory that robustify made from the old model.
+        out: file to write, of the same kind.
+    """
+    from voxanchor.workflows.upgrade import upgrade as job
+
+    print(f"{job(embeddings, model, out)} voiceprints for {model} written to {out}")
     return 0
 
 

@@ -12,6 +12,7 @@ from voxanchor.errors import ForgettingError
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.precision import best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Recipe
@@ -19,6 +20,7 @@ from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
 from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
+from voxanchor.workflows.upgrade import fit_enrolment_map
 
 RUN_FOLDER = "run"
 STAGE = "anchored"
@@ -100,6 +102,9 @@ def robustify(
         stage = recipe.stages[STAGE].train
         assert stage is not None
         if processes.first():
+            device = best_device()
+            base, robust = base.to(device), SpeakerEncoder.load(out).to(device)
+            fit_enrolment_map(base, robust, run.corpora.train, resolve("auto", device)).save(out)
             making = Making(
                 base=model,
                 base_fingerprint=base.fingerprint,
@@ -111,7 +116,7 @@ def robustify(
                 stage=stage,
                 guard=guard,
             )
-            write_card(out, SpeakerEncoder.load(out), making)
+            write_card(out, robust, making)
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
     return Robustified(out, before, done.get("validation", {}), guard)
 
