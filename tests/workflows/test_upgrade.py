@@ -13,7 +13,7 @@ from voxanchor.cli.main import run
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.enrolment_map import FILE, EnrolmentMap
+from voxanchor.models.enrolment_map import FILE, CarriedEncoder, EnrolmentMap
 from voxanchor.workflows.upgrade import fit_enrolment_map
 
 
@@ -84,6 +84,19 @@ def test_voiceprints_of_another_model_are_refused(
     (tmp_path / "text.npy").write_text("no array")
     assert run(["upgrade", str(tmp_path / "text.npy"), "--model", str(new), "--out", str(tmp_path / "u.npy")]) == 4
     assert not out.exists()
+
+
+def test_a_carried_encoder_gives_upgraded_enrolments(models: tuple[Path, Path], voices_folder: Path) -> None:
+    old, new = (SpeakerEncoder.load(folder) for folder in models)
+    carrier = EnrolmentMap.load(models[1])
+    waves = 0.1 * torch.randn(3, 16_000)
+    carried = CarriedEncoder(old, carrier).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(carried(waves).numpy(), carrier.apply(old(waves).numpy()), atol=1e-5)
+    assert carried.fingerprint not in (old.fingerprint, new.fingerprint)
+    assert carried.embedding_dim == new.embedding_dim
+    with pytest.raises(ModelError, match="not from"):
+        CarriedEncoder(new, carrier)
 
 
 def test_what_cannot_be_an_embedding_is_refused(models: tuple[Path, Path], tmp_path: Path) -> None:

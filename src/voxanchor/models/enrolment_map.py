@@ -1,14 +1,19 @@
 """What keeps stored voiceprints in use when a model is replaced: a map from the old model's space into the new."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from voxanchor.errors import ModelError
 from voxanchor.files import write_bytes
+from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.scoring.carry import carried
 from voxanchor.types import Embeddings, FloatArray
 
@@ -65,3 +70,32 @@ class EnrolmentMap:
             return cls(load_file(path)["matrix"].astype(np.float64), metadata["old"], metadata["new"])
         except (OSError, SafetensorError, KeyError) as error:
             raise ModelError(f"{path}: damaged ({error}). Copy the model directory again.") from None
+
+
+class CarriedEncoder(SpeakerEncoder):
+    """An old model whose embeddings are carried: what enrolments are once they were upgraded.
+
+    Args:
+        encoder: the old model; its network is shared, not copied.
+        carrier: a map from it.
+
+    Raises:
+        ModelError: the map is from another model.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, encoder: SpeakerEncoder, carrier: EnrolmentMap) -> None:
+        nn.Module.__init__(self)
+        if carrier.old != encoder.fingerprint:
+            raise ModelError(f"the enrolment map is from the model {carrier.old}, not from {encoder.fingerprint}")
+        self.network = encoder.network
+        self.config = dataclasses.replace(encoder.config, embedding_dim=carrier.matrix.shape[1])
+        device = next(encoder.parameters()).device
+        self.register_buffer("matrix", torch.from_numpy(carrier.matrix).float().to(device))
+
+    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return embeddings (B, E), as `SpeakerEncoder.forward`."""
+        embeddings = super().forward(waves, lengths).float()
+        with torch.autocast(waves.device.type, enabled=False):
+            return F.normalize(embeddings @ self.matrix, dim=1)
