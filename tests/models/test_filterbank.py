@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from scipy.signal import get_window
 
-from voxanchor.models.filterbank import Window, dc_removal, dft, kaldi_mel, preemphasis, slaney_mel, symmetric_window
+from voxanchor.models.filterbank import (
+    Window,
+    dc_removal,
+    dft,
+    kaldi_mel,
+    preemphasis,
+    slaney_mel,
+    symmetric_mel,
+    symmetric_window,
+)
 
 
 @pytest.mark.parametrize("name", ["hamming", "hann", "blackman"])
@@ -53,3 +62,16 @@ def test_slaney_filters_have_unit_area() -> None:
     assert np.ptp(np.diff(centres_hz[centres_hz < 1_000])) < 1
     ratios = centres_hz[1:] / centres_hz[:-1]
     assert np.ptp(ratios[centres_hz[:-1] > 1_000]) < 1e-3
+
+
+def test_symmetric_filters_begin_at_the_centre_before_and_end_as_far_above() -> None:
+    # a bin every 0.1 Hz: what is above 0 is as wide as the triangle
+    weights = symmetric_mel(40, 160_000, 16_000)
+    assert weights.max() <= 1
+    centres_hz = np.argmax(weights, axis=1) / 10
+    mels = 2595 * np.log10(1 + centres_hz / 700)
+    np.testing.assert_allclose(np.diff(mels), 2595 * np.log10(1 + 8_000 / 700) / 41, atol=0.2)
+    for row, centre_hz, before_hz in zip(weights, centres_hz, [0.0, *centres_hz[:-1]], strict=True):
+        above = np.flatnonzero(row)
+        assert above[0] / 10 == pytest.approx(before_hz, abs=0.3)
+        assert above[-1] / 10 == pytest.approx(2 * centre_hz - before_hz, abs=0.3)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from voxanchor.models.frames import FrameConv, FrameNorm, join_channels, split_channels
+from voxanchor.models.frames import FrameConv, FrameNorm, Padding, join_channels, split_channels
+from voxanchor.models.masks import frame_mask
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -32,6 +33,40 @@ def test_agrees_with_a_convolution_over_time(
     ]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 8), (1, 4_000, 8), (3, 50, 8)])
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (3, 1), (3, 4), (5, 1)])
+def test_mirrored_frames_are_those_of_torch(shape: tuple[int, int, int], kernel_size: int, dilation: int) -> None:
+    layer = FrameConv(8, 5, kernel_size, dilation, padding="reflect")
+    padding = dilation * (kernel_size // 2)
+    plain = nn.Conv1d(8, 5, kernel_size, dilation=dilation, padding=padding, padding_mode="reflect")
+    plain.load_state_dict(layer.state_dict())
+    x = noise(*shape).requires_grad_()
+    ours, theirs = layer(x), plain(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    weights = noise(*ours.shape, seed=1)
+    for one, other in zip(*(torch.autograd.grad((y * weights).sum(), x) for y in (ours, theirs)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 1), (3, 4), (5, 1)])
+@pytest.mark.parametrize("total", [9, 40, 4_000])
+def test_no_frame_sees_past_the_end_of_its_recording(
+    padding: Padding, kernel_size: int, dilation: int, total: int
+) -> None:
+    layer = FrameConv(8, 5, kernel_size, dilation, padding=padding)
+    frames = [total, 5, 7]
+    x = noise(3, total, 8)
+    alone = [x[row : row + 1, :count].clone() for row, count in enumerate(frames)]
+    for row, count in enumerate(frames):
+        x[row, count:] = 1e6 * noise(total - count, 8, seed=2)
+    made = layer(x, frame_mask(torch.tensor(frames), total))
+    for row, count in enumerate(frames):
+        torch.testing.assert_close(made[row, :count], layer(alone[row])[0], rtol=1e-5, atol=1e-5)
+        shorter = layer(x[row : row + 1], frame_mask(torch.tensor([count]), total))  # by whichever kernel takes one
+        torch.testing.assert_close(shorter[0, :count], made[row, :count], rtol=1e-5, atol=1e-5)
 
 
 def test_its_state_is_that_of_a_convolution() -> None:

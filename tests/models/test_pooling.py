@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
@@ -54,3 +55,44 @@ def test_gradient_is_finite_where_a_channel_never_moves() -> None:
     AttentiveStatisticsPooling(3)(x).sum().backward()
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("global_context", [True, False])
+@pytest.mark.parametrize("unbiased_context", [True, False])
+@pytest.mark.parametrize("norm", [True, False])
+def test_agrees_with_other_toolkits_equations_written_out(
+    global_context: bool, unbiased_context: bool, norm: bool
+) -> None:
+    floor = 1e-7
+    pooling = AttentiveStatisticsPooling(4, 3, global_context, norm, floor, unbiased_context).eval()
+    draw = torch.Generator().manual_seed(1)
+    if pooling.norm is not None:
+        for value in (*pooling.norm.parameters(), pooling.norm.running_mean, pooling.norm.running_var):
+            assert value is not None
+            value.data.copy_(torch.rand(3, generator=draw) + 0.1)
+    x = 0.01 * torch.randn(1, 9, 4, generator=draw) + 3.0  # where a difference of squares in float32 loses four digits
+    state = {name: value.numpy().squeeze() for name, value in pooling.state_dict().items()}
+    h = x[0].T.double().numpy()
+    variance = h.var(axis=1, ddof=1) + floor if unbiased_context else h.var(axis=1)
+    weight, joined = state["frame.weight"], h
+    if global_context:
+        weight = np.concatenate([weight, state["context.weight"]], axis=1)
+        joined = np.concatenate([h, np.tile(np.concatenate([h.mean(axis=1), np.sqrt(variance)])[:, None], 9)])
+    hidden = weight @ joined + state["frame.bias"][:, None]
+    if norm:
+        scale = state["norm.weight"] / np.sqrt(state["norm.running_var"] + 1e-5)
+        hidden = (np.maximum(hidden, 0) - state["norm.running_mean"][:, None]) * scale[:, None]
+        hidden += state["norm.bias"][:, None]
+    scores = np.exp(state["attention.weight"] @ np.tanh(hidden) + state["attention.bias"][:, None])
+    alpha = scores / scores.sum(axis=1, keepdims=True)
+    mean = (alpha * h).sum(axis=1)
+    expected = np.concatenate([mean, np.sqrt((alpha * (h - mean[:, None]) ** 2).sum(axis=1))])
+    np.testing.assert_allclose(pooling(x)[0].detach().numpy(), expected, rtol=1e-5)
+
+
+def test_a_channel_that_never_moves_has_the_floor_for_its_deviation() -> None:
+    x = torch.tensor([0.1, 7.7, 1_000.3]).expand(2, 301, 3)
+    for unbiased in (False, True):
+        pooling = AttentiveStatisticsPooling(3, 2, variance_floor=1e-12, unbiased_context=unbiased)
+        torch.testing.assert_close(pooling(x)[:, 3:], torch.full((2, 3), 1e-6), rtol=0.1, atol=0)
+        assert pooling(x)[0, :3].tolist() == pytest.approx([0.1, 7.7, 1_000.3], rel=1e-6)

@@ -97,6 +97,18 @@ def slaney_mel(n_mels: int, n_fft: int, sample_rate: int) -> FloatArray:
     return weights * (2.0 / (edges[2:] - edges[:-2]))[:, None]
 
 
+def symmetric_mel(n_mels: int, n_fft: int, sample_rate: int) -> FloatArray:
+    """Return mel filters of one half-width each, (n_mels, n_fft // 2 + 1), from 0 Hz to Nyquist.
+
+    Triangles of height 1, straight in Hz and as wide above their centre as below it, where they begin at the centre
+    before; the centres are evenly spaced on the scale ``2595 log10(1 + f / 700)``.
+    """
+    edges = 700.0 * np.expm1(np.linspace(0.0, np.log1p(sample_rate / 2 / 700.0), n_mels + 2))
+    centres, half_widths = edges[1:-1, None], np.diff(edges)[:-1, None]
+    hz = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+    return np.maximum(0.0, 1.0 - np.abs(hz - centres) / half_widths)
+
+
 def _kaldi_mel(hz: FloatArray | np.float64) -> FloatArray:
     return np.asarray(1127.0 * np.log1p(hz / 700.0), dtype=np.float64)
 

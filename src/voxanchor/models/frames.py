@@ -4,20 +4,24 @@ With the frames side by side instead, as torch's own layers over time have them,
 convolution's input and output into another order first, which takes longer than a product in bfloat16.
 """
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxanchor.models.masks import apply_mask, mirrored
 from voxanchor.models.tracing import is_exporting
+
+Padding: TypeAlias = Literal["zeros", "reflect"]
+"""What a convolution sees before a recording's first frame and behind its last: zeros, or its own frames mirrored."""
 
 _ONEDNN_ELEMENTS = 20_480
 """A single recording with fewer, in float32, torch keeps from oneDNN and gives to a slow kernel for dilated ones."""
 
 
 class FrameConv(nn.Conv1d):
-    """A convolution over time that keeps the number of frames; zeros lie before the first and behind the last.
+    """A convolution over time that keeps the number of frames.
 
     Args:
         inputs: channels of the input.
@@ -25,27 +29,39 @@ class FrameConv(nn.Conv1d):
         kernel_size: K, odd: the frames that one output frame sees.
         dilation: distance between those frames.
         bias: whether a constant is added to every channel.
+        padding: what lies before the first frame and behind the last.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1, bias: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+        padding: Padding = "zeros",
+    ) -> None:
         margin = dilation * (kernel_size // 2)
         super().__init__(inputs, outputs, kernel_size, dilation=dilation, padding=margin, bias=bias)
-        self.margin, self.step = margin, dilation
+        self.margin, self.step, self.mirrors = margin, dilation, padding == "reflect"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, F, outputs) from `x` (B, F, inputs)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, F, outputs) from `x` (B, F, inputs); those inside `mask` (B, F, 1) see no frame outside it."""
         if self.weight.shape[2] == 1:
             return F.linear(x, self.weight.squeeze(2), self.bias)
         if not is_exporting() and x.device.type == "cpu" and x.shape[0] == 1 and x.numel() <= _ONEDNN_ELEMENTS:
-            return self.unfolded(x)
+            return self.unfolded(x, mask)
+        margin = 0 if self.mirrors else self.margin
+        x = mirrored(x, mask, self.margin) if self.mirrors else apply_mask(x, mask)
         # an image one pixel high whose channels lie last: the order that convolutions of images are fastest in
         image, kernel = x.transpose(1, 2).unsqueeze(2), self.weight.unsqueeze(2)
-        made = F.conv2d(image, kernel, self.bias, padding=(0, self.margin), dilation=(1, self.step))
+        made = F.conv2d(image, kernel, self.bias, padding=(0, margin), dilation=(1, self.step))
         return made.squeeze(2).transpose(1, 2)
 
-    def unfolded(self, x: Tensor) -> Tensor:
+    def unfolded(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the same by one product, of a copy of `x` that holds every frame K times."""
-        padded = F.pad(x, (0, 0, self.margin, self.margin))
+        beside = (0, 0, self.margin, self.margin)
+        padded = mirrored(x, mask, self.margin) if self.mirrors else F.pad(apply_mask(x, mask), beside)
         starts = range(0, 2 * self.margin + 1, self.step)
         seen = torch.cat([padded[:, start : start + x.shape[1]] for start in starts], dim=2)
         return F.linear(seen, self.weight.transpose(1, 2).flatten(1), self.bias)

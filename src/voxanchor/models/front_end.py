@@ -4,9 +4,10 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
+from voxanchor.models.decibel_fbank import DecibelFbank, DecibelFbankConfig
 from voxanchor.models.fbank import Fbank, FbankConfig
 
-FrontEndConfig: TypeAlias = FbankConfig
+FrontEndConfig: TypeAlias = FbankConfig | DecibelFbankConfig
 """Settings of a front-end; their keys tell which."""
 
 
@@ -21,10 +22,10 @@ class FrontEnd(Protocol):
         ...
 
 
-def make_front_end(config: FrontEndConfig) -> Fbank:
+def make_front_end(config: FrontEndConfig) -> Fbank | DecibelFbank:
     """Return the front-end that has these settings.
 
     Raises:
         ModelError: settings that no filter bank can have.
     """
-    return Fbank(config)
+    return DecibelFbank(config) if isinstance(config, DecibelFbankConfig) else Fbank(config)

@@ -12,13 +12,15 @@ from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.models.foreign import ge2e
+from voxanchor.models.foreign import ge2e, speechbrain
 from voxanchor.models.foreign.checkpoint import check_names
 
 Source: TypeAlias = Callable[[str], tuple[EncoderConfig, Mapping[str, Tensor]]]
 """From what stands behind the colon of a reference to what the encoder is made of, and its network's weights."""
 
-SOURCES: dict[str, Source] = {}
+SOURCES: dict[str, Source] = {
+    "speechbrain": speechbrain.read,
+}
 """What may stand before the colon."""
 
 Embedder: TypeAlias = SpeakerEncoder | ExportedEncoder

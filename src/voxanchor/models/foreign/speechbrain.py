@@ -1,0 +1,174 @@
+"""ECAPA-TDNN of SpeechBrain: a folder as its pretrained models are published, into our `ecapa` network.
+
+Embeddings are those of ``EncoderClassifier.encode_batch(wavs)``, which leaves ``mean_var_norm_emb`` out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from torch import Tensor
+
+from voxanchor.config import build, to_plain
+from voxanchor.errors import ModelError, RecipeError
+from voxanchor.models.decibel_fbank import DecibelFbankConfig
+from voxanchor.models.ecapa import EcapaConfig
+from voxanchor.models.encoder import EncoderConfig
+from voxanchor.models.foreign.checkpoint import read_checkpoint
+from voxanchor.models.foreign.ecapa_names import renamed
+from voxanchor.models.foreign.hyperpyyaml import Made, Settings
+from voxanchor.types import SAMPLE_RATE
+
+SETTINGS_NAME = "hyperparams.yaml"
+WEIGHTS_NAME = "embedding_model.ckpt"
+
+_VARIANCE_FLOOR = 1e-12
+
+T = TypeVar("T")
+
+
+# The options of three classes of SpeechBrain's, with what they are where a file leaves them out. A type is a choice of
+# what is computed here, and Any where an option changes no embedding.
+
+
+@dataclass(frozen=True)
+class _Fbank:
+    n_mels: int = 40
+    sample_rate: Literal[16_000] = 16_000
+    n_fft: Literal[400] = 400
+    win_length: Literal[25] = 25
+    hop_length: Literal[10] = 10
+    f_min: Literal[0] = 0
+    f_max: Literal[8_000] | None = None
+    filter_shape: Literal["triangular"] = "triangular"
+    deltas: Literal[False] = False
+    context: Literal[False] = False
+    left_frames: Any = None
+    right_frames: Any = None
+    requires_grad: Literal[False] = False
+    param_rand_factor: Literal[0] = 0
+    param_change_factor: Any = None
+
+
+@dataclass(frozen=True)
+class _InputNormalization:
+    norm_type: Literal["sentence"]  # left out, it would be "global", and std_norm True
+    std_norm: Literal[False]
+    mean_norm: Literal[True] = True
+    length_dim: Literal[1] = 1
+    avg_factor: Any = None
+    update_until_epoch: Any = None
+    avoid_padding_norm: Any = None
+    epsilon: Any = None
+    device: Any = None
+    requires_grad: Any = None
+
+
+@dataclass(frozen=True)
+class _EcapaTdnn:
+    input_size: int
+    channels: tuple[int, int, int, int, int] = (512, 512, 512, 512, 1536)
+    lin_neurons: int = 192
+    attention_channels: int = 128
+    res2net_scale: int = 8
+    se_channels: int = 128
+    global_context: bool = True
+    activation: Literal["torch.nn.ReLU"] = "torch.nn.ReLU"
+    kernel_sizes: tuple[Literal[5], Literal[3], Literal[3], Literal[3], Literal[1]] = (5, 3, 3, 3, 1)
+    dilations: tuple[Literal[1], Literal[2], Literal[3], Literal[4], Literal[1]] = (1, 2, 3, 4, 1)
+    groups: tuple[Literal[1], Literal[1], Literal[1], Literal[1], Literal[1]] = (1, 1, 1, 1, 1)
+    dropout: Any = None
+    device: Any = None
+
+
+def read(folder: str) -> tuple[EncoderConfig, dict[str, Tensor]]:
+    """Return what our encoder is made of, and its network's weights, from a folder that SpeechBrain loads.
+
+    Raises:
+        ModelError: not such a folder, damaged files, another network or front-end than is computed here, or weights
+            that do not fit it.
+    """
+    place = Path(folder)
+    for name in (SETTINGS_NAME, WEIGHTS_NAME):
+        if not (place / name).is_file():
+            raise ModelError(
+                f"speechbrain:{folder}: there is no {name}. Give the folder of a pretrained SpeechBrain model, with "
+                f"{SETTINGS_NAME} and {WEIGHTS_NAME} in it."
+            )
+    config = _ecapa_config(Settings(place / SETTINGS_NAME))
+    weights = place / WEIGHTS_NAME
+    state = renamed(read_checkpoint(weights), _modules(config), config, str(weights))
+    return EncoderConfig("ecapa", to_plain(config)), state
+
+
+def _ecapa_config(settings: Settings) -> EcapaConfig:
+    if "sample_rate" in settings and settings["sample_rate"] != SAMPLE_RATE:
+        rate = settings["sample_rate"]
+        raise ModelError(f"{settings.path}: a model of {rate} Hz; every waveform here has {SAMPLE_RATE} Hz")
+    model = _options(settings, "embedding_model", "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN", _EcapaTdnn)
+    features = _options(settings, "compute_features", "speechbrain.lobes.features.Fbank", _Fbank)
+    _options(settings, "mean_var_norm", "speechbrain.processing.features.InputNormalization", _InputNormalization)
+    if model.input_size != features.n_mels:
+        reason = f"compute_features gives {features.n_mels} features, embedding_model takes {model.input_size}"
+        raise ModelError(f"{settings.path}: {reason}: they do not fit each other")
+    *widths, mfa_channels = model.channels
+    if len(set(widths)) > 1:
+        reason = f"embedding_model.channels is {list(model.channels)}"
+        raise ModelError(f"{settings.path}: {reason}; computed here: one width for all but the last")
+    return EcapaConfig(
+        channels=widths[0],
+        embedding_dim=model.lin_neurons,
+        mfa_channels=mfa_channels,
+        res2_scale=model.res2net_scale,
+        se_bottleneck=model.se_channels,
+        attention_bottleneck=model.attention_channels,
+        fbank=DecibelFbankConfig(n_mels=features.n_mels),
+        summed_inputs=False,
+        padding="reflect",
+        mfa_norm=True,
+        attention_norm=True,
+        global_context=model.global_context,
+        variance_floor=_VARIANCE_FLOOR,
+        embedding_norm=False,
+    )
+
+
+def _options(settings: Settings, key: str, name: str, cls: type[T]) -> T:
+    """Return the options of the one class that may stand under a key.
+
+    Raises:
+        ModelError: another class, or an option that makes another thing of it than is computed here.
+    """
+    made = settings[f"modules.{key}" if "modules" in settings else key]
+    if not isinstance(made, Made) or made.name != name:
+        found = made.name if isinstance(made, Made) else f"no class but {type(made).__name__}"
+        raise ModelError(f"{settings.path}: {key} is {found}; computed here: {name}")
+    values = {option: settings.resolved(value) for option, value in made.arguments.items()}
+    values = {option: value.name if isinstance(value, Made) else value for option, value in values.items()}
+    try:
+        return build(cls, values, where=f"{settings.path}: {key}")
+    except RecipeError as error:
+        raise ModelError(str(error)) from None
+
+
+def _modules(config: EcapaConfig) -> dict[str, str]:
+    """Return SpeechBrain's names of our modules."""
+    modules = {"stem.conv": "blocks.0.conv.conv", "stem.norm": "blocks.0.norm.norm"}
+    for block in range(3):
+        ours, theirs = f"blocks.{block}", f"blocks.{block + 1}"
+        pairs = {"enter": "tdnn1", "leave": "tdnn2"}
+        pairs |= {f"res2.groups.{group}": f"res2net_block.blocks.{group}" for group in range(config.res2_scale - 1)}
+        for one, other in pairs.items():
+            modules[f"{ours}.{one}.conv"] = f"{theirs}.{other}.conv.conv"
+            modules[f"{ours}.{one}.norm"] = f"{theirs}.{other}.norm.norm"
+        modules[f"{ours}.gates.squeeze"] = f"{theirs}.se_block.conv1.conv"
+        modules[f"{ours}.gates.excite"] = f"{theirs}.se_block.conv2.conv"
+    return modules | {
+        "mfa": "mfa.conv.conv",
+        "mfa_norm": "mfa.norm.norm",
+        "pooling.frame": "asp.tdnn.conv.conv",
+        "pooling.norm": "asp.tdnn.norm.norm",
+        "pooling.attention": "asp.conv.conv",
+        "pooled_norm": "asp_bn.norm",
+        "projection": "fc.conv",
+    }
