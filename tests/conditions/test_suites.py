@@ -20,6 +20,13 @@ def test_the_noise_suite_is_the_one_of_the_field() -> None:
     assert "noise" in suite_names()
 
 
+def test_the_quick_suite_is_a_part_of_the_one_of_the_field() -> None:
+    quick = suite("compatibility")
+    assert len(quick.conditions) == 7
+    assert {condition.snr_db for condition in quick.noisy} == {0.0, 10.0}
+    assert set(quick.conditions) < set(suite("noise").conditions)
+
+
 def test_the_suite_of_rooms_has_synthetic_ones_and_measured_ones() -> None:
     rooms = suite("reverb")
     assert rooms.conditions == (
@@ -43,6 +50,7 @@ def test_where_conditions_are_is_said_in_words() -> None:
     said = {name: suite(name).where for name in suite_names()}
     assert said == {
         "noise": "in noise",
+        "compatibility": "in noise",
         "unseen-noise": "in noise",
         "reverb": "in rooms",
         "telephone": "over channels",

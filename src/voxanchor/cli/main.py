@@ -11,6 +11,7 @@ import tyro
 import voxanchor
 from voxanchor import processes
 from voxanchor.cli import commands, data, using
+from voxanchor.cli.compatibility import compatibility
 from voxanchor.errors import VoxanchorError
 from voxanchor.heap import keep_freed_memory
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": commands.compare,
     "robustify": commands.robustify,
     "evaluate": commands.evaluate,
+    "compatibility": compatibility,
     "embed": using.embed,
     "verify": using.verify,
     "export": using.export,

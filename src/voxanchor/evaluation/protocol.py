@@ -4,7 +4,7 @@
 condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -36,6 +36,9 @@ from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, Waveform
 
 Protocol = Literal["clean-enrol", "both-noisy"]
+
+Scored = Callable[[str, Condition, int, FloatArray], None]
+"""Called with system, condition, noise seed and the (K,) scores of the trials."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def evaluate(
     cache: EmbeddingCache,
     enrol: SpeakerEncoder | None = None,
     cohort: Manifest | None = None,
+    scored: Scored | None = None,
 ) -> Outcome:
     """Return error rates and geometry of every system in every condition.
 
@@ -95,6 +99,7 @@ def evaluate(
         cache: where embeddings are kept.
         enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
         cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
+        scored: given the scores as they come, in the order of seeds, conditions (clean first) and systems.
 
     Raises:
         CorpusError: a cohort that cannot serve, a suite with measured rooms where the bank has none, or one that still
@@ -111,17 +116,10 @@ def evaluate(
         raise CorpusError(f"suite '{setup.suite.name}' goes through classes of noise: name them with Suite.expanded")
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
-    audience = _Audience(systems, enrol, manifest, bank, cache, setup.precision)
+    audience = Audience(systems, enrol, manifest, bank, cache, setup.precision)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
-    numbers = np.unique(speakers, return_inverse=True)[1]  # a name per trial would be most of the memory
-    bootstrap = TrialBootstrap.draw(
-        trials.target,
-        numbers[trials.enrol] if known else None,
-        numbers[trials.test] if known else None,
-        generator(0, 0, 0, "bootstrap"),
-        setup.replicates,
-    )
+    bootstrap = bootstrap_of(manifest, trials, setup.replicates)
     normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache, setup.precision)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
     outcome = Outcome()
@@ -137,6 +135,8 @@ def evaluate(
                 if normaliser is not None:
                     sides = (key, enrolled[key]), (name, heard[name])
                     scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
+                if scored is not None:
+                    scored(name, condition, seed, scores)
                 outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
                 if condition.is_clean or condition.snr_db in panels:
                     panel = "clean" if condition.is_clean else panels[condition.snr_db]
@@ -149,6 +149,23 @@ def evaluate(
         curve = det_curve(np.concatenate(parts), np.tile(trials.target, len(parts)))
         outcome.det[shown] = (curve.p_miss, curve.p_fa)
     return outcome
+
+
+def bootstrap_of(manifest: Manifest, trials: Trials, replicates: int) -> TrialBootstrap:
+    """Return the draws of speakers that intervals are made of: for the same trials always the same, hence paired.
+
+    Single trials are drawn where a speaker is unknown.
+    """
+    speakers = [utterance.speaker for utterance in manifest.utterances]
+    numbers = np.unique(speakers, return_inverse=True)[1]  # a name per trial would be most of the memory
+    known = all(speakers)
+    return TrialBootstrap.draw(
+        trials.target,
+        numbers[trials.enrol] if known else None,
+        numbers[trials.test] if known else None,
+        generator(0, 0, 0, "bootstrap"),
+        replicates,
+    )
 
 
 def _panels(suite: Suite) -> dict[float | None, str]:
@@ -164,7 +181,7 @@ def _panels(suite: Suite) -> dict[float | None, str]:
 _ENROL = "\0enrolment"
 
 
-class _Audience:
+class Audience:
     """Every model that listens, so that each recording is rendered once for all of them."""
 
     def __init__(

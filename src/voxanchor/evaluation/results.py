@@ -90,10 +90,52 @@ class SeededGeometryRow(GeometryRow):
     training_seed: int
 
 
-Row = TypeVar("Row", ResultRow, GeometryRow, SeededResultRow, SeededGeometryRow)
+@dataclass(frozen=True)
+class CompatibilityRow:
+    """Old and new enrolments with old and new tests: a line of `compatibility.csv`.
+
+    Attributes:
+        condition: of the test, e.g. "clean" or "babble_5db"; enrolments are clean.
+        noise: as in `ResultRow`.
+        snr_db: as in `ResultRow`.
+        pair: "old", "mixed" (old enrolment, new test) or "new".
+        noise_seed: seed of noise and rooms.
+        trials: number of trials; 0 where nobody says who speaks, and then there are no error rates.
+        targets: number of same-speaker trials among them.
+        eer: equal error rate in percent.
+        eer_low: lower end of its 95 % interval.
+        eer_high: upper end of its 95 % interval.
+        false_acceptance_1: in percent, at the threshold that gives the old pair 1 % on clean trials; None where there
+            are too few trials to set it.
+        false_rejection_1: in percent, at the same threshold.
+        false_acceptance_01: in percent, at the threshold that gives the old pair 0.1 %.
+        false_rejection_01: in percent, at the same threshold.
+        similarity: mean cosine of the clean enrolment and the test of the same segment.
+        similarity_p05: 5th percentile of it.
+    """
+
+    condition: str
+    noise: str
+    snr_db: float | None
+    pair: str
+    noise_seed: int
+    trials: int
+    targets: int
+    eer: float | None
+    eer_low: float | None
+    eer_high: float | None
+    false_acceptance_1: float | None
+    false_rejection_1: float | None
+    false_acceptance_01: float | None
+    false_rejection_01: float | None
+    similarity: float
+    similarity_p05: float
 
 
-def write_csv(path: str | Path, rows: Sequence[ResultRow] | Sequence[GeometryRow]) -> None:
+Row = TypeVar("Row", ResultRow, GeometryRow, SeededResultRow, SeededGeometryRow, CompatibilityRow)
+
+
+def write_csv(path: str | Path, rows: Sequence[ResultRow] | Sequence[GeometryRow] | Sequence[CompatibilityRow]) -> None:
     """Write rows of one kind as CSV with a header, atomically. None becomes an empty cell; floats keep every digit.
 
     Raises:

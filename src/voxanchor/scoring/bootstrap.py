@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from voxanchor.scoring.det import check_trials
 from voxanchor.scoring.resampled import WeightedClass, weighted_eers
+from voxanchor.scoring.thresholds import weighted_below, weighted_thresholds
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
 _TABLE_VALUES = 1 << 24  # multiplicities held as floating-point numbers at once: 64 MB
@@ -101,9 +102,50 @@ class TrialBootstrap:
         Raises:
             ValueError: see `det.check_trials`.
         """
-        values, labels = check_trials(scores, self.targets)
-        same, other = (self._ranked(values, np.flatnonzero(labels == label)) for label in (True, False))
+        same, other = self._classes(scores)
         return np.concatenate([weighted_eers(same, other, table) for table in self._tables()])
+
+    def thresholds(self, scores: ArrayLike, false_acceptances: ArrayLike) -> FloatArray:
+        """Return in every replicate the thresholds with which stated shares of its non-target trials are accepted.
+
+        As `thresholds.threshold_at` gives them: (T, R) float64, NaN where a replicate holds no non-target trial.
+
+        Args:
+            scores: (K,) finite scores of the trials the bootstrap was drawn for.
+            false_acceptances: (T,) shares, each at least 0 and below 1.
+
+        Raises:
+            ValueError: see `det.check_trials`; a share outside that.
+        """
+        _, other = self._classes(scores)
+        return np.concatenate([weighted_thresholds(other, part, false_acceptances) for part in self._tables()], axis=1)
+
+    def error_rates(self, scores: ArrayLike, thresholds: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the rates of false acceptance and of false rejection in every replicate: (T, R) float64 fractions.
+
+        NaN where a threshold is NaN or a replicate holds no trial of the kind.
+
+        Args:
+            scores: (K,) finite scores of the trials the bootstrap was drawn for.
+            thresholds: (T, R), T for every replicate.
+
+        Raises:
+            ValueError: see `det.check_trials`; thresholds for another number of replicates.
+        """
+        if thresholds.ndim != 2 or thresholds.shape[1] != len(self.seeds):
+            raise ValueError(f"Thresholds must be (T, {len(self.seeds)}), got {thresholds.shape}.")
+        classes, rejected, first = self._classes(scores), [], 0
+        for table in self._tables():
+            own = thresholds[:, first : first + table.shape[1]]
+            rejected.append([weighted_below(part, table, own) for part in classes])
+            first += table.shape[1]
+        missed, turned_away = (np.concatenate([part[place] for part in rejected], axis=1) for place in (0, 1))
+        return 1.0 - turned_away, missed
+
+    def _classes(self, scores: ArrayLike) -> tuple[WeightedClass, WeightedClass]:
+        """Return the target and the non-target trials, sorted."""
+        values, labels = check_trials(scores, self.targets)
+        return self._ranked(values, np.flatnonzero(labels)), self._ranked(values, np.flatnonzero(~labels))
 
     def _ranked(self, scores: NDArray[np.floating], trials: IntArray) -> WeightedClass:
         order = trials[np.argsort(scores[trials])]

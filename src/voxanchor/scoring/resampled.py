@@ -62,6 +62,14 @@ def _chunks(places: IntArray) -> Iterator[tuple[int, int, int]]:
             yield row, start, min(start + _CHUNK, bounds[row])
 
 
+def exact_table(table: NDArray[np.integer]) -> NDArray[np.floating]:
+    """Return weightings as floating-point numbers in which the sums of `WeightedClass` are exact."""
+    # whole numbers up to 2**24 are exact in float32; of any order but C, take would make a copy every time
+    exact = np.float32 if int(table.max()) ** 2 * _CHUNK <= 1 << 24 else np.float64
+    values: NDArray[np.floating] = table.astype(exact, order="C")
+    return values
+
+
 def weighted_eers(targets: WeightedClass, nontargets: WeightedClass, table: NDArray[np.integer]) -> FloatArray:
     """Return the EER (linear, a fraction) of every weighting: (B,) float64, NaN where a class has no weight.
 
@@ -70,9 +78,7 @@ def weighted_eers(targets: WeightedClass, nontargets: WeightedClass, table: NDAr
         nontargets: the others.
         table: (U, B) whole numbers, a row per unit and a column per weighting.
     """
-    # whole numbers up to 2**24 are exact in float32; of any order but C, take would make a copy every time
-    exact = np.float32 if int(table.max()) ** 2 * _CHUNK <= 1 << 24 else np.float64
-    values: NDArray[np.floating] = table.astype(exact, order="C")
+    values = exact_table(table)
     edges = _edges(targets.scores, nontargets.scores)
     bins = [_Bins.of(part, edges, values) for part in (targets, nontargets)]
     missed, rejected = (part.below for part in bins)

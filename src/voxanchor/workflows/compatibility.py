@@ -1,0 +1,200 @@
+"""Old voiceprints and a new model, from references and folders to findings, tables and a page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.suites import Suite
+from voxanchor.conditions.suites import suite as named_suite
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.trials import Trials, all_pairs, read_trials
+from voxanchor.errors import RecipeError
+from voxanchor.evaluation.background import noise_bank
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
+from voxanchor.evaluation.compatibility import Examined, Findings, examine, refuse_apart
+from voxanchor.evaluation.compatibility_report import render
+from voxanchor.evaluation.compatibility_text import markdown, plain
+from voxanchor.evaluation.protocol import Setup
+from voxanchor.evaluation.results import write_csv
+from voxanchor.files import write_text
+from voxanchor.models import registry
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.precision import Precision, best_device, resolve
+from voxanchor.outputs import claim
+from voxanchor.progress import say
+from voxanchor.workflows.evaluate import CACHE_FOLDER, cut, system_names
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How two models are examined.
+
+    Attributes:
+        suite: a named suite of conditions, or a YAML file.
+        trials: a trial list; empty for all pairs of the segments.
+        segment_s: length of the segments recordings are cut into; 0 for whole recordings.
+        max_segments: at most so many from one recording.
+        noise_seeds: how many seeds of the noise, counted from 0.
+        rooms: folders of room impulse responses; needed by suites with measured rooms.
+        heard_noise: noise folders of the new model's training; a suite of unseen noise leaves their classes out.
+        replicates: how often the speakers are drawn anew, for intervals.
+    """
+
+    suite: str = "noise"
+    trials: str = ""
+    segment_s: float = 3.0
+    max_segments: int = 4
+    noise_seeds: int = 1
+    rooms: tuple[str, ...] = ()
+    heard_noise: tuple[str, ...] = ()
+    precision: Precision = "float32"
+    replicates: int = 200
+
+    def __post_init__(self) -> None:
+        if self.trials and self.segment_s:
+            raise RecipeError("a trial list names whole recordings: leave segment_s out, or set it to 0")
+        if self.noise_seeds < 1:
+            raise RecipeError("noise_seeds must be at least 1")
+
+
+QUICK = Examination(suite="compatibility")
+"""Clean, and three kinds of noise at two levels: for the end of `robustify`."""
+
+
+def compatibility(
+    old: str | SpeakerEncoder,
+    new: str | SpeakerEncoder,
+    recordings: Manifest,
+    noise: NoiseBank | Sequence[str],
+    cache: EmbeddingCache,
+    examination: Examination = QUICK,
+    names: tuple[str, str] | None = None,
+) -> Findings:
+    """Return what enrolments of the old model are worth with the new one; nothing is written but to the cache.
+
+    Without speaker labels and without a trial list the findings are how far embeddings and scores move.
+
+    Args:
+        old: the model that made the enrolments: a reference, or an encoder, which is used where it lies.
+        new: the model that would hear the tests.
+        recordings: of speakers that neither model was trained on, uncut.
+        noise: where noise comes from; or folders in MUSAN layout, of which none stands for the built-in kinds.
+        cache: where embeddings are kept.
+        examination: suite, segments, seeds.
+        names: of both models in the report; by default their references, or "old" and "new".
+
+    Raises:
+        CorpusError: recordings, noise or trials that cannot serve: a single speaker, say.
+        ModelError: a model that cannot be loaded, or two of different dimensions.
+    """
+    device = best_device()
+    known = tuple(model if isinstance(model, str) else name for model, name in ((old, "old"), (new, "new")))
+    models = [model if isinstance(model, SpeakerEncoder) else registry.load(model).to(device) for model in (old, new)]
+    segments = cut(recordings, examination.segment_s, examination.max_segments)
+    trials = _trials(segments, examination.trials)
+    if trials is not None and examination.trials:
+        segments = segments.restrict(trials.ids)
+    bank, suite, remarks = _heard(examination, noise, recordings)
+    setup = Setup(
+        suite,
+        noise_seeds=tuple(range(examination.noise_seeds)),
+        replicates=examination.replicates,
+        precision=resolve(examination.precision, device),
+    )
+    told = names or (known[0], known[1])
+    return examine(Examined(models[0], models[1], segments, trials, bank, setup, told, tuple(remarks)), cache)
+
+
+def write_findings(findings: Findings, folder: str | Path) -> None:
+    """Write ``compatibility.json``, ``.csv``, ``.md`` and ``.html`` into a folder, each atomically."""
+    folder = Path(folder)
+    content = json.dumps(plain(findings), indent=2, allow_nan=False, ensure_ascii=False)
+    write_text(folder / "compatibility.json", content + "\n")
+    write_csv(folder / "compatibility.csv", findings.rows)
+    write_text(folder / "compatibility.md", markdown(findings))
+    write_text(folder / "compatibility.html", render(findings))
+
+
+def compatibility_folder(
+    old: str,
+    new: str,
+    speech: str,
+    noise: Sequence[str],
+    out: Path,
+    examination: Examination,
+    *,
+    layout: str = "auto",
+    max_unusable_share: float = 0.2,
+    cache: Path | None = None,
+) -> Findings:
+    """Scan a folder of recordings, examine two models on it, and write what was found to `out`.
+
+    Raises:
+        CorpusError: recordings, noise or trials that cannot serve.
+        ModelError: a model that cannot be loaded, or two of different dimensions.
+        OutputError: `out` holds another run.
+    """
+    refuse_unclassed(named_suite(examination.suite), noise)
+    names = (old, new) if old == new else tuple(system_names([old, new]))
+    models = [registry.load(reference) for reference in (old, new)]
+    refuse_apart(models[0], models[1], (names[0], names[1]))
+    identity = {
+        "old": old,
+        "new": new,
+        "models": [model.fingerprint for model in models],
+        "speech": speech,
+        "layout": layout,
+        "noise": list(noise),
+        "examination": examination,
+    }
+    with claim(out, "compatibility", identity):
+        manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
+        say(f"{speech}: {manifest.describe()}")
+        device = best_device()
+        findings = compatibility(
+            models[0].to(device),
+            models[1].to(device),
+            manifest,
+            noise,
+            EmbeddingCache(cache or out / CACHE_FOLDER),
+            examination,
+            (names[0], names[1]),
+        )
+        write_findings(findings, out)
+    return findings
+
+
+def _trials(segments: Manifest, listed: str) -> Trials | None:
+    """Return the trials of a list, or all pairs; None where there is no list and nobody says who speaks."""
+    if listed:
+        return read_trials(listed, segments)
+    if segments.utterances and not all(utterance.speaker for utterance in segments.utterances):
+        return None
+    return all_pairs(segments)
+
+
+def _heard(
+    examination: Examination, noise: NoiseBank | Sequence[str], talkers: Manifest
+) -> tuple[NoiseBank, Suite, list[str]]:
+    """Return noise and rooms, the suite with the classes of noise there are, and what was left out of it."""
+    asked = named_suite(examination.suite)
+    if isinstance(noise, NoiseBank):
+        if asked.each_class:
+            raise RecipeError(f"suite '{asked.name}' goes through the classes of noise in folders: give folders")
+        return noise, asked, []
+    refuse_unclassed(asked, noise)
+    bank = noise_bank(
+        noise,
+        talkers,
+        built_in_share=0.0,
+        for_evaluation=True,
+        rooms=examination.rooms,
+        by_class=bool(asked.each_class),
+    )
+    classes = [name for name in noise_classes(noise) if class_kind(name) in bank.kinds] if asked.each_class else []
+    suite, heard = with_classes(asked, classes, examination.heard_noise)
+    return bank, suite, [f"Classes of noise that the training heard are left out: {', '.join(heard)}."] * bool(heard)

@@ -1,0 +1,327 @@
+"""Old and new enrolments on made-up embeddings, where the answer is known."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.trials import Trials, all_pairs
+from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.errors import CorpusError, ModelError
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.compatibility import Examined, Findings, examine
+from voxanchor.evaluation.compatibility_figures import PAIRS
+from voxanchor.evaluation.compatibility_report import render
+from voxanchor.evaluation.compatibility_text import markdown, plain
+from voxanchor.evaluation.protocol import Setup
+from voxanchor.evaluation.results import CompatibilityRow, read_csv, write_csv
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.types import Embeddings, FloatArray
+
+DIMENSION = 24
+SUITE = Suite("small", (Condition(), Condition("noise", 0.0), Condition("noise", 10.0)))
+OpenPage = Callable[[str], Any]
+Spaces = Mapping[str, Embeddings]
+"""Condition -> embeddings of all segments."""
+
+
+def encoder(seed: int, dimension: int = DIMENSION) -> SpeakerEncoder:
+    return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 8, "embedding_dim": dimension}), seed=seed).eval()
+
+
+OLD, NEW = encoder(1), encoder(2)
+
+
+class Known(EmbeddingCache):
+    """Holds embeddings that no model made: nothing is ever read or embedded."""
+
+    def __init__(self, spaces: Mapping[str, Spaces]) -> None:
+        super().__init__(Path("nowhere"))
+        self.spaces = spaces
+
+    def get(self, *key: str | int) -> Embeddings | None:
+        return self.spaces[str(key[0])][str(key[2])]
+
+    def put(self, embeddings: Embeddings, *key: str | int) -> None:
+        raise AssertionError("embedded again")
+
+
+def unit(rows: FloatArray) -> Embeddings:
+    scaled: Embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
+
+
+def people(speakers: int = 40, takes: int = 4, labelled: bool = True) -> Manifest:
+    return Manifest(
+        tuple(
+            Utterance(f"s{speaker:02d}/{take}", f"s{speaker:02d}" * labelled, 3.0, (Part("nowhere"),), "", f"{take}")
+            for speaker in range(speakers)
+            for take in range(takes)
+        )
+    )
+
+
+def space(manifest: Manifest, hardiness: float = 1.0, seed: int = 0) -> dict[str, Embeddings]:
+    """Embeddings around a centre per speaker, all of them without the last dimension; noise scatters them."""
+    draw = np.random.default_rng(seed)
+    names = sorted({utterance.id.split("/")[0] for utterance in manifest.utterances})
+    centres = draw.standard_normal((len(names), DIMENSION - 1))
+    owners = [names.index(utterance.id.split("/")[0]) for utterance in manifest.utterances]
+    clean = centres[owners] + 0.75 * draw.standard_normal((len(owners), DIMENSION - 1))
+    scatter = draw.standard_normal(clean.shape)
+    rows = {
+        "clean": clean,
+        "noise_0db": clean + 1.5 / hardiness * scatter,
+        "noise_10db": clean + 0.8 / hardiness * scatter,
+    }
+    return {name: unit(np.pad(values, ((0, 0), (0, 1)))) for name, values in rows.items()}
+
+
+def scaled(spaces: Spaces, share: float) -> dict[str, Embeddings]:
+    """The same embeddings with a part of each turned into the last dimension: cosines with the old fall to a share."""
+    height = np.sqrt(1 - share**2)
+    return {name: unit(share * rows + height * np.eye(DIMENSION)[-1]) for name, rows in spaces.items()}
+
+
+BANK = NoiseBank({"noise": SyntheticNoise()})
+
+
+def found(
+    old: Spaces, new: Spaces, manifest: Manifest, *, trials: Trials | None = None, labelled: bool = True, seeds: int = 1
+) -> Findings:
+    setup = Setup(SUITE, noise_seeds=tuple(range(seeds)), replicates=100)
+    if labelled and trials is None:
+        trials = all_pairs(manifest)
+    cache = Known({OLD.fingerprint: old, NEW.fingerprint: new})
+    return examine(Examined(OLD, NEW, manifest, trials, BANK, setup, ("ge2e", "robust")), cache)
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return people()
+
+
+@pytest.fixture(scope="module")
+def same(manifest: Manifest) -> Findings:
+    spaces = space(manifest)
+    return found(spaces, spaces, manifest)
+
+
+@pytest.fixture(scope="module")
+def moved(manifest: Manifest) -> Findings:
+    return found(space(manifest), scaled(space(manifest, hardiness=3.0), 0.8), manifest)
+
+
+def test_a_model_that_is_the_old_one_changes_nothing(same: Findings) -> None:
+    for figure in (*same.figures.values(), *same.conditions.values()):
+        assert figure.old == figure.mixed == figure.new
+        for change in (figure.mixed_minus_old, figure.mixed_minus_new, figure.new_minus_old):
+            assert (change.points.value, change.points.low, change.points.high) == (0, 0, 0)
+            assert change.percent is not None
+            assert (change.percent.value, change.percent.low, change.percent.high) == (0, 0, 0)
+    assert 0.5 < same.figures["clean"].old.value < 15
+    assert same.drift.mean == pytest.approx(1.0)
+    assert same.drift.p05 == pytest.approx(1.0)
+    for point in same.thresholds:
+        assert point.pairs["old"] == point.pairs["mixed"] == point.pairs["new"]
+        assert point.pairs["mixed"].moved.value == 0
+    verdict = same.verdict
+    assert (verdict.decision, verdict.settled) == ("keep", True)
+    assert verdict.lead == "Keep the old enrolments and the threshold."
+    assert all(check.holds and check.settled for check in (*verdict.checks, *verdict.aim))
+    assert "not settled" not in verdict.text
+
+
+def test_a_space_that_was_turned_asks_for_new_enrolments(manifest: Manifest) -> None:
+    spaces = space(manifest)
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0]
+    turned = {name: unit(rows @ turn) for name, rows in spaces.items()}
+    findings = found(spaces, turned, manifest)
+    clean = findings.figures["clean"]
+    assert clean.new.value == pytest.approx(clean.old.value, abs=0.1)
+    assert clean.mixed.value > 30
+    assert (findings.verdict.decision, findings.verdict.settled) == ("re-enrol", True)
+    assert findings.verdict.lead.startswith("Enrol everybody again")
+    assert findings.verdict.thresholds["1"] == pytest.approx(findings.thresholds[0].pairs["new"].threshold.value)
+    assert not findings.verdict.aim[0].holds
+    assert "not met on clean speech" in findings.verdict.text
+
+
+def test_scores_that_shrank_ask_for_a_new_threshold(manifest: Manifest, moved: Findings) -> None:
+    old, mixed, new = (moved.thresholds[0].pairs[pair] for pair in PAIRS)
+    assert mixed.threshold.value == pytest.approx(0.8 * old.threshold.value, abs=1e-4)
+    assert mixed.moved.value == pytest.approx(-0.2 * old.threshold.value, abs=1e-4)
+    assert new.threshold.value == pytest.approx(0.64 * old.threshold.value + 0.36, abs=1e-4)
+    assert moved.figures["clean"].mixed.value == pytest.approx(moved.figures["clean"].old.value, abs=0.05)
+    assert moved.drift.mean == pytest.approx(0.8, abs=1e-5)
+    assert mixed.at_old["clean"].false_acceptance.value < 0.5
+    assert mixed.more_rejected["clean"].value > 1
+    assert mixed.at_own["clean"].false_acceptance.value == pytest.approx(1.0, abs=0.02)
+    assert mixed.at_own["clean"].false_rejection.value == pytest.approx(
+        old.at_own["clean"].false_rejection.value, abs=0.5
+    )
+    at_old, at_own = (errors["clean"].false_rejection.value for errors in (mixed.at_old, mixed.at_own))
+    assert mixed.avoidable["clean"].value == pytest.approx(at_old - at_own)
+    assert old.avoidable["clean"].value == 0
+    assert (moved.verdict.decision, moved.verdict.settled) == ("new threshold", True)
+    assert moved.verdict.thresholds["1"] == mixed.threshold.value
+    assert f"{mixed.threshold.value:.3f} (1 % false acceptance)" in moved.verdict.lead
+    assert "would take the EER" in moved.verdict.text
+
+
+def test_errors_at_the_old_threshold_are_those_of_counting(manifest: Manifest, moved: Findings) -> None:
+    trials = all_pairs(manifest)
+    old, new = space(manifest), scaled(space(manifest, hardiness=3.0), 0.8)
+
+    def scores(enrol: Spaces, test: Spaces, condition: str) -> FloatArray:
+        one, other = enrol["clean"].astype(np.float64), test[condition].astype(np.float64)
+        cosines: FloatArray = np.einsum("kd,kd->k", one[trials.enrol], other[trials.test])
+        return cosines
+
+    threshold = moved.thresholds[0].pairs["old"].threshold.value
+    others = np.sort(scores(old, old, "clean")[~trials.target])[::-1]
+    allowed = len(others) // 100
+    assert others[allowed] < threshold < others[allowed - 1]
+    noisy = []
+    for condition in ("clean", "noise_0db", "noise_10db"):
+        values = scores(old, new, condition)
+        accepted, rejected = values[~trials.target] >= threshold, values[trials.target] < threshold
+        row = next(row for row in moved.rows if (row.condition, row.pair) == (condition, "mixed"))
+        assert row.false_acceptance_1 == pytest.approx(100 * accepted.mean(), abs=1e-9)
+        assert row.false_rejection_1 == pytest.approx(100 * rejected.mean(), abs=1e-9)
+        if condition != "clean":
+            noisy.append(100 * rejected.mean())
+    rates = moved.thresholds[0].pairs["mixed"].at_old["noisy"]
+    assert rates.false_rejection.value == pytest.approx(np.mean(noisy))
+    assert rates.false_rejection.low is not None
+    assert rates.false_rejection.high is not None
+    assert rates.false_rejection.low <= rates.false_rejection.value <= rates.false_rejection.high
+
+
+def test_too_few_trials_for_a_rate_leave_it_out(manifest: Manifest) -> None:
+    few = people(16)  # 64 segments, 1,920 pairs of different speakers
+    spaces = space(few)
+    findings = found(spaces, spaces, few)
+    assert [bool(point.pairs) for point in findings.thresholds] == [True, False]
+    assert findings.thresholds[1].remark == "1,920 different-speaker trials are too few for 0.1 %: it takes 10,000"
+    assert "Whether the old threshold for 0.1 % serves is not known: 1,920" in findings.verdict.text
+    assert "the threshold if it was set for about 1 % false acceptance" in findings.verdict.lead
+    assert "0.1 % false acceptance on clean" not in markdown(findings)
+    row = findings.rows[0]
+    assert row.false_acceptance_1 is not None
+    assert (row.false_acceptance_01, row.false_rejection_01) == (None, None)
+    assert not findings.verdict.settled
+    assert "With 16 speakers the intervals themselves are unsure" in findings.verdict.text
+
+
+def test_without_any_threshold_nothing_is_said_of_it() -> None:
+    few = people(4)
+    spaces = space(few)
+    findings = found(spaces, spaces, few)
+    assert not any(point.pairs for point in findings.thresholds)
+    assert findings.verdict.lead == "Keep the old enrolments. This is not settled."
+    assert findings.verdict.thresholds == {}
+    assert json.loads(json.dumps(plain(findings), allow_nan=False))["verdict"]["decision"] == "keep"
+
+
+def test_two_speakers_whose_draws_hold_no_impostor_are_judged_by_the_figures() -> None:
+    two = people(2)
+    old = space(two)
+    findings = found(old, {name: np.roll(rows, 5, axis=1) for name, rows in old.items()}, two)
+    assert findings.verdict.settled is False
+    assert markdown(findings)
+
+
+def test_noise_seeds_are_averaged_and_each_has_its_rows(manifest: Manifest) -> None:
+    spaces = space(manifest)
+    findings = found(spaces, spaces, manifest, seeds=2)
+    assert [(row.condition, row.noise_seed, row.pair) for row in findings.rows][:6] == [
+        ("clean", seed, pair) for seed in (0, 1) for pair in ("old", "mixed", "new")
+    ]
+    assert len(findings.rows) == 18
+    single = found(spaces, spaces, manifest)
+    assert findings.figures == single.figures
+    for twice, once in zip(findings.thresholds, single.thresholds, strict=True):
+        for pair in PAIRS:
+            assert twice.pairs[pair].threshold == once.pairs[pair].threshold
+            for part in ("clean", "noisy"):
+                two, one = twice.pairs[pair].at_old[part], once.pairs[pair].at_old[part]
+                assert two.false_acceptance.value == pytest.approx(one.false_acceptance.value)
+                assert two.false_rejection.high == pytest.approx(one.false_rejection.high)
+    assert "2 noise seeds" in markdown(findings)
+
+
+def test_where_nobody_says_who_speaks_there_is_drift_and_no_verdict(manifest: Manifest, open_page: OpenPage) -> None:
+    strangers = people(labelled=False)
+    findings = found(space(manifest), scaled(space(manifest), 0.9), strangers, labelled=False)
+    assert findings.verdict.decision == "unknown"
+    assert "error rates need to know who speaks" in findings.verdict.lead
+    assert (findings.figures, findings.thresholds, findings.outcome) == ({}, (), None)
+    assert findings.drift.mean == pytest.approx(0.9, abs=1e-5)
+    assert set(findings.scores["mixed"]) == {"different recordings"}
+    spread = findings.scores["mixed"]["different recordings"]
+    assert spread.mean == pytest.approx(0.9 * findings.scores["old"]["different recordings"].mean, abs=1e-4)
+    assert spread.quantiles["50"] == pytest.approx(
+        0.9 * findings.scores["old"]["different recordings"].quantiles["50"], abs=1e-4
+    )
+    assert all(row.eer is None and row.trials == 0 for row in findings.rows)
+    assert "Cosine of the clean enrolment" in markdown(findings)
+    assert "No verdict" in open_page(render(findings)).text
+
+
+def test_scores_of_recordings_are_between_different_recordings(manifest: Manifest) -> None:
+    one = Manifest(tuple(replace(utterance, recording="all") for utterance in people(labelled=False).utterances))
+    findings = found(space(manifest), space(manifest), one, labelled=False)
+    assert findings.scores == {}
+    assert markdown(findings)
+
+
+def test_a_list_of_trials_needs_no_names(manifest: Manifest) -> None:
+    strangers = people(labelled=False)
+    trials = all_pairs(manifest)
+    findings = found(space(manifest), space(manifest), strangers, trials=trials)
+    assert findings.material.resampled == "trial"
+    assert findings.figures["clean"].old.value > 0
+    assert (findings.verdict.decision, findings.verdict.settled) == ("keep", False)
+    assert "The speakers are unknown" in findings.verdict.text
+
+
+def test_models_of_different_dimension_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    setup = Setup(SUITE)
+    examined = Examined(OLD, encoder(3, 8), manifest, all_pairs(manifest), BANK, setup, ("ge2e", "small"))
+    with pytest.raises(ModelError, match="ge2e has 24 dimensions and small 8"):
+        examine(examined, EmbeddingCache(tmp_path))
+    empty = replace(examined, new=NEW, segments=Manifest(()), trials=None)
+    with pytest.raises(CorpusError, match="no recordings"):
+        examine(empty, EmbeddingCache(tmp_path))
+
+
+def test_what_is_written_says_the_same(moved: Findings, tmp_path: Path, open_page: OpenPage) -> None:
+    content = json.loads(json.dumps(plain(moved), allow_nan=False))
+    assert content["format"] == "voxanchor-compatibility"
+    assert content["verdict"]["text"].startswith("Keep the old enrolments, and set the threshold")
+    assert content["eer"]["clean"]["mixed"]["value"] == moved.figures["clean"].mixed.value
+    assert set(content["eer"]["conditions"]) == {"clean", "noise_0db", "noise_10db"}
+    assert content["thresholds"][0]["pairs"]["mixed"]["at_old"]["noisy"]["false_rejection"]["low"] is not None
+    assert content["rules"]["tolerated_clean_percent"] == 10
+    write_csv(tmp_path / "table.csv", moved.rows)
+    assert read_csv(tmp_path / "table.csv", CompatibilityRow) == moved.rows
+    written = markdown(moved)
+    assert written.startswith(f"**{moved.verdict.lead}**\n\n")
+    assert "| old enrolment, new test |" in written
+    assert f"{moved.figures['noisy'].mixed.value:.2f} [" in written
+    assert all(line.count("|") == written.splitlines()[4].count("|") for line in written.splitlines()[4:11] if line)
+    page = open_page(render(moved))
+    assert moved.verdict.lead in page.text
+    assert all(reason in page.text for reason in moved.verdict.reasons)
+    assert page.tags.count("svg") >= 2
+    assert "http://" not in render(moved).replace("http://www.w3.org", "")
