@@ -18,7 +18,7 @@ def figure(old: float, mixed: float, new: float, spread: float = 0.01) -> Figure
     ]
     one, two, three = (Estimate(value, *ends(samples)) for value, samples in zip(values, draws, strict=True))
     changes = [Change.of(values[a], values[b], draws[a], draws[b]) for a, b in ((1, 0), (1, 2), (2, 0))]
-    return Figure(one, two, three, *changes)
+    return Figure(one, two, three, changes[0], changes[1], changes[2])
 
 
 def near(value: float, by: float) -> Estimate:

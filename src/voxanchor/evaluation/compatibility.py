@@ -16,9 +16,10 @@ from voxanchor.corpus.trials import Trials
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility_drift import Alike, over_seeds, similarities, unlabelled_spreads
-from voxanchor.evaluation.compatibility_figures import MIXED, NEW, OLD, PAIRS, Figure, figures, joined
+from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Figure, figures, joined
 from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, ThresholdStudy
-from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, judge, unknown
+from voxanchor.evaluation.compatibility_upgrade import upgrading
+from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, unknown
 from voxanchor.evaluation.protocol import Audience, Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.evaluation.results import CompatibilityRow
 from voxanchor.evaluation.summary import CLEAN
@@ -109,6 +110,7 @@ class Examined:
         trials: pairs of segments; None where nobody says who speaks.
         names: of both models, for the report.
         remarks: of a sentence each, for the report.
+        upgraded: the old model with its embeddings carried into the new one's space, where there is a map for that.
     """
 
     old: SpeakerEncoder
@@ -119,6 +121,12 @@ class Examined:
     setup: Setup
     names: tuple[str, str] = (OLD, NEW)
     remarks: tuple[str, ...] = ()
+    upgraded: SpeakerEncoder | None = None
+
+    @property
+    def models(self) -> dict[str, SpeakerEncoder]:
+        """Every model that embeds, by name."""
+        return {OLD: self.old, NEW: self.new, **({UPGRADED: self.upgraded} if self.upgraded else {})}
 
 
 def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
@@ -138,7 +146,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
     if examined.trials is not None:
         outcome, study, spreads = _scored(examined, examined.trials, cache)
         averages, conditions = figures(outcome)
-    audience = Audience({OLD: old, NEW: new}, None, examined.segments, examined.bank, cache, setup.precision)
+    audience = Audience(examined.models, None, examined.segments, examined.bank, cache, setup.precision)
     alike = similarities(audience, setup)
     if examined.trials is None:
         spreads = unlabelled_spreads(audience.hear(Condition(), setup.noise_seeds[0]), examined.segments)
@@ -159,7 +167,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
         similarity=over_seeds(alike),
         thresholds=points,
         scores=spreads,
-        verdict=judge(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
+        verdict=upgrading(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
         remarks=examined.remarks,
         rows=_rows(setup, alike, outcome, study),
         outcome=outcome,
@@ -182,7 +190,7 @@ def refuse_apart(old: SpeakerEncoder, new: SpeakerEncoder, names: tuple[str, str
 def _scored(
     examined: Examined, trials: Trials, cache: EmbeddingCache
 ) -> tuple[Outcome, ThresholdStudy, dict[str, dict[str, Spread]]]:
-    """Return error rates of the three pairs, errors at thresholds, and how clean scores are spread."""
+    """Return error rates of the pairs, errors at thresholds, and how clean scores are spread."""
     setup, bank = examined.setup, examined.bank
     study = ThresholdStudy(trials.target, bootstrap_of(examined.segments, trials, setup.replicates))
     spreads: dict[str, dict[str, Spread]] = {}
@@ -196,8 +204,13 @@ def _scored(
 
     shared = examined.segments, trials, bank, setup, cache
     both = evaluate({OLD: examined.old, NEW: examined.new}, *shared, scored=scored)
-    mixed = evaluate({MIXED: examined.new}, *shared, enrol=examined.old, scored=scored)
-    return joined(both, mixed), study, {pair: spreads[pair] for pair in PAIRS}
+    apart = {MIXED: examined.old, UPGRADED: examined.upgraded}
+    crossed = [
+        evaluate({pair: examined.new}, *shared, enrol=enrol, scored=scored)
+        for pair, enrol in apart.items()
+        if enrol is not None
+    ]
+    return joined(both, *crossed), study, {pair: spreads[pair] for pair in ALL_PAIRS if pair in spreads}
 
 
 def _material(examined: Examined) -> Material:
@@ -226,7 +239,7 @@ def _rows(
     known = {(row.system, row.condition, row.noise_seed): row for row in outcome.rows} if outcome else {}
     found = []
     for condition in setup.suite.conditions:
-        for seed, pair in ((seed, pair) for seed in setup.noise_seeds for pair in PAIRS):
+        for seed, pair in ((drawn, pair) for drawn in setup.noise_seeds for pair in alike[condition.name, drawn]):
             key = pair, condition.name, seed
             row, errors = known.get(key), study.errors(key) if study else {}
             found.append(

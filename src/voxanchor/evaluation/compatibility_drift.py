@@ -6,7 +6,7 @@ import numpy as np
 
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.evaluation.compatibility_figures import MIXED, NEW, OLD, PAIRS, Pair
+from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Pair
 from voxanchor.evaluation.protocol import Audience, Setup
 from voxanchor.rng import generator
 from voxanchor.scoring.scores import trial_scores
@@ -16,21 +16,28 @@ from voxanchor.types import Embeddings, IntArray
 MOST_PAIRS = 500_000
 """Pairs of segments whose scores are looked at, where nobody says who speaks."""
 
-_SIDES: dict[Pair, tuple[str, str]] = {OLD: (OLD, OLD), MIXED: (OLD, NEW), NEW: (NEW, NEW)}
+_SIDES: dict[Pair, tuple[str, str]] = {
+    OLD: (OLD, OLD),
+    MIXED: (OLD, NEW),
+    UPGRADED: (UPGRADED, NEW),
+    NEW: (NEW, NEW),
+}
 
 Alike = Mapping[tuple[str, int], Mapping[str, Similarity]]
 """(condition, noise seed) -> pair -> how alike the clean enrolment and the test of one segment are."""
 
 
 def similarities(audience: Audience, setup: Setup) -> Alike:
-    """Return how alike clean enrolment and test of one segment are, of models that are called old and new."""
+    """Return how alike clean enrolment and test of one segment are, of models called old, new and maybe upgraded."""
     clean = audience.hear(Condition(), setup.noise_seeds[0])
     found = {}
     for seed in setup.noise_seeds:
         for condition in setup.suite.conditions:
             heard = clean if condition.is_clean else audience.hear(condition, seed)
             found[condition.name, seed] = {
-                str(pair): Similarity.of(clean[enrol], heard[test]) for pair, (enrol, test) in _SIDES.items()
+                str(pair): Similarity.of(clean[enrol], heard[test])
+                for pair, (enrol, test) in _SIDES.items()
+                if enrol in clean
             }
     return found
 
@@ -42,7 +49,8 @@ def over_seeds(alike: Alike) -> dict[str, dict[str, Similarity]]:
         seeds = [pairs for (name, _), pairs in alike.items() if name == condition]
         found[condition] = {
             pair: Similarity(*np.mean([(own[pair].mean, own[pair].p05) for own in seeds], axis=0).tolist())
-            for pair in PAIRS
+            for pair in ALL_PAIRS
+            if pair in seeds[0]
         }
     return found
 
@@ -58,6 +66,7 @@ def unlabelled_spreads(clean: Mapping[str, Embeddings], segments: Manifest) -> d
     return {
         pair: {"different recordings": Spread.of(trial_scores(clean[one], clean[other], enrol, test))}
         for pair, (one, other) in _SIDES.items()
+        if one in clean
     }
 
 

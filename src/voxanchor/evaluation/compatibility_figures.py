@@ -11,18 +11,23 @@ from voxanchor.evaluation.seeded import Samples
 from voxanchor.evaluation.summary import CLEAN, NOISY, OVERALL, Estimate
 from voxanchor.types import FloatArray
 
-Pair = Literal["old", "mixed", "new"]
+Pair = Literal["old", "mixed", "upgraded", "new"]
 
 OLD: Pair = "old"
 MIXED: Pair = "mixed"
+UPGRADED: Pair = "upgraded"
 NEW: Pair = "new"
 
 PAIRS: tuple[Pair, ...] = (OLD, MIXED, NEW)
 """Which model enrolled and which one hears the test: the old one both, the old and the new, the new one both."""
 
+ALL_PAIRS: tuple[Pair, ...] = (OLD, MIXED, UPGRADED, NEW)
+"""And, where the new model has a map for them, old enrolments carried into its space."""
+
 LABELS: dict[str, str] = {
     OLD: "old enrolment, old test",
     MIXED: "old enrolment, new test",
+    UPGRADED: "upgraded enrolment, new test",
     NEW: "new enrolment, new test",
 }
 
@@ -57,8 +62,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Upgraded:
+    """EER of old enrolments carried into the new model's space, with new tests, in percent."""
+
+    eer: Estimate
+    minus_old: Change
+    minus_new: Change
+
+
+@dataclass(frozen=True)
 class Figure:
-    """EERs of the three pairs in percent, in one condition or averaged over several, noise seeds averaged."""
+    """EERs of the pairs in percent, in one condition or averaged over several, noise seeds averaged."""
 
     old: Estimate
     mixed: Estimate
@@ -66,21 +80,27 @@ class Figure:
     mixed_minus_old: Change
     mixed_minus_new: Change
     new_minus_old: Change
+    upgraded: Upgraded | None = None
 
     def of(self, pair: Pair) -> Estimate:
-        """Return the EER of a pair."""
-        estimate: Estimate = getattr(self, pair)
-        return estimate
+        """Return the EER of a pair that was measured."""
+        found: Estimate | Upgraded = getattr(self, pair)
+        return found.eer if isinstance(found, Upgraded) else found
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the pairs that were measured."""
+        return ALL_PAIRS if self.upgraded else PAIRS
 
 
-def joined(both: Outcome, mixed: Outcome) -> Outcome:
-    """Return rows, curves and replicates of old and new by themselves and of both mixed, in the order of `PAIRS`."""
-    rows = {pair: [row for row in (*both.rows, *mixed.rows) if row.system == pair] for pair in PAIRS}
+def joined(*outcomes: Outcome) -> Outcome:
+    """Return rows, curves and replicates of all pairs in the order of `ALL_PAIRS`."""
+    rows = [row for outcome in outcomes for row in outcome.rows]
     return replace(
-        both,
-        rows=[row for pair in PAIRS for row in rows[pair]],
-        det={**both.det, **mixed.det},
-        replicates={**both.replicates, **mixed.replicates},
+        outcomes[0],
+        rows=[row for pair in ALL_PAIRS for row in rows if row.system == pair],
+        det={key: curve for outcome in outcomes for key, curve in outcome.det.items()},
+        replicates={key: draws for outcome in outcomes for key, draws in outcome.replicates.items()},
         geometry=[],
         embeddings={},
     )
@@ -88,7 +108,8 @@ def joined(both: Outcome, mixed: Outcome) -> Outcome:
 
 def figures(outcome: Outcome) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """Return the averages (clean, noisy, overall, as far as there are such conditions) and every condition."""
-    samples = Samples.of(outcome, dict.fromkeys(PAIRS, (0,)))
+    there = {row.system for row in outcome.rows}
+    samples = Samples.of(outcome, dict.fromkeys([pair for pair in ALL_PAIRS if pair in there], (0,)))
     names = samples.conditions
     places = {name: [place] for place, name in enumerate(names)}
     groups = {
@@ -101,14 +122,20 @@ def figures(outcome: Outcome) -> tuple[dict[str, Figure], dict[str, Figure]]:
 
 
 def _figure(samples: Samples, places: list[int]) -> Figure:
-    values = {pair: float(samples.eers[pair][0, places].mean()) for pair in PAIRS}
-    draws: dict[str, FloatArray] = {pair: samples.replicates[pair][0, places].mean(axis=0) for pair in PAIRS}
-    old, mixed, new = (Estimate(values[pair], *ends(draws[pair])) for pair in PAIRS)
-    changes = (
-        Change.of(values[one], values[other], draws[one], draws[other])
-        for one, other in ((MIXED, OLD), (MIXED, NEW), (NEW, OLD))
-    )
-    return Figure(old, mixed, new, *changes)
+    values = {pair: float(eers[0, places].mean()) for pair, eers in samples.eers.items()}
+    draws: dict[str, FloatArray] = {pair: samples.replicates[pair][0, places].mean(axis=0) for pair in values}
+
+    def estimate(pair: str) -> Estimate:
+        return Estimate(values[pair], *ends(draws[pair]))
+
+    def change(one: str, other: str) -> Change:
+        return Change.of(values[one], values[other], draws[one], draws[other])
+
+    upgraded = None
+    if UPGRADED in values:
+        upgraded = Upgraded(estimate(UPGRADED), change(UPGRADED, OLD), change(UPGRADED, NEW))
+    old, mixed, new = (estimate(pair) for pair in PAIRS)
+    return Figure(old, mixed, new, change(MIXED, OLD), change(MIXED, NEW), change(NEW, OLD), upgraded)
 
 
 def _percent(ones: FloatArray, others: FloatArray) -> FloatArray:
@@ -127,3 +154,19 @@ def open_ends(samples: FloatArray) -> tuple[float | None, float | None]:
     last = len(ordered) - 1
     low, high = float(ordered[int(0.025 * last)]), float(ordered[int(np.ceil(0.975 * last))])
     return (low if np.isfinite(low) else None), (high if np.isfinite(high) else None)
+
+
+def one_side(estimate: Estimate, least: float, most: float) -> bool:
+    """Whether an interval lies inside bounds, or outside them on one side."""
+    low, high = estimate.low, estimate.high
+    if (low is not None and low > most) or (high is not None and high < least):
+        return True
+    return low is not None and high is not None and least <= low and high <= most
+
+
+def outside(change: Change, bound: float) -> bool:
+    """Whether the interval of a change in percent leaves no doubt on which side of a bound it is."""
+    if change.percent is None:
+        return change.points.low is not None and change.points.low > 0
+    low, high = change.percent.low, change.percent.high
+    return (low is not None and low > bound) or (high is not None and high <= bound)

@@ -7,7 +7,7 @@ from typing import Any
 from voxanchor.config import to_plain
 from voxanchor.evaluation import compatibility_verdict as rules
 from voxanchor.evaluation.compatibility import Findings
-from voxanchor.evaluation.compatibility_figures import LABELS, MIXED, OLD, PAIRS
+from voxanchor.evaluation.compatibility_figures import LABELS, MIXED, OLD
 from voxanchor.evaluation.compatibility_thresholds import LEAST_PASSING, OperatingPoint, PairThreshold
 from voxanchor.evaluation.compatibility_words import interval_words, span
 from voxanchor.evaluation.summary import CLEAN, NOISY
@@ -112,11 +112,14 @@ def _error_table(findings: Findings) -> Table:
     parts = [part for part in (CLEAN, NOISY) if part in findings.figures]
     heads = {CLEAN: "clean", NOISY: f"{findings.where}, mean of {len(findings.conditions) - (CLEAN in parts)}"}
     shown = [findings.figures[part] for part in parts]
-    rows = [(LABELS[pair], *(interval_words(figure.of(pair)) for figure in shown)) for pair in PAIRS]
+    rows = [(LABELS[pair], *(interval_words(figure.of(pair)) for figure in shown)) for pair in shown[0].pairs]
     rows += [
         ("the second against the first", *(span(figure.mixed_minus_old) for figure in shown)),
-        ("the second against the third", *(span(figure.mixed_minus_new) for figure in shown)),
+        ("the second against the last", *(span(figure.mixed_minus_new) for figure in shown)),
     ]
+    upgrades = [figure.upgraded for figure in shown if figure.upgraded]
+    if upgrades:
+        rows.append(("the third against the last", *(span(upgraded.minus_new) for upgraded in upgrades)))
     return Table("EER in %", ("", *(heads[part] for part in parts)), tuple(rows))
 
 
@@ -130,7 +133,7 @@ def _threshold_table(point: OperatingPoint, findings: Findings, intervals: bool)
     title = f"Threshold for {point.false_acceptance:g} % false acceptance on clean speech; "
     title += "errors in % at the old one" if intervals else "false acceptance / rejection at the old one"
     cells = _with_intervals if intervals else _without_intervals
-    rows = [(LABELS[pair], *cells(point.pairs[pair], parts, pair == OLD)) for pair in PAIRS]
+    rows = [(LABELS[pair], *cells(point.pairs[pair], parts, pair == OLD)) for pair in point.pairs]
     return Table(title, ("", "threshold", "moves by", *heads), tuple(rows))
 
 
@@ -149,10 +152,11 @@ def _without_intervals(pair: PairThreshold, parts: Sequence[str], is_old: bool) 
 
 def _similarity_table(findings: Findings) -> Table:
     rows = [
-        (condition, *(f"{pairs[pair].mean:.3f}" for pair in PAIRS), f"{pairs[MIXED].p05:.3f}")
+        (condition, *(f"{alike.mean:.3f}" for alike in pairs.values()), f"{pairs[MIXED].p05:.3f}")
         for condition, pairs in findings.similarity.items()
     ]
-    head = ("condition", *(LABELS[pair] for pair in PAIRS), "old, new: 5 % are below")
+    measured = next(iter(findings.similarity.values()))
+    head = ("condition", *(LABELS[pair] for pair in measured), "old, new: 5 % are below")
     return Table("Cosine of the clean enrolment and the test of the same segment", head, tuple(rows))
 
 
@@ -164,7 +168,7 @@ def _spread_tables(findings: Findings) -> list[Table]:
         Table(
             f"Clean scores of {kind}",
             head,
-            tuple((LABELS[pair], *_spread_cells(findings.scores[pair][kind], shown)) for pair in PAIRS),
+            tuple((LABELS[pair], *_spread_cells(spreads[kind], shown)) for pair, spreads in findings.scores.items()),
         )
         for kind in kinds
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxanchor.conditions.spec import Condition
-from voxanchor.evaluation.compatibility_figures import OLD, PAIRS, open_ends
+from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, OLD, Pair, open_ends
 from voxanchor.evaluation.paired import ends
 from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
 from voxanchor.scoring.bootstrap import TrialBootstrap
@@ -144,7 +144,9 @@ class ThresholdStudy:
         for rate in self.rates:
             if rate in self._usable:
                 place = self._usable.index(rate)
-                found.append(OperatingPoint(rate, {pair: self._at(pair, place) for pair in PAIRS}))
+                found.append(
+                    OperatingPoint(rate, {pair: self._at(pair, place) for pair in ALL_PAIRS if pair in self._own})
+                )
             else:
                 needed = round(100 * LEAST_PASSING / rate)
                 few = f"{self._others:,} different-speaker trials are too few for {rate:g} %: it takes {needed:,}"
@@ -194,3 +196,8 @@ def _times(ones: FloatArray, others: FloatArray) -> FloatArray:
     times: FloatArray = np.where(ones > 0, np.inf, 1.0)
     times[some] = ones[some] / others[some]
     return times
+
+
+def thresholds(points: Sequence[OperatingPoint], pair: Pair) -> dict[str, float]:
+    """Return the threshold of a pair at every rate of false acceptance, in percent as text, that has one."""
+    return {f"{point.false_acceptance:g}": point.pairs[pair].threshold.value for point in points if point.pairs}

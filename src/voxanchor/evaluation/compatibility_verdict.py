@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from voxanchor.evaluation.compatibility_figures import MIXED, NEW, OLD, Change, Figure, Pair
-from voxanchor.evaluation.compatibility_thresholds import OperatingPoint
+from voxanchor.evaluation.compatibility_figures import MIXED, NEW, OLD, Figure, Pair, one_side, outside
+from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, thresholds
 from voxanchor.evaluation.compatibility_words import (
     acceptance_words,
     clean_words,
     elsewhere_words,
     noise_words,
     rejection_words,
+    set_to,
     span,
 )
 from voxanchor.evaluation.sections import listed
-from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
+from voxanchor.evaluation.summary import CLEAN, NOISY
 
 TOLERATED_CLEAN = 10.0
 """By how many percent the EER on clean speech may rise when old enrolments meet the new model."""
@@ -40,7 +41,7 @@ AIM_CLEAN, AIM_NOISY = 10.0, 30.0
 FEW_SPEAKERS = 20
 """With fewer the intervals themselves are unsure, and nothing counts as settled."""
 
-Decision = Literal["keep", "new threshold", "re-enrol", "unknown"]
+Decision = Literal["keep", "new threshold", "upgrade", "re-enrol", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Verdict:
     """What to do, and why.
 
     Attributes:
-        decision: ``keep`` old enrolments and the threshold, ``new threshold`` with old enrolments, or ``re-enrol``;
-            ``unknown`` where nobody says who speaks.
+        decision: ``keep`` old enrolments and the threshold, ``new threshold`` with old enrolments, ``upgrade`` them, or
+            ``re-enrol``; ``unknown`` where nobody says who speaks.
         settled: whether the intervals leave no other decision.
         lead: the decision in a sentence.
         reasons: a sentence each: what decided, what enrolling again would bring, whether the project's aim holds, and
@@ -122,21 +123,21 @@ def judge(evidence: Evidence) -> Verdict:
     """Return the verdict, by the rules above."""
     enrolments = [_clean(evidence)] + ([_noise(evidence)] if NOISY in evidence.figures else [])
     found = {point.false_acceptance: _threshold(evidence, point) for point in evidence.points if point.pairs}
-    thresholds = [check for checks in found.values() for check in checks]
+    moves = [check for checks in found.values() for check in checks]
     failed = [check for check in enrolments if not check.holds]
     decision: Decision
     if failed:
         decision, settled = "re-enrol", any(check.settled for check in failed)
     else:
-        moved = [check for check in thresholds if not check.holds]
+        moved = [check for check in moves if not check.holds]
         settled = all(check.settled for check in enrolments)
         if moved:
             decision, settled = "new threshold", settled and any(check.settled for check in moved)
         else:
-            decision, settled = "keep", settled and bool(thresholds) and all(check.settled for check in thresholds)
+            decision, settled = "keep", settled and bool(moves) and all(check.settled for check in moves)
     deciding: dict[Decision, Pair] = {"keep": OLD, "new threshold": MIXED, "re-enrol": NEW}
-    values = _thresholds(evidence.points, deciding[decision])
-    checks, aim = (*enrolments, *thresholds), tuple(_aim(evidence))
+    values = thresholds(evidence.points, deciding[decision])
+    checks, aim = (*enrolments, *moves), tuple(_aim(evidence))
     reasons = [check.text for check in enrolments]
     reasons += [_threshold_words(evidence, point, found) for point in evidence.points]
     reasons += [_gain(decision, evidence), _aim_words(aim), *_open(checks, evidence, settled)]
@@ -163,14 +164,14 @@ def _clean(evidence: Evidence) -> Check:
     change = figure.mixed_minus_old
     certain = change.points.low is None or change.points.low > 0  # without an interval the figure itself decides
     holds = not (change.beyond > TOLERATED_CLEAN and certain)
-    settled = evidence.sure and _outside(change, TOLERATED_CLEAN)
+    settled = evidence.sure and outside(change, TOLERATED_CLEAN)
     return Check("clean error", holds, settled, clean_words(figure, holds, TOLERATED_CLEAN))
 
 
 def _noise(evidence: Evidence) -> Check:
     figure = evidence.figures[NOISY]
     points = figure.mixed_minus_old.points
-    settled = evidence.sure and _one_side(points, float("-inf"), 0.0)
+    settled = evidence.sure and one_side(points, float("-inf"), 0.0)
     return Check("noisy error", points.value <= 0, settled, noise_words(figure, evidence.where))
 
 
@@ -179,13 +180,13 @@ def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
     times = mixed.times_accepted[CLEAN]
     rises = mixed.more_rejected[CLEAN], mixed.avoidable[CLEAN]
     within = [rise.value <= TOLERATED_REJECTIONS for rise in rises]
-    certain = [_one_side(rise, float("-inf"), TOLERATED_REJECTIONS) for rise in rises]
+    certain = [one_side(rise, float("-inf"), TOLERATED_REJECTIONS) for rise in rises]
     settled = all(certain) or any(sure and small for sure, small in zip(certain, within, strict=True))
     return [
         Check(
             f"false acceptance at the threshold for {rate:g} %",
             ACCEPTANCE_RANGE[0] <= times.value <= ACCEPTANCE_RANGE[1],
-            evidence.sure and _one_side(times, *ACCEPTANCE_RANGE),
+            evidence.sure and one_side(times, *ACCEPTANCE_RANGE),
             acceptance_words(mixed),
         ),
         Check(
@@ -197,33 +198,8 @@ def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
     ]
 
 
-def _one_side(estimate: Estimate, least: float, most: float) -> bool:
-    """Whether an interval lies inside bounds, or outside them on one side."""
-    low, high = estimate.low, estimate.high
-    if (low is not None and low > most) or (high is not None and high < least):
-        return True
-    return low is not None and high is not None and least <= low and high <= most
-
-
-def _outside(change: Change, bound: float) -> bool:
-    """Whether the interval of a change in percent leaves no doubt on which side of a bound it is."""
-    if change.percent is None:
-        return change.points.low is not None and change.points.low > 0
-    low, high = change.percent.low, change.percent.high
-    return (low is not None and low > bound) or (high is not None and high <= bound)
-
-
-def _thresholds(points: Sequence[OperatingPoint], pair: Pair) -> dict[str, float]:
-    return {f"{point.false_acceptance:g}": point.pairs[pair].threshold.value for point in points if point.pairs}
-
-
-def _set_to(values: Mapping[str, float]) -> str:
-    names = [f"{rate} % false acceptance" if not place else f"{rate} %" for place, rate in enumerate(values)]
-    return " or ".join(f"{value:.3f} ({name})" for name, value in zip(names, values.values(), strict=True))
-
-
 def _lead(decision: Decision, values: Mapping[str, float], points: Sequence[OperatingPoint]) -> str:
-    set_to = _set_to(values)
+    threshold = set_to(values)
     if decision == "keep":
         if len(values) == len(points):
             return "Keep the old enrolments and the threshold."
@@ -231,8 +207,8 @@ def _lead(decision: Decision, values: Mapping[str, float], points: Sequence[Oper
         unless = f", and the threshold if it was set for about {known} false acceptance" if known else ""
         return f"Keep the old enrolments{unless}."
     if decision == "new threshold":
-        return f"Keep the old enrolments, and set the threshold to {set_to}."
-    return "Enrol everybody again with the new model" + (f", and set the threshold to {set_to}." if values else ".")
+        return f"Keep the old enrolments, and set the threshold to {threshold}."
+    return "Enrol everybody again with the new model" + (f", and set the threshold to {threshold}." if values else ".")
 
 
 def _threshold_words(evidence: Evidence, point: OperatingPoint, found: Mapping[float, Sequence[Check]]) -> str:
@@ -250,7 +226,7 @@ def _gain(decision: Decision, evidence: Evidence) -> str:
     went = [f"from {figure.mixed.value:.2f} to {figure.new.value:.2f} % {where}" for where, figure in evidence.parts]
     said = f"Enrolling again with the new model would take the EER {listed(went)}."
     if decision != "re-enrol":
-        values = _set_to(_thresholds(evidence.points, NEW))
+        values = set_to(thresholds(evidence.points, NEW))
         return f"{said} The threshold would then have to be {values}." if values else said
     worse = [
         f"{figure.new.value:.2f} against {figure.old.value:.2f} % {where}"
@@ -264,7 +240,7 @@ def _aim(evidence: Evidence) -> list[Check]:
     found = []
     for (where, figure), bound in zip(evidence.parts, (AIM_CLEAN, AIM_NOISY), strict=False):
         change = figure.mixed_minus_new
-        holds, settled = change.beyond <= bound, evidence.sure and _outside(change, bound)
+        holds, settled = change.beyond <= bound, evidence.sure and outside(change, bound)
         text = f"{'met' if holds else 'not met'} {where} ({span(change)}{'' if settled else '; not settled'})"
         found.append(Check(where, holds, settled, text))
     return found

@@ -1,5 +1,7 @@
 """The findings of a comparison of old and new enrolments, each in a sentence."""
 
+from collections.abc import Mapping
+
 from voxanchor.evaluation.compatibility_figures import Change, Figure
 from voxanchor.evaluation.compatibility_thresholds import PairThreshold
 from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
@@ -75,6 +77,12 @@ def interval_words(estimate: Estimate, digits: int = 2, sign: str = "") -> str:
 def signed(value: float) -> str:
     """Return whole percents with their sign, and nothing as 0."""
     return f"{value:+.0f}" if f"{value:.0f}" not in ("0", "-0") else "0"
+
+
+def set_to(values: Mapping[str, float]) -> str:
+    """Return thresholds and the rates that they are for: ``0.726 (1 % false acceptance) or 0.801 (0.1 %)``."""
+    names = [f"{rate} % false acceptance" if not place else f"{rate} %" for place, rate in enumerate(values)]
+    return " or ".join(f"{value:.3f} ({name})" for name, value in zip(names, values.values(), strict=True))
 
 
 def _went(before: Estimate, after: Estimate, goes: str = "goes", stays: str = "stays") -> str:

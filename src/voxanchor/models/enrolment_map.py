@@ -71,6 +71,18 @@ class EnrolmentMap:
         except (OSError, SafetensorError, KeyError) as error:
             raise ModelError(f"{path}: damaged ({error}). Copy the model directory again.") from None
 
+    @classmethod
+    def between(cls, old: str, new: str, folder: str | Path) -> "EnrolmentMap | None":
+        """Return the map from one fingerprint to the other in a folder; None where there is no such map.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        if not (Path(folder) / FILE).is_file():
+            return None
+        found = cls.load(folder)
+        return found if (found.old, found.new) == (old, new) else None
+
 
 class CarriedEncoder(SpeakerEncoder):
     """An old model whose embeddings are carried: what enrolments are once they were upgraded.

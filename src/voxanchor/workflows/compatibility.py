@@ -23,6 +23,7 @@ from voxanchor.evaluation.results import write_csv
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.enrolment_map import CarriedEncoder, EnrolmentMap
 from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
@@ -73,6 +74,7 @@ def compatibility(
     cache: EmbeddingCache,
     examination: Examination = QUICK,
     names: tuple[str, str] | None = None,
+    carrier: EnrolmentMap | None = None,
 ) -> Findings:
     """Return what enrolments of the old model are worth with the new one; nothing is written but to the cache.
 
@@ -86,6 +88,7 @@ def compatibility(
         cache: where embeddings are kept.
         examination: suite, segments, seeds.
         names: of both models in the report; by default their references, or "old" and "new".
+        carrier: the map from the old model to the new one, where there is one: upgraded enrolments are measured too.
 
     Raises:
         CorpusError: recordings, noise or trials that cannot serve: a single speaker, say.
@@ -106,7 +109,9 @@ def compatibility(
         precision=resolve(examination.precision, device),
     )
     told = names or (known[0], known[1])
-    return examine(Examined(models[0], models[1], segments, trials, bank, setup, told, tuple(remarks)), cache)
+    upgraded = CarriedEncoder(models[0], carrier).eval() if carrier else None
+    examined = Examined(models[0], models[1], segments, trials, bank, setup, told, tuple(remarks), upgraded)
+    return examine(examined, cache)
 
 
 def write_findings(findings: Findings, folder: str | Path) -> None:
@@ -142,6 +147,7 @@ def compatibility_folder(
     names = (old, new) if old == new else tuple(system_names([old, new]))
     models = [registry.load(reference) for reference in (old, new)]
     refuse_apart(models[0], models[1], (names[0], names[1]))
+    carrier = EnrolmentMap.between(models[0].fingerprint, models[1].fingerprint, new)
     identity = {
         "old": old,
         "new": new,
@@ -149,6 +155,7 @@ def compatibility_folder(
         "speech": speech,
         "layout": layout,
         "noise": list(noise),
+        "upgrade": carrier is not None,
         "examination": examination,
     }
     with claim(out, "compatibility", identity):
@@ -163,6 +170,7 @@ def compatibility_folder(
             EmbeddingCache(cache or out / CACHE_FOLDER),
             examination,
             (names[0], names[1]),
+            carrier,
         )
         write_findings(findings, out)
     return findings
