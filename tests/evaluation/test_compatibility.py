@@ -38,7 +38,7 @@ def encoder(seed: int, dimension: int = DIMENSION) -> SpeakerEncoder:
     return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 8, "embedding_dim": dimension}), seed=seed).eval()
 
 
-OLD, NEW = encoder(1), encoder(2)
+OLD, NEW, CARRIED = encoder(1), encoder(2), encoder(3)
 
 
 class Known(EmbeddingCache):
@@ -96,13 +96,21 @@ BANK = NoiseBank({"noise": SyntheticNoise()})
 
 
 def found(
-    old: Spaces, new: Spaces, manifest: Manifest, *, trials: Trials | None = None, labelled: bool = True, seeds: int = 1
+    old: Spaces,
+    new: Spaces,
+    manifest: Manifest,
+    *,
+    trials: Trials | None = None,
+    labelled: bool = True,
+    seeds: int = 1,
+    upgraded: Spaces | None = None,
 ) -> Findings:
     setup = Setup(SUITE, noise_seeds=tuple(range(seeds)), replicates=100)
     if labelled and trials is None:
         trials = all_pairs(manifest)
-    cache = Known({OLD.fingerprint: old, NEW.fingerprint: new})
-    return examine(Examined(OLD, NEW, manifest, trials, BANK, setup, ("ge2e", "robust")), cache)
+    cache = Known({OLD.fingerprint: old, NEW.fingerprint: new, CARRIED.fingerprint: upgraded or {}})
+    carried = CARRIED if upgraded else None
+    return examine(Examined(OLD, NEW, manifest, trials, BANK, setup, ("ge2e", "robust"), upgraded=carried), cache)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +147,38 @@ def test_a_model_that_is_the_old_one_changes_nothing(same: Findings) -> None:
     assert verdict.lead == "Keep the old enrolments and the threshold."
     assert all(check.holds and check.settled for check in (*verdict.checks, *verdict.aim))
     assert "not settled" not in verdict.text
+
+
+def test_voiceprints_that_can_be_carried_need_no_recording(manifest: Manifest) -> None:
+    spaces = space(manifest)
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0]
+    turned = {name: unit(rows @ turn) for name, rows in space(manifest, hardiness=3.0).items()}
+    upgraded = {name: unit(rows @ turn) for name, rows in spaces.items()}
+    findings = found(spaces, turned, manifest, upgraded=upgraded)
+    clean, noisy = findings.figures["clean"], findings.figures["noisy"]
+    assert clean.upgraded is not None
+    assert noisy.upgraded is not None
+    assert clean.upgraded.eer == clean.new
+    assert clean.mixed.value > 30
+    verdict = findings.verdict
+    assert verdict.decision == "upgrade"
+    assert "nobody has to be recorded again" in verdict.lead
+    assert verdict.thresholds["1"] == findings.thresholds[0].pairs["upgraded"].threshold.value
+    assert {row.pair for row in findings.rows} == {"old", "mixed", "upgraded", "new"}
+    assert "upgraded enrolment, new test" in markdown(findings)
+    assert "upgraded enrolment, new test" in render(findings)
+    assert plain(findings)["eer"]["clean"]["upgraded"]["eer"]["value"] == clean.new.value
+
+
+def test_a_map_that_carries_them_nowhere_changes_no_decision(manifest: Manifest) -> None:
+    spaces = space(manifest)
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0]
+    turned = {name: unit(rows @ turn) for name, rows in spaces.items()}
+    assert found(spaces, turned, manifest, upgraded=spaces).verdict.decision == "re-enrol"
+    # where old enrolments serve as they are, upgrading is only spoken of
+    kept = found(spaces, spaces, manifest, upgraded=spaces).verdict
+    assert kept.decision == "keep"
+    assert "Upgrading the stored voiceprints" in kept.text
 
 
 def test_a_space_that_was_turned_asks_for_new_enrolments(manifest: Manifest) -> None:

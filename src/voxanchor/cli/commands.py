@@ -177,7 +177,12 @@ def robustify(
         force=force,
     )
     if json:
-        figures = {"before": dict(made.before), "after": dict(made.after), "guard": made.guard}
+        figures = {
+            "before": dict(made.before),
+            "after": dict(made.after),
+            "guard": made.guard,
+            "enrolments": made.verdict,
+        }
         print_json({"model": str(made.folder), **figures})
         return 0
     print(f"robust model: {made.folder}")
@@ -185,6 +190,8 @@ def robustify(
         print(f"  {change(name, made.before[name], value)} on speech kept aside")
     if made.guard is not None and made.guard["faults"]:
         print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
+    if made.verdict:
+        print(f"  old enrolments: {made.verdict} See compatibility.html there.")
     print(
         f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
     )

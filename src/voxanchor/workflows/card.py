@@ -89,7 +89,7 @@ def write_card(folder: Path, encoder: SpeakerEncoder, making: Making) -> None:
         *_section("Trained on", _trained_on(making)),
         *_section("How", _how(making)),
         *_section("What was measured", _measured(making)),
-        *([making.compatibility.strip(), ""] if making.compatibility else []),
+        *(_section("Old enrolments", [making.compatibility.strip()]) if making.compatibility else []),
         *_section("Limits", _limits(making)),
         "## Use",
         "",

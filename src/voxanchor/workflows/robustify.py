@@ -3,21 +3,27 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from voxanchor import config, processes
-from voxanchor.errors import ForgettingError
+from voxanchor.errors import CorpusError, ForgettingError
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.compatibility import Findings
+from voxanchor.evaluation.compatibility_text import markdown
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.enrolment_map import EnrolmentMap
 from voxanchor.models.precision import best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.training.recipe import Recipe
-from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER
+from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER, Run
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
+from voxanchor.workflows.compatibility import QUICK, compatibility, write_findings
+from voxanchor.workflows.evaluate import CACHE_FOLDER
 from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
 from voxanchor.workflows.upgrade import fit_enrolment_map
@@ -44,12 +50,14 @@ class Robustified:
         before: the base model on the speakers kept aside: error rates in percent, agreement as cosine.
         after: the new model on the same audio.
         guard: how training came out (`voxanchor.training.guarded.Guarded.plain`); None where nothing was kept aside.
+        verdict: whether old enrolments may be kept; empty where that was not measured.
     """
 
     folder: Path
     before: Mapping[str, float]
     after: Mapping[str, float]
     guard: Mapping[str, Any] | None
+    verdict: str
 
 
 def robustify(
@@ -92,6 +100,7 @@ def robustify(
         speakers = len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds))
         advise(recipe, speakers)
         made = run.stage_folder(STAGE)
+        verdict = ""
         done = json.loads((made / DONE_FILE).read_text(encoding="utf-8"))
         guard = done.get("guard")
         if guard is not None and not guard["accepted"] and not force:
@@ -99,26 +108,71 @@ def robustify(
         for name in (ANCHORS_FILE, "model.safetensors", "config.json") if processes.first() else ():
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
-        stage = recipe.stages[STAGE].train
-        assert stage is not None
         if processes.first():
-            device = best_device()
-            base, robust = base.to(device), SpeakerEncoder.load(out).to(device)
-            fit_enrolment_map(base, robust, run.corpora.train, resolve("auto", device)).save(out)
-            making = Making(
-                base=model,
-                base_fingerprint=base.fingerprint,
-                train=run.corpora.train,
-                speakers=speakers,
-                aside=run.corpora.validation,
-                sources={"speech": _names(speech), "noise": _names(noise), "rooms": _names(rooms)},
-                noise=run.bank.describe(),
-                stage=stage,
-                guard=guard,
-            )
-            write_card(out, robust, making)
+            robust = SpeakerEncoder.load(out)
+            findings = _old_enrolments(base, robust, run, out)
+            verdict = findings.verdict.lead if findings else ""
+            _describe(out, recipe, model, base, robust, run, guard, findings)
+        processes.wait()
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
-    return Robustified(out, before, done.get("validation", {}), guard)
+    return Robustified(out, before, done.get("validation", {}), guard, verdict)
+
+
+def _old_enrolments(base: SpeakerEncoder, robust: SpeakerEncoder, run: Run, out: Path) -> Findings | None:
+    """Fit the map for stored voiceprints, measure what they are worth, and write both; None where that cannot be."""
+    device = best_device()
+    base, robust = base.to(device), robust.to(device)
+    precision = resolve("auto", device)
+    carrier = EnrolmentMap.between(base.fingerprint, robust.fingerprint, out)
+    if carrier is None:
+        carrier = fit_enrolment_map(base, robust, run.corpora.train, precision)
+        carrier.save(out)
+    cache = EmbeddingCache(out / RUN_FOLDER / CACHE_FOLDER)
+    aside = run.corpora.validation
+    examination = replace(QUICK, precision=precision)
+    try:
+        findings = compatibility(
+            base, robust, aside, run.bank, cache, examination, ("base", out.resolve().name), carrier
+        )
+    except CorpusError as error:  # one speaker kept aside, or nobody
+        say(f"old enrolments were not measured: {error}")
+        return None
+    write_findings(findings, out)
+    return findings
+
+
+def _describe(
+    out: Path,
+    recipe: Recipe,
+    base_reference: str,
+    base: SpeakerEncoder,
+    robust: SpeakerEncoder,
+    run: Run,
+    guard: Mapping[str, Any] | None,
+    findings: Findings | None,
+) -> None:
+    """Write the model card."""
+    stage, data = recipe.stages[STAGE].train, recipe.data
+    assert stage is not None
+    folders = {
+        "speech": [source.path for source in data.speech],
+        "noise": data.noise,
+        "rooms": data.rooms,
+    }
+    making = Making(
+        base=base_reference,
+        base_fingerprint=base.fingerprint,
+        train=run.corpora.train,
+        speakers=len(run.corpora.train.speakers) // (1 + len(data.voice_speeds)),
+        aside=run.corpora.validation,
+        # what folders are called; where they lie is nobody else's business
+        sources={kind: [Path(path).resolve().name for path in paths] for kind, paths in folders.items()},
+        noise=run.bank.describe(),
+        stage=stage,
+        guard=guard,
+        compatibility=markdown(findings) if findings else "",
+    )
+    write_card(out, robust, making)
 
 
 def advise(recipe: Recipe, speakers: int) -> None:
@@ -161,11 +215,6 @@ def make_recipe(
 def _first_validation(path: Path) -> dict[str, float]:
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return next((line["validation"] for line in lines if "validation" in line), {})
-
-
-def _names(folders: Sequence[str]) -> list[str]:
-    """Return what folders are called; where they lie is nobody else's business."""
-    return [Path(folder).resolve().name for folder in folders]
 
 
 def _refusal(guard: Mapping[str, Any], made: Path) -> str:
