@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voxanchor import config, processes
-from voxanchor.errors import CorpusError, ForgettingError
+from voxanchor.errors import CorpusError, ForgettingError, RecipeError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility import Findings
 from voxanchor.evaluation.compatibility_text import markdown
@@ -134,7 +134,7 @@ def _old_enrolments(base: SpeakerEncoder, robust: SpeakerEncoder, run: Run, out:
         findings = compatibility(
             base, robust, aside, run.bank, cache, examination, ("base", out.resolve().name), carrier
         )
-    except CorpusError as error:  # one speaker kept aside, or nobody
+    except (CorpusError, RecipeError) as error:  # one speaker kept aside, or nobody; a kind of noise that is not there
         say(f"old enrolments were not measured: {error}")
         return None
     write_findings(findings, out)
