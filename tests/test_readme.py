@@ -38,7 +38,7 @@ def test_snippets_run(snippet: str, model: Path, voices_folder: Path, capsys: py
         assert names["embeddings"].shape == (2, 16)  # type: ignore[attr-defined]
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
