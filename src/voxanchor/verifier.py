@@ -91,7 +91,11 @@ class Verifier:
 
 
 def load(reference: str | Path) -> Verifier:
-    """Return the verifier of a model: a model directory, an exported ``.onnx`` file, or ``ge2e``.
+    """Return the verifier of a model.
+
+    Args:
+        reference: a model directory, an exported ``.onnx`` file, ``ge2e``, or another form that ``voxanchor models``
+            lists; ``python:module:function`` runs that code.
 
     Raises:
         ModelError: nothing of that name, or a directory or file that cannot be loaded.

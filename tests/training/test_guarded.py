@@ -90,14 +90,14 @@ def test_where_nothing_helps_the_faults_say_so(play: Callable[..., Script], tmp_
     found = outcome(tmp_path, script.keeper)
     assert found is not None
     assert len(script.rates) == 2
-    assert found[0].faults == ("it lost more on clean speech than is allowed", "it is not better in noise")
+    assert found[0].faults == ("it lost more on clean speech than is allowed", "it is worse in noise")
     assert not found[0].plain()["accepted"]
 
 
-def test_a_model_that_is_not_better_in_noise_is_no_success(play: Callable[..., Script], tmp_path: Path) -> None:
-    found = outcome(tmp_path, play([(2.0, 10.0)]).keeper)
+def test_a_model_that_is_worse_in_noise_is_no_success(play: Callable[..., Script], tmp_path: Path) -> None:
+    found = outcome(tmp_path, play([(2.0, 10.1)]).keeper)
     assert found is not None
-    assert found[0].faults == ("it is not better in noise",)
+    assert found[0].faults == ("it is worse in noise",)
 
 
 def test_nothing_looked_at_is_no_outcome(play: Callable[..., Script], tmp_path: Path) -> None:

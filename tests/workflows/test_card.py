@@ -82,9 +82,9 @@ def test_what_is_not_known_is_said(model: Path, making: Making) -> None:
     text = (model / CARD_FILE).read_text()
     assert "not stated where it lies" in text
     assert "no speech was kept aside" in text
-    forced = dataclasses.replace(making, guard={**GUARD, "faults": ["it is not better in noise"]})
+    forced = dataclasses.replace(making, guard={**GUARD, "faults": ["it is worse in noise"]})
     write_card(model, SpeakerEncoder.load(model), forced)
-    assert "Written by force, although it is not better in noise" in (model / CARD_FILE).read_text()
+    assert "Written by force, although it is worse in noise" in (model / CARD_FILE).read_text()
 
 
 def test_a_model_without_a_card_is_described_by_its_configuration(model: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def robustify(
     Example: voxanchor robustify --model ge2e --speech my-speech --channels gsm --channels mulaw --out runs/robust
 
     Args:
-        model: a model directory, or ge2e.
+        model: a model reference (see `voxanchor models`).
         speech: folder of recordings, one sub-folder per speaker; may be given several times.
         out: the model directory to make; the same command resumes there.
         noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
@@ -227,7 +227,7 @@ def evaluate(
     Example: voxanchor evaluate --model ge2e --speech test-speech --suite reverb --rooms my-responses --out runs/rooms
 
     Args:
-        model: a model directory, or ge2e; may be given several times.
+        model: a model reference (see `voxanchor models`); may be given several times.
         speech: folder of recordings, one sub-folder per speaker.
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.

@@ -30,7 +30,7 @@ def embed(
 
     Args:
         files: recordings of any rate and channel count.
-        model: a model directory, an exported .onnx file, or ge2e.
+        model: a model reference (see `voxanchor models`).
         out: a safetensors file to write: one tensor per recording, named by its path. For a corpus a folder: shards of
             embeddings, index.json and failures.jsonl; the same command resumes there.
         speech: a corpus: folder of recordings, one sub-folder per speaker.
@@ -102,7 +102,7 @@ def verify(first: Positional[str], second: Positional[str], model: str, json: Js
     Args:
         first: a recording.
         second: another.
-        model: a model directory, an exported .onnx file, or ge2e.
+        model: a model reference (see `voxanchor models`).
         json: print {"score", "speech_s", "reason"}.
     """
     import voxanchor
@@ -127,7 +127,7 @@ def export(
     Example: voxanchor export runs/robust --out robust.onnx
 
     Args:
-        model: a model directory, or ge2e.
+        model: a model reference (see `voxanchor models`).
         out: the file, ending in .onnx; embed and verify take it as --model.
         precision: int8 is faster for ge2e and models made from it; embeddings differ a little.
         json: print {"path", "size_bytes", "max_difference", "min_cosine"}.
@@ -185,15 +185,16 @@ def models(json: Json = False) -> int:
     Args:
         json: print the list as JSON.
     """
-    from voxanchor.models.registry import available
+    from voxanchor.models.references import available
 
     found = available()
     if json:
         print_json([vars(reference) for reference in found])
         return 0
-    print("A model reference is a model directory (config.json and model.safetensors), to embed and verify also an")
-    print("exported .onnx file, or one of:")
+    print("A model reference is one of:")
+    width = max(len(reference.ref) for reference in found)
     for reference in found:
-        state = "installed" if reference.installed else f"not installed: {reference.install_hint}"
-        print(f"  {reference.ref}: {reference.description} ({state})")
+        state = "" if reference.installed else f" (not installed: {reference.install_hint})"
+        print(f"  {reference.ref:{width}}  {reference.description}{state}")
+    print("All but an .onnx file can also be robustified and evaluated. docs/models/ says more.")
     return 0

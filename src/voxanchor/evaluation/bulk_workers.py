@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from voxanchor.errors import VoxanchorError
+from voxanchor.errors import ModelError, VoxanchorError
 from voxanchor.evaluation.bulk import Job
 from voxanchor.heap import keep_freed_memory
 from voxanchor.models import registry
@@ -59,6 +59,11 @@ def do_windows(job: Job, windows: Sequence[int], processes: int, advance: Advanc
 
 def _load(job: Job, rank: int) -> Embedder:
     encoder = registry.load_embedder(job.model)
+    if encoder.fingerprint != job.fingerprint:
+        raise ModelError(
+            f"{job.model}: gave other weights when it was loaded again. Do not change a model while it is used; code "
+            "that makes one must give the same weights in every call."
+        )
     return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank))
 
 

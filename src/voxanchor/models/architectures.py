@@ -11,6 +11,8 @@ from voxanchor.config import nearest, to_plain
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models.ecapa import Ecapa, EcapaConfig
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
+from voxanchor.models.foreign.user_module import UserModule, UserModuleConfig
+from voxanchor.models.foreign.xvector import XVector, XVectorConfig
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Architecture:
 
     A network maps waveforms (B, T) and lengths (B,), or None when all are full, to embeddings (B, D) that need not be
     unit vectors. Asked for it by `with_frames`, it returns with them the frame-level outputs that it pools, (N, F, C):
-    one row for each recording, or for each window of one. It has the attributes `embedding_dim` and `MIN_SAMPLES`, the
-    shortest recording it accepts.
+    one row for each recording, or for each window of one; a network without any has `SHOWS_FRAMES` False. It has the
+    attributes `embedding_dim` and `MIN_SAMPLES`, the shortest recording it accepts. Where it finds out for itself what
+    its options left open, it has them filled in as `found`.
     """
 
     description: str
@@ -31,6 +34,8 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "ecapa": Architecture("ECAPA-TDNN of any width on Kaldi log-mels (Desplanques et al. 2020)", EcapaConfig, Ecapa),
     "ge2e": Architecture("3 x LSTM 256 on 1.6 s windows of mel powers (Wan et al. 2018)", GE2EConfig, GE2E),
+    "python": Architecture("a torch module that code of the user's makes", UserModuleConfig, UserModule),
+    "transformers": Architecture("x-vectors of the package transformers (WavLM, wav2vec2)", XVectorConfig, XVector),
 }
 
 
@@ -47,4 +52,5 @@ def make_network(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict
         config: Any = build_config(architecture.options, options, where=f"options of {name}")
     except RecipeError as error:
         raise ModelError(str(error)) from None
-    return architecture.network(config), to_plain(config)
+    network = architecture.network(config)
+    return network, to_plain(getattr(network, "found", config))

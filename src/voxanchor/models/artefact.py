@@ -37,7 +37,8 @@ def write(
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # copies, because safetensors refuses weights that a network has under two names
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_bytes(folder / WEIGHTS_NAME, save(tensors))
     for name, content in extra_files.items():
         write_bytes(folder / name, content)

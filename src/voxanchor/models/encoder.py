@@ -15,6 +15,7 @@ from voxanchor.config import build as build_config
 from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.models import artefact
 from voxanchor.models.architectures import make_network
+from voxanchor.models.foreign.user_code import UntrustedCodeError
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -79,6 +80,11 @@ class SpeakerEncoder(nn.Module):
         return self.config.min_samples
 
     @property
+    def shows_frames(self) -> bool:
+        """Whether `with_frames` can be asked."""
+        return bool(getattr(self.network, "SHOWS_FRAMES", True))
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when the configuration or any weight does."""
         return artefact.fingerprint(dataclasses.asdict(self.config), self.state_dict())
@@ -105,9 +111,25 @@ class SpeakerEncoder(nn.Module):
 
         N is B, or more where the network cuts recordings into windows. Frames past a recording's end hold whatever the
         network makes of the padding.
+
+        Raises:
+            ModelError: a network that shows none; otherwise as `forward`.
         """
+        self.require_frames()
         embeddings, frames = self.network(waves, self._checked(waves, lengths), with_frames=True)
         return F.normalize(embeddings, dim=1), frames
+
+    def require_frames(self) -> None:
+        """Do nothing for a network that shows the frames it pools.
+
+        Raises:
+            ModelError: it shows none.
+        """
+        if not self.shows_frames:
+            raise ModelError(
+                f"a model of architecture '{self.config.architecture}' shows no frames, which anchor.frame_weight "
+                "pulls on: set it to 0. The pull on embeddings needs none."
+            )
 
     def _checked(self, waves: Tensor, lengths: Tensor | None) -> Tensor | None:
         """Return the lengths, or None where all are full."""
@@ -144,11 +166,17 @@ class SpeakerEncoder(nn.Module):
         Raises:
             ModelError: not a model directory, one of another schema, or one whose weights are damaged or do not belong
                 to its configuration.
+            UntrustedCodeError: a model that is made by code which the user did not name in this process.
         """
         config, state = artefact.read(folder)
         try:
             encoder = cls(build_config(EncoderConfig, config, where="encoder"))
+        except UntrustedCodeError as error:
+            raise UntrustedCodeError(error.target, str(folder)) from None
+        except (ModelError, RecipeError) as error:
+            raise ModelError(f"{folder}: no model can be made after {artefact.CONFIG_NAME}: {error}") from error
+        try:
             encoder.load_state_dict(state)
-        except (ModelError, RecipeError, RuntimeError) as error:
+        except RuntimeError as error:
             raise ModelError(f"{folder}: the weights do not fit {artefact.CONFIG_NAME}: {error}") from None
         return encoder.eval()

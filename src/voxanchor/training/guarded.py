@@ -63,8 +63,8 @@ class Guarded:
         found = []
         if self.spent > 1:
             found.append("it lost more on clean speech than is allowed")
-        if self.gain <= 0:
-            found.append("it is not better in noise")
+        if self.gain < 0:
+            found.append("it is worse in noise")
         return tuple(found)
 
     def plain(self) -> dict[str, Any]:

@@ -12,11 +12,12 @@ import torch
 import voxanchor
 from voxanchor import config, processes
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.errors import CorpusError, RecipeError
+from voxanchor.errors import CorpusError, ModelError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.foreign.user_reference import name as name_code
 from voxanchor.models.precision import best_device, resolve
 from voxanchor.progress import say
 from voxanchor.rng import torch_seed
@@ -68,6 +69,9 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
 
     The caller holds the folder (`voxanchor.outputs.claim`).
     """
+    for stage in recipe.stages.values():
+        for reference in (*stage.needs, stage.take):
+            name_code(reference)
     corpora = gather(recipe.data, recipe.seed)
     share = recipe.data.built_in_share
     bank = noise_bank(
@@ -147,6 +151,12 @@ def _train(run: Run, name: str, stage: Train) -> None:
     batches = f"{stage.steps:,} steps of {stage.batch_size} x {stage.crop_s:g} s"
     say(f"{name}: {batches}, {resolve(stage.precision, device)} on {device}")
     origin = start(run, stage.start)
+    same = table is not None and recipe.stages[stage.anchors].needs == (stage.start,)
+    if table is not None and same and origin.fingerprint != table.model:
+        raise ModelError(
+            f"stage {name}: '{stage.start}' gave other weights than those that the anchors were made with. Code that "
+            "makes a model must give the same weights in every call; if the model was changed, run in a new folder."
+        )
     validation = None
     if stage.validate_every and run.corpora.validation.utterances:
         reference = None if stage.start == SCRATCH else origin

@@ -28,6 +28,7 @@ class SpeakerTask(Task):
     Raises:
         RecipeError: `stage.frozen` names parameters that the network does not have, or frames are pulled towards those
             of another network.
+        ModelError: frames are to be pulled, and the network shows none.
     """
 
     anchors: Tensor | None
@@ -41,6 +42,8 @@ class SpeakerTask(Task):
         teacher: SpeakerEncoder | None = None,
     ) -> None:
         super().__init__()
+        if stage.frames_pulled:
+            student.require_frames()
         self.student = student
         self.stage = stage
         self.head: AAMSoftmax | None = None

@@ -89,16 +89,20 @@ def robustify(
 
     Raises:
         OutputError: `out` holds something else.
+        ModelError: a model that cannot be loaded, or whose frames are to be pulled and that shows none.
         ForgettingError: the model came out worse than its base, and was not written.
     """
     recipe = make_recipe(model, speech, noise, rooms=rooms, channels=channels, unlabelled=unlabelled, settings=settings)
     base = registry.load(model)
+    stage = recipe.stages[STAGE].train
+    if stage is not None and stage.frames_pulled:
+        base.require_frames()
     if not noise:
         say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
     with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
-        speakers = len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds))
-        advise(recipe, speakers)
+        if base.shows_frames:
+            advise(recipe, len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds)))
         made = run.stage_folder(STAGE)
         verdict = ""
         done = json.loads((made / DONE_FILE).read_text(encoding="utf-8"))
