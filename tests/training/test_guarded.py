@@ -41,7 +41,7 @@ class Script:
 
 @pytest.fixture
 def guarded(stage: Train) -> Train:
-    return replace(stage, start="ge2e", guard=Guard(watch=True))
+    return replace(stage, start="ge2e", guard=Guard(watch=True, retries=1))
 
 
 @pytest.fixture
