@@ -47,6 +47,15 @@ def test_ecapa_embeds_as_torch_does(encoder: SpeakerEncoder, exported_path: Path
     assert_same(encoder, ExportedEncoder.load(exported_path), voice)
 
 
+def test_an_offset_and_a_stretch_of_zeros_change_nothing(
+    encoder: SpeakerEncoder, exported_path: Path, voice: Voice
+) -> None:
+    wave = voice(1, 0, 3.0) + np.float32(0.02)
+    wave[20_000:24_000] = 0.0
+    found = ExportedEncoder.load(exported_path).embed(wave[None], np.array([len(wave)]))
+    np.testing.assert_allclose(found[0], by_torch(encoder, wave), atol=1e-4)
+
+
 @pytest.mark.slow
 def test_ge2e_embeds_as_torch_does(tmp_path: Path, voice: Voice) -> None:
     encoder = SpeakerEncoder(EncoderConfig("ge2e"), seed=1).eval()

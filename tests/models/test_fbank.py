@@ -39,6 +39,9 @@ def kaldi(wave: Waveform, config: FbankConfig) -> FloatArray:
     return frames
 
 
+EPS = float(torch.finfo(torch.float32).eps)
+
+
 def features_of(wave: Waveform, config: FbankConfig) -> FloatArray:
     features, frames = Fbank(config)(torch.from_numpy(wave)[None])
     assert features.shape == (1, int(frames), config.n_mels)
@@ -80,9 +83,20 @@ def test_an_offset_far_above_the_signal_costs_no_precision(window: Window) -> No
     np.testing.assert_allclose(features_of(wave, config), expected, atol=1e-3, rtol=0)
 
 
+def test_an_offset_lets_no_silence_be_heard_in_a_folded_front_end() -> None:
+    wave = voice_like(16_000, 3) + np.float32(0.02)
+    wave[6_000:9_000] = 0.0  # digital zeros in a recording with an offset
+    fbank = Fbank(RAW)
+    waves = torch.from_numpy(wave)[None]
+    mel = fbank.spectrum(waves)
+    folded = fbank.spectrum.folded(waves).clamp(min=EPS).log()
+    torch.testing.assert_close(folded, mel.clamp(min=EPS).log(), atol=1e-3, rtol=0)
+    assert (mel.clamp(min=EPS) == EPS).any()
+
+
 @pytest.mark.parametrize("window", ["povey", "hamming", "rectangular"])
 @pytest.mark.parametrize("preemphasis", [0.0, 0.97])
-def test_the_folded_convolution_gives_the_same(window: Window, preemphasis: float) -> None:
+def test_the_folded_product_gives_the_same(window: Window, preemphasis: float) -> None:
     fbank = Fbank(dataclasses.replace(RAW, window=window, preemphasis=preemphasis))
     waves = torch.from_numpy(np.stack([voice_like(9_000, seed) for seed in range(3)]))
     folded = fbank.spectrum.folded(waves)

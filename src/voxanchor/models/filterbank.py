@@ -29,10 +29,9 @@ class Analysis:
     scale: float = 1.0
 
     def matrix(self) -> FloatArray:
-        """Return all of it as one matrix, (2 K, L): real parts of the K = n_fft // 2 + 1 bins, then imaginary ones."""
-        length = len(self.window)
-        whole = dft(self.window, self.n_fft) @ preemphasis(length, self.preemphasis)
-        return self.scale * (whole @ dc_removal(length) if self.centred else whole)
+        """Return all but the removal of the mean, (2 K, L): K = n_fft // 2 + 1 real parts, then the imaginary ones."""
+        matrix: FloatArray = self.scale * dft(self.window, self.n_fft) @ preemphasis(len(self.window), self.preemphasis)
+        return matrix
 
 
 def symmetric_window(name: Window, length: int) -> FloatArray:
@@ -58,11 +57,6 @@ def dft(window: FloatArray, n_fft: int) -> FloatArray:
     turns = np.outer(np.arange(n_fft // 2 + 1), np.arange(len(window))) % n_fft
     angles = 2.0 * np.pi * turns / n_fft
     return np.concatenate([np.cos(angles), -np.sin(angles)]) * window
-
-
-def dc_removal(length: int) -> FloatArray:
-    """Return the matrix, (length, length), that subtracts a frame's mean."""
-    return np.eye(length) - 1.0 / length
 
 
 def preemphasis(length: int, coefficient: float) -> FloatArray:
