@@ -12,13 +12,16 @@ from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.models.foreign import ge2e
+from voxanchor.models.foreign import ge2e, threed_speaker, wespeaker
 from voxanchor.models.foreign.checkpoint import check_names
 
 Source: TypeAlias = Callable[[str], tuple[EncoderConfig, Mapping[str, Tensor]]]
 """From what stands behind the colon of a reference to what the encoder is made of, and its network's weights."""
 
-SOURCES: dict[str, Source] = {}
+SOURCES: dict[str, Source] = {
+    "wespeaker": wespeaker.read,
+    "3dspeaker": threed_speaker.read,
+}
 """What may stand before the colon."""
 
 Embedder: TypeAlias = SpeakerEncoder | ExportedEncoder
@@ -48,7 +51,8 @@ def load(ref: str | Path) -> SpeakerEncoder:
     """Return the encoder that `ref` names, with its weights, on the CPU, in eval mode.
 
     Args:
-        ref: a model directory, or ``ge2e`` (a directory of that name is reached as ``./ge2e``).
+        ref: a model directory, ``ge2e`` (a directory of that name is reached as ``./ge2e``), or the name of another
+            toolkit in `SOURCES`, a colon, and what it publishes.
 
     Raises:
         ModelError: nothing of that name (says what a reference may be), or a directory that cannot be loaded.
