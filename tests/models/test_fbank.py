@@ -90,7 +90,7 @@ def test_an_offset_lets_no_silence_be_heard_in_a_folded_front_end() -> None:
     waves = torch.from_numpy(wave)[None]
     mel = fbank.spectrum(waves)
     folded = fbank.spectrum.folded(waves).clamp(min=EPS).log()
-    torch.testing.assert_close(folded, mel.clamp(min=EPS).log(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(folded, mel.clamp(min=EPS).log(), atol=5e-3, rtol=0)
     assert (mel.clamp(min=EPS) == EPS).any()
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
-from voxanchor.models.pooling import AttentiveStatisticsPooling
+from voxanchor.models.pooling import AttentiveStatisticsPooling, mean_and_deviation
 
 
 def test_frame_mask_and_mean() -> None:
@@ -96,3 +96,31 @@ def test_a_channel_that_never_moves_has_the_floor_for_its_deviation() -> None:
         pooling = AttentiveStatisticsPooling(3, 2, variance_floor=1e-12, unbiased_context=unbiased)
         torch.testing.assert_close(pooling(x)[:, 3:], torch.full((2, 3), 1e-6), rtol=0.1, atol=0)
         assert pooling(x)[0, :3].tolist() == pytest.approx([0.1, 7.7, 1_000.3], rel=1e-6)
+
+
+def test_mean_and_unbiased_deviation_are_those_of_the_frames_that_count() -> None:
+    x = 0.01 * torch.randn(3, 20, 5, generator=torch.Generator().manual_seed(0)) + 3.0
+    frames = [20, 2, 7]
+    mask = frame_mask(torch.tensor(frames), 20)
+    wild = torch.where(mask, x, 1e4)
+    pooled = mean_and_deviation(wild, mask, 1e-7).numpy()
+    for row, count in enumerate(frames):
+        own = x[row, :count].double().numpy()
+        expected = np.concatenate([own.mean(axis=0), np.sqrt(own.var(axis=0, ddof=1) + 1e-7)])
+        np.testing.assert_allclose(pooled[row], expected, rtol=1e-5)
+    torch.testing.assert_close(mean_and_deviation(x, None), torch.cat([x.mean(dim=1), x.std(dim=1)], dim=1))
+
+
+def test_the_gradient_of_a_deviation_is_finite_where_a_channel_never_moves() -> None:
+    x = torch.full((2, 10, 3), 0.3, requires_grad=True)
+    pooled = mean_and_deviation(x, None)
+    assert pooled[:, 3:].max() <= 1e-6
+    (gradient,) = torch.autograd.grad(pooled.sum(), x)
+    assert torch.isfinite(gradient).all()
+
+
+def test_deviations_are_taken_in_float32() -> None:
+    x = (5.0 + 0.05 * torch.randn(2, 200, 4, generator=torch.Generator().manual_seed(0))).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = mean_and_deviation(x, None)
+    torch.testing.assert_close(pooled[:, 4:], x.float().std(dim=1), rtol=1e-4, atol=1e-6)

@@ -9,10 +9,13 @@ from torch import nn
 from voxanchor.config import build as build_config
 from voxanchor.config import nearest, to_plain
 from voxanchor.errors import ModelError, RecipeError
+from voxanchor.models.campplus import CamPlusPlus, CamPlusPlusConfig
 from voxanchor.models.ecapa import Ecapa, EcapaConfig
+from voxanchor.models.eres2net import ERes2Net, ERes2NetConfig
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
 from voxanchor.models.foreign.user_module import UserModule, UserModuleConfig
 from voxanchor.models.foreign.xvector import XVector, XVectorConfig
+from voxanchor.models.resnet import ResNet, ResNetConfig
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "ecapa": Architecture("ECAPA-TDNN of any width on Kaldi log-mels (Desplanques et al. 2020)", EcapaConfig, Ecapa),
+    "resnet": Architecture("ResNet of any depth on Kaldi log-mels (Zeinali et al. 2019)", ResNetConfig, ResNet),
+    "campplus": Architecture("CAM++ on Kaldi log-mels (Wang et al. 2023)", CamPlusPlusConfig, CamPlusPlus),
+    "eres2net": Architecture("ERes2Net on Kaldi log-mels (Chen et al. 2023)", ERes2NetConfig, ERes2Net),
     "ge2e": Architecture("3 x LSTM 256 on 1.6 s windows of mel powers (Wan et al. 2018)", GE2EConfig, GE2E),
     "python": Architecture("a torch module that code of the user's makes", UserModuleConfig, UserModule),
     "transformers": Architecture("x-vectors of the package transformers (WavLM, wav2vec2)", XVectorConfig, XVector),

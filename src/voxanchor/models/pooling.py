@@ -5,11 +5,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.models.frames import FrameConv, FrameNorm
+from voxanchor.models.masks import apply_mask
 from voxanchor.models.moments import attended_moments, frame_mean, plain_moments
 
 VARIANCE_FLOOR = 1e-5
 """Smallest variance whose root is taken: below it the gradient of the root would explode, and in float32 the difference
 of two squares is no longer a variance."""
+
+SMALLEST_VARIANCE = 1e-12
+"""Of an unbiased deviation: without any, the gradient of a root of 0 would be no number."""
 
 
 class AttentiveStatisticsPooling(nn.Module):
@@ -80,3 +84,23 @@ class AttentiveStatisticsPooling(nn.Module):
 def _mean_and_deviation(mean: Tensor, variance: Tensor, centre: Tensor | None) -> Tensor:
     """Return both, (B, 1, 2 C), from the first moment about a centre and the variance, (B, 1, C)."""
     return torch.cat([mean if centre is None else mean + centre, variance.sqrt()], dim=2)
+
+
+def mean_and_deviation(x: Tensor, mask: Tensor | None, added_variance: float = 0.0) -> Tensor:
+    """Return the mean and the unbiased standard deviation of `x` (B, F, C) over its frames, (B, 2 C) float32.
+
+    The gradient is finite also where a channel never moves.
+
+    Args:
+        x: in any precision; at least two frames of each recording count.
+        mask: (B, F, 1) bool, the frames that count; all of them when absent.
+        added_variance: what is added to the variance before its root is taken.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.float()
+        frames = x.shape[1] if mask is None else mask.sum(dim=1, keepdim=True)
+        mean = frame_mean(x, mask)
+        # about the mean: the difference of two moments loses the small deviations that ReLU leaves
+        variance = frame_mean(apply_mask(x - mean, mask).square(), mask) * (frames / (frames - 1))
+        deviation = (variance + added_variance).clamp(min=SMALLEST_VARIANCE).sqrt()
+        return torch.cat([mean, deviation], dim=2).squeeze(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.models.foreign import ge2e, speechbrain, user_reference, xvector_folder
+from voxanchor.models.foreign import ge2e, speechbrain, threed_speaker, user_reference, wespeaker, xvector_folder
 from voxanchor.models.foreign.checkpoint import check_names
 from voxanchor.models.references import guess, unknown
 
@@ -20,6 +20,8 @@ where the network comes with them."""
 
 SOURCES: dict[str, Source] = {
     "speechbrain": speechbrain.read,
+    "wespeaker": wespeaker.read,
+    "3dspeaker": threed_speaker.read,
     "python": user_reference.read,
     "transformers": xvector_folder.read,
 }

@@ -1,7 +1,6 @@
 """Other toolkits' files of weights: read as data, never executed, and held to what the network needs."""
 
-import pickle
-import zipfile
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,9 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
 """Under which a training's file may keep the weights beside other things."""
 
 _SHOWN = 5
+
+_SIGNS_OF_CODE = ("GLOBAL", "Can only", "Trying to", "TorchScript")
+"""In what torch says of a file that asks for a class or function that is no part of plain tensors."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -85,29 +87,17 @@ def _load_safetensors(path: Path) -> object:
 
 def _load_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks about how a file was written
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise nearly anything
         # torch says at length what it met, and how to run it anyway, which is no advice here
-        if "Weights only load failed" in str(error) and _is_whole(path):
+        if any(sign in str(error) for sign in _SIGNS_OF_CODE):
             raise ModelError(
                 f"{path}: holds more than data, and nothing of it was run. In a place that you trust, load it and save "
                 "its state_dict() alone."
             ) from None
-        raise ModelError(f"{path}: damaged, or no PyTorch file. Copy or download it again.") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path}: damaged, or no PyTorch file ({reason}). Copy or download it again; a file of a few hundred bytes "
-            "is a pointer of git-lfs."
+            f"{path}: damaged, or no PyTorch file. Copy or download it again; a file of a few hundred bytes is a "
+            "pointer of git-lfs."
         ) from None
-
-
-def _is_whole(path: Path) -> bool:
-    """Return whether a file is a complete archive, or a pickle to its last byte."""
-    if zipfile.is_zipfile(path):
-        return True
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        size = file.tell()
-        file.seek(max(0, size - 1))
-        return file.read(1) == b"."

@@ -1,0 +1,185 @@
+"""Models as WeSpeaker releases them: a folder with ``config.yaml`` and ``avg_model.pt``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from voxanchor.config import build, nearest, read_yaml, to_plain
+from voxanchor.errors import ModelError, RecipeError
+from voxanchor.models.campplus import CamPlusPlusConfig
+from voxanchor.models.encoder import EncoderConfig
+from voxanchor.models.fbank import FbankConfig
+from voxanchor.models.foreign import wespeaker_ecapa
+from voxanchor.models.foreign.checkpoint import read_checkpoint, without
+from voxanchor.models.resnet import Block, ResNetConfig
+
+CONFIG_NAME = "config.yaml"
+WEIGHTS_NAME = "avg_model.pt"
+
+HUB = "hub"
+"""Behind the folder's name: the front-end of ``wespeaker --campplus`` and ``--eres2net``."""
+
+RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
+    "ResNet18": ("basic", (2, 2, 2, 2)),
+    "ResNet34": ("basic", (3, 4, 6, 3)),
+    "ResNet50": ("bottleneck", (3, 4, 6, 3)),
+    "ResNet101": ("bottleneck", (3, 4, 23, 3)),
+    "ResNet152": ("bottleneck", (3, 8, 36, 3)),
+    "ResNet221": ("bottleneck", (6, 16, 48, 3)),
+    "ResNet293": ("bottleneck", (10, 20, 64, 3)),
+}
+
+CAMPPLUS = "CAMPPlus"
+ECAPA = "ECAPA_TDNN"
+
+_EXPECTED: dict[tuple[str, ...], Any] = {
+    ("frontend",): "fbank",
+    ("fbank_args", "frame_length"): 25,
+    ("fbank_args", "frame_shift"): 10,
+    ("cmvn",): True,
+    ("cmvn_args", "norm_mean"): True,
+    ("cmvn_args", "norm_var"): False,
+}
+"""What this front-end does; also what WeSpeaker does where a configuration leaves it out."""
+
+
+@dataclass(frozen=True)
+class _ResNetArgs:
+    """What WeSpeaker's functions take, and the width that they leave as it is."""
+
+    feat_dim: int
+    embed_dim: int
+    pooling_func: Literal["TSTP"] = "TSTP"
+    two_emb_layer: bool = False
+    m_channels: int = 32
+
+
+@dataclass(frozen=True)
+class _CamPlusPlusArgs:
+    """The options of WeSpeaker's class, with its defaults."""
+
+    feat_dim: int = 80
+    embed_dim: int = 512
+    pooling_func: Literal["TSTP"] = "TSTP"
+    growth_rate: int = 32
+    bn_size: int = 4
+    init_channels: int = 128
+    config_str: Literal["batchnorm-relu"] = "batchnorm-relu"
+
+
+def read(reference: str) -> tuple[EncoderConfig, dict[str, Tensor]]:
+    """Return what our encoder is made of, and its network's weights.
+
+    Args:
+        reference: a folder with ``config.yaml`` and ``avg_model.pt``; or one followed by ``::hub``, which gives
+            waveforms to the same weights as ``wespeaker --campplus`` and ``--eres2net`` do (Povey's window, full scale
+            1.0) and not as training and ``wespeaker -p`` do.
+
+    Raises:
+        ModelError: a missing or damaged file, a model, option, rate or front-end that is not computed here.
+    """
+    folder, colons, variant = reference.partition("::")
+    if colons and variant != HUB:
+        raise ModelError(f"wespeaker:{reference}: no such front-end '{variant}'. {nearest(variant, [HUB])}")
+    config = _configuration(Path(folder))
+    where = str(Path(folder) / CONFIG_NAME)
+    name, args = str(config.get("model")), _mapping(config, "model_args", where)
+    mels = _mels(_mapping(config, "dataset_args", where), where)
+    if not (name in RESNETS or name == CAMPPLUS or name.startswith(ECAPA)):
+        known = [*RESNETS, CAMPPLUS, ECAPA]
+        raise ModelError(f"{where}: model '{name}' is not one that is computed here. Known: {', '.join(known)}.")
+    if (asked := args.get("feat_dim", mels)) != mels:
+        raise ModelError(
+            f"{where}: model_args.feat_dim is {asked}, but fbank_args.num_mel_bins {mels}: they must agree"
+        )
+    # the training's classifier is no part of the encoder
+    state = without(read_checkpoint(Path(folder) / WEIGHTS_NAME), ("projection.",))
+    try:
+        if name in RESNETS:
+            encoder = EncoderConfig("resnet", to_plain(_resnet(name, args, where)))
+        elif name == CAMPPLUS:
+            encoder = EncoderConfig("campplus", to_plain(_campplus(args, where)))
+        else:
+            encoder, state = wespeaker_ecapa.convert(name, args, state)
+    except RecipeError as error:
+        raise ModelError(str(error)) from None
+    if variant == HUB:
+        encoder.options["fbank"] = to_plain(FbankConfig(n_mels=mels, window="povey", scale=1.0))
+    return encoder, state
+
+
+def _resnet(name: str, args: Mapping[str, Any], where: str) -> ResNetConfig:
+    made = build(_ResNetArgs, args, where=f"{where}: model_args")
+    block, blocks = RESNETS[name]
+    return ResNetConfig(
+        m_channels=made.m_channels,
+        blocks=blocks,
+        block=block,
+        embedding_dim=made.embed_dim,
+        two_emb_layer=made.two_emb_layer,
+        fbank=FbankConfig(n_mels=made.feat_dim),
+    )
+
+
+def _campplus(args: Mapping[str, Any], where: str) -> CamPlusPlusConfig:
+    made = build(_CamPlusPlusArgs, args, where=f"{where}: model_args")
+    return CamPlusPlusConfig(
+        growth_rate=made.growth_rate,
+        bn_size=made.bn_size,
+        init_channels=made.init_channels,
+        embedding_dim=made.embed_dim,
+        fbank=FbankConfig(n_mels=made.feat_dim),
+    )
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    """Return the configuration in a folder that holds both files."""
+    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
+    if missing:
+        reason = f"no {' and no '.join(missing)} in it" if folder.is_dir() else "no such folder"
+        raise ModelError(
+            f"{folder}: {reason}. Unpack the release, and call its configuration {CONFIG_NAME} and its weights "
+            f"{WEIGHTS_NAME}, as WeSpeaker itself wants them."
+        )
+    try:
+        return read_yaml(folder / CONFIG_NAME)
+    except RecipeError as error:
+        raise ModelError(str(error)) from None
+
+
+def _mapping(config: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """Return the keys and values under `key`; none where it is left out."""
+    found = config.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise ModelError(f"{where}: {key}: expected keys and values, found {found!r}")
+    return found
+
+
+def _mels(dataset: Mapping[str, Any], where: str) -> int:
+    """Return the number of mel filters that a model was trained with.
+
+    Raises:
+        ModelError: a rate or front-end other than ours.
+    """
+    if (rate := dataset.get("resample_rate", 16_000)) != 16_000:
+        raise ModelError(
+            f"{where}: dataset_args.resample_rate is {rate}: a model of recordings of {rate} Hz. Everything here has "
+            "16000 Hz, which such a model has not learnt. Take one of 16000 Hz."
+        )
+    for path, expected in _EXPECTED.items():
+        *parents, last = path
+        values = dataset
+        for parent in parents:
+            values = _mapping(values, parent, f"{where}: dataset_args")
+        if (found := values.get(last, expected)) != expected:
+            name = ".".join(("dataset_args", *path))
+            raise ModelError(f"{where}: {name} is {found!r}: only {expected!r} is computed here")
+    mels = _mapping(dataset, "fbank_args", f"{where}: dataset_args").get("num_mel_bins", 80)
+    if not isinstance(mels, int):
+        raise ModelError(f"{where}: dataset_args.fbank_args.num_mel_bins: expected a number, found {mels!r}")
+    return mels
