@@ -27,3 +27,13 @@ def test_the_setting_in_the_advice_does_what_it_says() -> None:
     train = recipe(FRAMES).stages["anchored"].train
     assert train is not None
     assert train.frames_pulled
+
+
+def test_without_labels_frames_are_pulled_where_there_are_any() -> None:
+    train = make_recipe("ge2e", ["speech"], [], unlabelled=True, frames=True).stages["anchored"].train
+    assert train is not None
+    assert train.frames_pulled
+    assert not train.labelled
+    other = make_recipe("x", ["speech"], [], unlabelled=True).stages["anchored"].train
+    assert other is not None
+    assert not other.frames_pulled

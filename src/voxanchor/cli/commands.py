@@ -153,7 +153,8 @@ def robustify(
             folder.
         channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db;
             may be given several times. 40 % of the inputs then go through one of them.
-        unlabelled: the recordings need not say who speaks: train with the anchor term alone.
+        unlabelled: the recordings need not say who speaks: train with the pull to the anchors alone, on embeddings and,
+            for most networks, on frames.
         force: write the model even if it came out worse than its base on speakers kept aside. Without it such a model
             is not written, and the exit status is 9.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.

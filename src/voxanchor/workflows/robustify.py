@@ -37,7 +37,10 @@ ROOM_SHARE = 0.4
 CHANNEL_SHARE = 0.4
 """Of the inputs, once there are channels to send them over."""
 
-FRAMES = f"stages.{STAGE}.train.anchor.frame_weight=20"
+FRAME_WEIGHT = 20
+"""Of the pull on frames, where there is one."""
+
+FRAMES = f"stages.{STAGE}.train.anchor.frame_weight={FRAME_WEIGHT}"
 """The setting that adds the pull on frames."""
 
 
@@ -82,7 +85,8 @@ def robustify(
         out: the model directory to make.
         rooms: folders of room impulse responses; with any, a share of the inputs is heard in rooms.
         channels: names of channels, such as ``gsm``; with any, a share of the inputs goes through one of them.
-        unlabelled: use no speaker labels: the anchor term alone.
+        unlabelled: use no speaker labels: the anchor terms alone, on embeddings and, where the network shows them, on
+            frames.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
         force: write the model even if the guard found it worse than its base.
@@ -92,8 +96,17 @@ def robustify(
         ModelError: a model that cannot be loaded, or whose frames are to be pulled and that shows none.
         ForgettingError: the model came out worse than its base, and was not written.
     """
-    recipe = make_recipe(model, speech, noise, rooms=rooms, channels=channels, unlabelled=unlabelled, settings=settings)
     base = registry.load(model)
+    recipe = make_recipe(
+        model,
+        speech,
+        noise,
+        rooms=rooms,
+        channels=channels,
+        unlabelled=unlabelled,
+        frames=unlabelled and base.shows_frames,
+        settings=settings,
+    )
     stage = recipe.stages[STAGE].train
     if stage is not None and stage.frames_pulled:
         base.require_frames()
@@ -197,9 +210,10 @@ def make_recipe(
     rooms: Sequence[str] = (),
     channels: Sequence[str] = (),
     unlabelled: bool,
+    frames: bool = False,
     settings: Sequence[str] = (),
 ) -> Recipe:
-    """Return the packaged recipe filled in for a model and its data."""
+    """Return the packaged recipe filled in for a model and its data, with the pull on frames if so asked."""
     values = packaged_recipe("robustify")
     values["data"]["speech"] = [{"path": path, **({"layout": "flat"} if unlabelled else {})} for path in speech]
     values["data"]["noise"] = list(noise)
@@ -213,6 +227,8 @@ def make_recipe(
         stage["channels"] = {"share": CHANNEL_SHARE, "kinds": dict.fromkeys(channels, 1.0)}
     if unlabelled:
         stage["classification"] = {"weight": 0}
+    if frames:
+        stage["anchor"]["frame_weight"] = FRAME_WEIGHT
     return config.build(Recipe, config.override(values, settings), "recipe")
 
 
