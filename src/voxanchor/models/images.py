@@ -1,7 +1,8 @@
 """Layers on spectrograms as images, (B, C, M, F): M frequencies high, F frames wide.
 
-A pixel's channels lie side by side in memory, in which order training in bfloat16 takes a third of the time that it
-takes with channel after channel. A mask of an image is (B, 1, 1, F) bool, true on a recording's own frames.
+A pixel's channels lie side by side in memory: so a ResNet34 trains on a processor in three quarters of the time that it
+takes with channel after channel, as long as nothing on the way changes the order, of gradients neither. A mask of an
+image is (B, 1, 1, F) bool, true on a recording's own frames.
 """
 
 import torch
@@ -81,5 +82,6 @@ class ImageConv(nn.Conv2d):
         if mask is not None and self.weight.shape[3] > 1:
             x = x.masked_fill(~mask, 0.0)
         if self.taken != (1, 1):
-            x = x[:, :, :: self.taken[0], :: self.taken[1]]
+            # as they lie in memory, so that their gradients lie so too
+            x = x.permute(0, 2, 3, 1)[:, :: self.taken[0], :: self.taken[1]].permute(0, 3, 1, 2)
         return super().forward(x)
