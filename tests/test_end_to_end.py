@@ -123,14 +123,27 @@ def robust(run: Path, voices_folder: Path, noise_path: Path, tmp_path_factory: p
     command: list[str | Path] = [
         "robustify", "--model", run / "base", "--speech", voices_folder, "--noise", noise_path, "--out", out,
     ]  # fmt: skip
-    # a handful of steps at a rate that tears any model down: all attempts are refused, and --force writes what there is
-    settings.append("stages.anchored.train.learning_rate.peak=30")
+    voxanchor(*command, "--force", "--set", *settings)  # after a handful of steps on a handful of speakers, by chance
+    return out
+
+
+def test_robustify_refuses_to_write_a_model_that_it_ruined(
+    run: Path, voices_folder: Path, noise_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "ruined"
+    settings = [f"stages.anchored.train.{key}={value}" for key, value in STEPS.items()]
+    # a rate at which nothing is left of the base's embeddings, in any attempt
+    settings += ["stages.anchored.train.learning_rate.peak=1", "stages.anchored.train.guard.retry_rate=0.9"]
+    command: list[str | Path] = [
+        "robustify", "--model", run / "base", "--speech", voices_folder, "--noise", noise_path, "--unlabelled",
+        "--out", out,
+    ]  # fmt: skip
     refused = voxanchor(*command, "--set", *settings, status=9)
     assert "was not written" in refused.stderr
     assert not (out / "config.json").exists()
     forced = voxanchor(*command, "--force", "--set", *settings)
     assert "because of --force" in forced.stdout
-    return out
+    assert (out / "config.json").exists()
 
 
 def test_robustify_makes_a_model_that_evaluates_beside_its_base(

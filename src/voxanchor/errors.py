@@ -57,7 +57,7 @@ class TrainingError(VoxanchorError):
 
 
 class DivergedError(TrainingError):
-    """A loss or gradient that is not finite."""
+    """A loss, gradient or embedding that is not finite."""
 
 
 class ForgettingError(VoxanchorError):

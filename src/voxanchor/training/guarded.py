@@ -131,7 +131,7 @@ def run_guarded(
             try:
                 why = "" if attempt(number, slower, place) else "clean quality fell too far"
             except DivergedError:
-                why = "the loss was not finite"
+                why = "training diverged"
             if processes.first():
                 write_text(place / ENDED_FILE, json.dumps(asdict(Attempt(peak, why))) + "\n")
                 say(f"guard: stopped: {why}" if why else "guard: trained to the end")

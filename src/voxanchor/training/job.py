@@ -84,7 +84,7 @@ class Job:
         found = outcome(self.folder, keeper)
         if found is None:
             raise DivergedError(
-                f"{self.name}: the loss was not finite before the first look at the model, in every attempt. Lower "
+                f"{self.name}: training diverged before the first look at the model, in every attempt. Lower "
                 f"learning_rate.peak (now {self.stage.learning_rate.peak:g}) and start in a new folder."
             )
         encoder = self.origin.copy()

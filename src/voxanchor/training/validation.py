@@ -12,7 +12,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import Trials, all_pairs
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import CorpusError
+from voxanchor.errors import CorpusError, DivergedError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.embed import embed
 from voxanchor.models.encoder import SpeakerEncoder
@@ -60,6 +60,9 @@ class Validation:
         And ``clean_identity``: the share of the way from the mean cosine of different recordings to 1 that the clean
         agreement is at. Error rates need labels, agreement needs a model to start from; what cannot be measured is
         left out.
+
+        Raises:
+            DivergedError: embeddings that are zero or not finite.
         """
         measured: dict[str, float] = {}
         clean, noisy = self._embed(encoder, noisy=False), self._embed(encoder, noisy=True)
@@ -78,7 +81,14 @@ class Validation:
         def read(utterance: Utterance) -> Waveform:
             return self._waves[utterance.id][int(noisy)]
 
-        return embed(encoder, self.segments.utterances, label="validation", read=read)
+        found = embed(encoder, self.segments.utterances, label="validation", read=read)
+        lost = int((~(np.abs(found).sum(axis=1) > 0) | ~np.isfinite(found).all(axis=1)).sum())
+        if lost:
+            raise DivergedError(
+                f"the model gives no embedding of finite length for {lost} of {len(found)} segments of the validation "
+                "speakers; lower learning_rate.peak, or look at the model that training starts from"
+            )
+        return found
 
 
 def _alike(embeddings: Embeddings, segments: Manifest) -> float:
