@@ -128,6 +128,7 @@ def robustify(
     rooms: UseAppendAction[tuple[str, ...]] = (),
     channels: UseAppendAction[tuple[str, ...]] = (),
     unlabelled: bool = False,
+    strength: float | None = None,
     force: bool = False,
     settings: Settings = (),
     workers: int | None = None,
@@ -155,6 +156,9 @@ def robustify(
             may be given several times. 40 % of the inputs then go through one of them.
         unlabelled: the recordings need not say who speaks: train with the pull to the anchors alone, on embeddings and,
             for most networks, on frames.
+        strength: how far the model moves from its base: 1 is as far as training took it, 0.5 half the way. Less leaves
+            scores and thresholds closer to what they were and gains less in noise; docs/compatibility.md has the
+            curve. By default the recipe's, 1.
         force: write the model even if it came out worse than its base on speakers kept aside. Without it such a model
             is not written, and the exit status is 9.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
@@ -173,6 +177,7 @@ def robustify(
         rooms=rooms,
         channels=channels,
         unlabelled=unlabelled,
+        strength=strength,
         settings=flat(settings),
         workers=workers,
         force=force,

@@ -72,6 +72,7 @@ def robustify(
     rooms: Sequence[str] = (),
     channels: Sequence[str] = (),
     unlabelled: bool = False,
+    strength: float | None = None,
     settings: Sequence[str] = (),
     workers: int | None = None,
     force: bool = False,
@@ -87,12 +88,15 @@ def robustify(
         channels: names of channels, such as ``gsm``; with any, a share of the inputs goes through one of them.
         unlabelled: use no speaker labels: the anchor terms alone, on embeddings and, where the network shows them, on
             frames.
+        strength: how far from the base's weights to the trained ones the model ends, above 0 and at most 1; the
+            recipe's `blend` unless given.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
         force: write the model even if the guard found it worse than its base.
 
     Raises:
         OutputError: `out` holds something else.
+        RecipeError: a strength out of range, or a setting that the recipe does not know.
         ModelError: a model that cannot be loaded, or whose frames are to be pulled and that shows none.
         ForgettingError: the model came out worse than its base, and was not written.
     """
@@ -105,6 +109,7 @@ def robustify(
         channels=channels,
         unlabelled=unlabelled,
         frames=unlabelled and base.shows_frames,
+        strength=strength,
         settings=settings,
     )
     stage = recipe.stages[STAGE].train
@@ -211,9 +216,12 @@ def make_recipe(
     channels: Sequence[str] = (),
     unlabelled: bool,
     frames: bool = False,
+    strength: float | None = None,
     settings: Sequence[str] = (),
 ) -> Recipe:
     """Return the packaged recipe filled in for a model and its data, with the pull on frames if so asked."""
+    if strength is not None and not 0 < strength <= 1:
+        raise RecipeError(f"--strength {strength:g}: it lies above 0 and at most at 1, which is all the way")
     values = packaged_recipe("robustify")
     values["data"]["speech"] = [{"path": path, **({"layout": "flat"} if unlabelled else {})} for path in speech]
     values["data"]["noise"] = list(noise)
@@ -229,6 +237,8 @@ def make_recipe(
         stage["classification"] = {"weight": 0}
     if frames:
         stage["anchor"]["frame_weight"] = FRAME_WEIGHT
+    if strength is not None:
+        stage["blend"] = strength
     return config.build(Recipe, config.override(values, settings), "recipe")
 
 
