@@ -2,6 +2,7 @@
 
 import pytest
 
+from voxanchor.errors import RecipeError
 from voxanchor.training.recipe import Recipe
 from voxanchor.workflows.robustify import FRAMES, advise, make_recipe
 
@@ -37,3 +38,19 @@ def test_without_labels_frames_are_pulled_where_there_are_any() -> None:
     other = make_recipe("x", ["speech"], [], unlabelled=True).stages["anchored"].train
     assert other is not None
     assert not other.frames_pulled
+
+
+def test_strength_is_how_far_the_model_goes() -> None:
+    def blend(strength: float | None) -> float:
+        train = make_recipe("ge2e", ["speech"], [], unlabelled=False, strength=strength).stages["anchored"].train
+        assert train is not None
+        return train.blend
+
+    assert blend(None) == blend(1.0) == 1.0
+    assert blend(0.4) == 0.4
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, 1.5, float("nan")])
+def test_an_impossible_strength_is_refused(strength: float) -> None:
+    with pytest.raises(RecipeError, match="--strength"):
+        make_recipe("ge2e", ["speech"], [], unlabelled=False, strength=strength)
