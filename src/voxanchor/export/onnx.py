@@ -73,7 +73,7 @@ def export(encoder: SpeakerEncoder, out: str | Path, name: str, precision: Preci
     _check_target(out)
     _check_extra()
     encoder = encoder.copy().eval()
-    say(f"exporting {name}: about 15 seconds")
+    say(f"exporting {name}: 15 seconds, or up to a minute for a large network")
     content = seal(_described(_graph(encoder, name, precision), encoder, name, precision))
     with replacing(out) as temporary:
         temporary.write_bytes(content)
