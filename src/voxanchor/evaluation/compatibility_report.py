@@ -78,7 +78,8 @@ def _labelled(outcome: Outcome) -> Outcome:
 def _curves(outcome: Outcome) -> str:
     summaries = summarise(outcome.rows, outcome.replicates)
     legend, systems = sections.legend(list(summaries)), list(summaries)
-    parts = [sections.heat_map(summaries)]
+    elsewhere = "False acceptances and rejections of every condition are in compatibility.csv."
+    parts = [sections.heat_map(summaries, elsewhere=elsewhere)]
     try:
         drawn = (
             ("snr", "Error against noise level", error_panels(summaries), SNR_EXPLAINED),

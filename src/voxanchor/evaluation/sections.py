@@ -136,9 +136,17 @@ def headline(summaries: Summaries) -> str:
 
 
 def heat_map(
-    summaries: Summaries, identifier: str = "conditions", title: str = "Every condition", *, explained: bool = True
+    summaries: Summaries,
+    identifier: str = "conditions",
+    title: str = "Every condition",
+    *,
+    explained: bool = True,
+    elsewhere: str = "Detection costs (minDCF) and Cllr of every condition are in results.csv.",
 ) -> str:
-    """Return EER by condition and system, coloured in steps that double, as a section of that id and title."""
+    """Return EER by condition and system, coloured in steps that double, as a section of that id and title.
+
+    Where it is explained, `elsewhere` says what else there is to know of every condition, and where.
+    """
     first = next(iter(summaries.values()))
     groups: dict[str, list[str]] = {}
     for name in first.conditions:
@@ -169,7 +177,7 @@ def heat_map(
         f'<div class="legend steps" role="note"><span>EER&nbsp;%</span>{steps}</div>',
         paragraph(
             f"EER in percent. {levels}The stronger the colour, the more errors; equal steps of colour are equal "
-            "ratios. Detection costs (minDCF) and Cllr of every condition are in results.csv.",
+            f"ratios. {elsewhere}",
             "explain",
         )
         if explained
