@@ -46,7 +46,8 @@ def test_strength_is_how_far_the_model_goes() -> None:
         assert train is not None
         return train.blend
 
-    assert blend(None) == blend(1.0) == 1.0
+    assert blend(None) == 0.9
+    assert blend(1.0) == 1.0
     assert blend(0.4) == 0.4
 
 

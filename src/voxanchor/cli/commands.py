@@ -158,7 +158,7 @@ def robustify(
             for most networks, on frames.
         strength: how far the model moves from its base: 1 is as far as training took it, 0.5 half the way. Less leaves
             scores and thresholds closer to what they were and gains less in noise; docs/compatibility.md has the
-            curve. By default the recipe's, 1.
+            curve. By default the recipe's, 0.9.
         force: write the model even if it came out worse than its base on speakers kept aside. Without it such a model
             is not written, and the exit status is 9.
         settings: changes to the recipe, for example stages.anchored.train.steps=800.
