@@ -102,10 +102,11 @@ class MelSpectrum(nn.Module):
         total = 1 + (waves.shape[1] - length) // hop
         whole, rest = length // hop, length % hop
         padded = F.pad(waves, (0, hop))
-        stretches = padded[:, : (total + whole) * hop].reshape(len(waves), total + whole, hop)
-        parts = [stretches[:, place : place + total] for place in range(whole)]
+        stretches = padded[:, : (total + whole) * hop].reshape(waves.shape[0], total + whole, hop)
+        # narrowed, not sliced: an exporter knows the length of what is left
+        parts = [stretches.narrow(1, place, total) for place in range(whole)]
         if rest:
-            parts.append(stretches[:, whole : whole + total, :rest])
+            parts.append(stretches.narrow(1, whole, total)[:, :, :rest])
         return torch.cat(parts, dim=2)
 
     def _frames(self, waves: Tensor) -> Tensor:
