@@ -118,6 +118,20 @@ def test_the_plan_of_a_whole_tree(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_recordings_told_apart_are_more_classes_than_speakers(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["stages.anchored.train.classification.classes=recordings", "stages.anchored.train.classification.sampled=0"]
+    (_, speakers), (status, recordings) = plan(tree, capsys), plan(tree, capsys, *more)
+    memory = [
+        next(stage["memory_bytes"] for stage in made["stages"] if stage["name"] == "anchored")
+        for made in (speakers, recordings)
+    ]
+    assert status == 0
+    assert memory[1] > memory[0]
+
+
 def test_the_plan_of_a_comparison_counts_seeds_and_trials(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

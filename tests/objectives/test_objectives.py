@@ -92,6 +92,43 @@ def test_out_of_training_all_centres_count() -> None:
     assert few(embeddings, labels)[0] == whole(embeddings, labels)[0]
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_classes_left_out_are_not_compared_with_but_the_own_is(seed: int) -> None:
+    embeddings, labels = unit(6, 8, seed), torch.arange(6) % 5
+    out = torch.from_numpy(np.random.default_rng(seed).random((6, 5)) < 0.5)
+    loss, hits = head()(embeddings, labels, 0.2, lambda chosen: out)
+    for row, own in enumerate(labels.tolist()):
+        kept = sorted({own} | {k for k in range(5) if not out[row, k]})
+        small = head(classes=len(kept))
+        small.centres.data = head().centres.data[kept]
+        expected, hit = small(embeddings[row : row + 1], torch.tensor([kept.index(own)]), 0.2)
+        alone, alone_hit = head()(
+            embeddings[row : row + 1], labels[row : row + 1], 0.2, lambda chosen, r=row: out[r : r + 1]
+        )
+        torch.testing.assert_close(alone, expected)
+        assert alone_hit.item() == hit.item() == hits[row].item()
+        loss = loss - expected / 6
+    assert abs(loss.item()) < 1e-5
+
+
+def test_what_is_left_out_is_asked_for_the_classes_that_were_sampled() -> None:
+    module, asked = head(classes=12), []
+    module.sampled = 6
+
+    def nobody(chosen: torch.Tensor | None) -> torch.Tensor:
+        asked.append(chosen)
+        return torch.zeros(2, 12 if chosen is None else len(chosen), dtype=torch.bool)
+
+    module(unit(2, 8, 0), torch.tensor([3, 11]), 0.2, nobody)
+    module.eval()(unit(2, 8, 0), torch.tensor([3, 11]), 0.2, nobody)
+    sampled, every = asked
+    assert sampled is not None
+    assert len(sampled) == 6
+    assert {3, 11} <= set(sampled.tolist())
+    assert every is None
+
+
 def test_centres_can_be_placed_and_are_checked() -> None:
     module = head()
     centres = 7.0 * unit(5, 8, 9)

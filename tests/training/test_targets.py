@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.training.anchors import AnchorTable
-from voxanchor.training.targets import static_targets
+from voxanchor.training.targets import alike_from, static_targets
 
 
 def table(speakers: list[str], seed: int = 0, dimension: int = 6) -> AnchorTable:
@@ -52,3 +52,15 @@ def test_a_recording_that_disagrees_with_its_speaker_is_trusted_less() -> None:
     moved = 1 - np.sum(weighed * rows, axis=1)
     assert moved[2] > 0.5
     assert moved[:2].max() < 0.15
+
+
+@given(st.integers(2, 9), st.floats(0.05, 1.0), st.integers(0, 100))
+def test_alike_is_a_share_of_the_way_from_the_mean_cosine_to_one(count: int, share: float, seed: int) -> None:
+    embeddings = table(["a"] * count, seed).embeddings
+    cosines = embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)
+    mean = cosines[np.triu_indices(count, 1)].mean()
+    assert alike_from(embeddings, share) == pytest.approx(mean + share * (1 - mean), abs=1e-6)
+
+
+def test_a_single_recording_is_like_no_other() -> None:
+    assert alike_from(table(["a"]).embeddings, 0.4) == 1.0

@@ -12,11 +12,12 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.anchors import AnchorTable, extract
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train
 from voxanchor.training.stage import AnchorTerm, Classification, Consistency, Noise, Train
-from voxanchor.training.targets import static_targets
+from voxanchor.training.targets import alike_from, static_targets
 from voxanchor.training.task import SpeakerTask
 
 
@@ -151,6 +152,30 @@ def test_a_stage_without_the_pull_keeps_the_centres_at_the_anchors(
     assert "anchor" not in losses(task, Batches(manifest, bank, stage, 0).render(0))
 
 
+def test_recordings_as_classes_are_told_apart_but_for_those_alike(
+    manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
+) -> None:
+    terms = Classification(classes="recordings", centres="anchors", alike=0.5)
+    stage = replace(pulled(stage), classification=terms)
+    assert not stage.labelled
+    batch = Batches(manifest, bank, stage, 0).render(0)
+    task = SpeakerTask(base.copy(), stage, manifest.speakers, table)
+    assert task.head is not None
+    np.testing.assert_allclose(task.head.centres.detach(), table.embeddings, atol=1e-6)
+    found = losses(task, batch)["aam"]
+    embeddings = base.copy().eval()(batch.waves, batch.lengths)
+    cosines = table.embeddings @ table.embeddings.T
+    threshold = alike_from(table.embeddings, 0.5)
+    expected = []
+    for embedding, own in zip(embeddings, batch.utterances.tolist(), strict=True):
+        kept = [k for k in range(len(cosines)) if k == own or cosines[own, k] <= threshold]
+        assert 1 < len(kept) < len(cosines), "a test of nothing"
+        head = AAMSoftmax(16, len(kept), terms.scale)
+        head.start_at(torch.from_numpy(table.embeddings[kept]))
+        expected.append(head(embedding[None], torch.tensor([kept.index(own)]), terms.margin.at(10))[0])
+    torch.testing.assert_close(found, torch.stack(expected).mean().detach(), rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_frozen_stays_and_the_rest_moves(
     tmp_path: Path, manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
 ) -> None:
@@ -209,6 +234,15 @@ def test_the_range_of_ratios_opens_downwards(manifest: Manifest, bank: NoiseBank
     [
         ({"anchors": "a", "anchor": AnchorTerm(weight=0), "classification": Classification(weight=0)}, "nothing to"),
         ({"average": 1.0}, "average"),
+        ({"classification": Classification(classes="recordings")}, "recordings needs"),
+        (
+            {
+                "anchors": "a",
+                "anchor": AnchorTerm(kind="class_centre"),
+                "classification": Classification(classes="recordings"),
+            },
+            "class_centre",
+        ),
         ({"anchors": "a", "anchor": AnchorTerm(kind="class_centre"), "classification": Classification(weight=0)}, "ce"),
     ],
 )

@@ -35,6 +35,8 @@ def test_without_labels_frames_are_pulled_where_there_are_any() -> None:
     assert train is not None
     assert train.frames_pulled
     assert not train.labelled
+    assert train.classification.weight
+    assert train.classification.classes == "recordings"
     other = make_recipe("x", ["speech"], [], unlabelled=True).stages["anchored"].train
     assert other is not None
     assert not other.frames_pulled

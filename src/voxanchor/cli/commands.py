@@ -154,8 +154,8 @@ def robustify(
             folder.
         channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db;
             may be given several times. 40 % of the inputs then go through one of them.
-        unlabelled: the recordings need not say who speaks: train with the pull to the anchors alone, on embeddings and,
-            for most networks, on frames.
+        unlabelled: the recordings need not say who speaks: tell recordings apart instead of speakers, but for those
+            that the base model takes for the same voice.
         strength: how far the model moves from its base: 1 is as far as training took it, 0.5 half the way. Less leaves
             scores and thresholds closer to what they were and gains less in noise; docs/compatibility.md has the
             curve. By default the recipe's, 0.9.

@@ -1,6 +1,7 @@
 """Classification over speakers with an additive angular margin."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -46,22 +47,33 @@ class AAMSoftmax(nn.Module):
             raise ValueError("class centres must be finite")
         self.centres.copy_(F.normalize(centres, dim=1))
 
-    def forward(self, embeddings: Tensor, labels: Tensor, margin: float = 0.2) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        margin: float = 0.2,
+        left_out: Callable[[Tensor | None], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the mean loss (scalar) and (B,) bool: whether no centre compared is closer than the own.
 
         Args:
             embeddings: (B, D) unit vectors.
             labels: (B,) int64 class of each.
             margin: in radians, 0 to pi / 2; the schedule may change it from step to step.
+            left_out: given the (S,) classes that a step compares with, or None for all, returns (B, S) bool: which of
+                them an embedding is not compared with. The own class always is.
         """
         # In float32 also under autocast: a cosine of 8 bits, times the scale, would be off by a tenth.
         with torch.autocast(embeddings.device.type, enabled=False):
             centres: Tensor = self.centres
+            chosen: Tensor | None = None
             if self.training and 0 < self.sampled < len(centres):
                 chosen, labels = self._sample(labels)
                 centres = centres[chosen]
             cosine = (embeddings.to(centres.dtype) @ F.normalize(centres, dim=1).T).clamp(-1.0, 1.0)
             target = cosine.gather(1, labels[:, None])
+            if left_out is not None:
+                cosine = cosine.masked_fill(left_out(chosen), -torch.inf)
             # the floor keeps the gradient of the root finite at an angle of exactly zero
             sine = (1.0 - target.square()).clamp_min(1e-7).sqrt()
             shifted = torch.where(

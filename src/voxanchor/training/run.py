@@ -138,8 +138,8 @@ def _train(run: Run, name: str, stage: Train) -> None:
     if stage.labelled and not is_labelled(manifest):
         raise CorpusError(
             f"stage {name}: the recordings have no speaker labels, which the classification term and anchors of "
-            "speakers need. Arrange them in one folder per speaker, or train with the anchor term alone "
-            "(robustify --unlabelled)."
+            "speakers need. Arrange them in one folder per speaker, or train without (robustify --unlabelled; in a "
+            "recipe, classification.classes: recordings)."
         )
     if set(stage.noise.kinds) - set(run.bank.kinds):
         unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]

@@ -67,9 +67,15 @@ class Rooms:
 
 @dataclass(frozen=True)
 class Classification:
-    """The speaker classification term (AAM-softmax); weight 0 leaves it out, and then no labels are needed.
+    """The classification term (AAM-softmax); weight 0 leaves it out.
+
+    Without labels every recording can be a class of its own. Then recordings of one speaker would be pushed apart, were
+    not those left out of the comparison whose anchors are alike: the base model says who might be the same person.
 
     Attributes:
+        classes: what is told apart; ``recordings`` needs anchors and no labels.
+        alike: of ``recordings``: those are left out whose anchors' cosine to the own anchor is past this share of the
+            way from the mean cosine of all anchors to 1.
         centres: where the class centres start: drawn at random, or at the mean anchor of each speaker.
         fixed: the centres stay where they start.
         sampled: speakers that a step compares with, the others of the training left out of it; 0 for all.
@@ -81,10 +87,14 @@ class Classification:
     centres: Literal["random", "anchors"] = "random"
     sampled: int = field(default=0, metadata=config.LATER)
     fixed: bool = field(default=False, metadata=config.LATER)
+    classes: Literal["speakers", "recordings"] = field(default="speakers", metadata=config.LATER)
+    alike: float = field(default=0.4, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.sampled < 0:
             raise RecipeError("classification.sampled is a number of speakers, or 0 for all")
+        if not 0 < self.alike <= 1:
+            raise RecipeError("classification.alike is a share above 0 and at most 1, where nothing is left out")
 
 
 @dataclass(frozen=True)
@@ -205,8 +215,11 @@ class Train:
             raise RecipeError("without anchors and without classification there is nothing to learn")
         if self.classification.centres == "anchors" and not self.anchors:
             raise RecipeError("classification.centres: anchors needs a stage named in anchors")
-        if self.pulled and self.anchor.kind == "class_centre" and not self.classification.weight:
-            raise RecipeError("anchor.kind: class_centre needs the classification term, whose centres they are")
+        if self.classification.weight and self.classification.classes == "recordings" and not self.anchors:
+            raise RecipeError("classification.classes: recordings needs a stage named in anchors")
+        told_apart = self.classification.weight and self.classification.classes == "speakers"
+        if self.pulled and self.anchor.kind == "class_centre" and not told_apart:
+            raise RecipeError("anchor.kind: class_centre needs the classification of speakers, whose centres they are")
 
     @property
     def pulled(self) -> bool:
@@ -216,7 +229,8 @@ class Train:
     @property
     def labelled(self) -> bool:
         """Whether the stage must know who speaks."""
-        return self.classification.weight > 0 or (self.pulled and self.anchor.kind in ("speaker", "agreement"))
+        named = self.classification.weight > 0 and self.classification.classes == "speakers"
+        return named or (self.pulled and self.anchor.kind in ("speaker", "agreement"))
 
     @property
     def frames_pulled(self) -> bool:

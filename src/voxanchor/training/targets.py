@@ -1,4 +1,4 @@
-"""What the anchor of an utterance is, made of the frozen table: its own embedding, its speaker's mean, or between."""
+"""What the anchor of an utterance is, made of the frozen table, and who may be alike."""
 
 import numpy as np
 
@@ -34,6 +34,22 @@ def static_targets(table: AnchorTable, kind: AnchorKind) -> Embeddings:
     others = _unit(np.where(single, own, sums[rows] - own))
     agreement = np.clip(np.sum(own * others, axis=1, keepdims=True), 0.0, 1.0)
     return _unit(np.where(single, own, agreement * own + (1.0 - agreement) * others))
+
+
+def alike_from(embeddings: Embeddings, share: float) -> float:
+    """Return the cosine past which two anchors may be of one speaker: `share` of the way from their mean cosine to 1.
+
+    Args:
+        embeddings: (N, D) unit vectors; the mean is over all pairs, which in a corpus of many speakers are nearly all
+            of different ones.
+        share: 1 takes no two to be of one.
+    """
+    count = len(embeddings)
+    if count < 2:
+        return 1.0
+    total = embeddings.sum(axis=0, dtype=np.float64)
+    mean = (float(total @ total) - count) / (count * (count - 1))
+    return mean + share * (1.0 - mean)
 
 
 def _unit(vectors: np.ndarray) -> Embeddings:

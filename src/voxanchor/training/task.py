@@ -1,5 +1,7 @@
 """The speaker part of training as one object: student, fixed anchors and objectives in, a dictionary of losses out."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
 from voxanchor.training.loop import Task
 from voxanchor.training.stage import Train
-from voxanchor.training.targets import static_targets
+from voxanchor.training.targets import alike_from, static_targets
 
 
 class SpeakerTask(Task):
@@ -32,6 +34,7 @@ class SpeakerTask(Task):
     """
 
     anchors: Tensor | None
+    voices: Tensor
 
     def __init__(
         self,
@@ -49,9 +52,14 @@ class SpeakerTask(Task):
         self.head: AAMSoftmax | None = None
         if stage.classification.weight:
             terms = stage.classification
-            self.head = AAMSoftmax(student.config.embedding_dim, len(speakers), terms.scale, terms.sampled)
-            if stage.classification.centres == "anchors" and anchors is not None:
-                self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers)))
+            own = anchors.embeddings if anchors is not None and terms.classes == "recordings" else None
+            classes = len(speakers) if own is None else len(own)
+            self.head = AAMSoftmax(student.config.embedding_dim, classes, terms.scale, terms.sampled)
+            if terms.centres == "anchors" and anchors is not None:
+                self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers) if own is None else own))
+            if own is not None:
+                self._alike = alike_from(own, terms.alike)
+                self.register_buffer("voices", torch.from_numpy(own), persistent=False)
             self.head.centres.requires_grad_(not terms.fixed)
         # buffers that are never saved: the frozen table on disk is the truth, and it follows the task to its device
         table = None if anchors is None else torch.from_numpy(static_targets(anchors, stage.anchor.kind))
@@ -86,7 +94,9 @@ class SpeakerTask(Task):
         total = embeddings.new_zeros(())
         terms = self.stage.classification
         if self.head is not None:
-            parts["aam"], hits = self.head(embeddings, batch.labels, terms.margin.at(step))
+            recordings = terms.classes == "recordings"
+            own, left_out = (batch.utterances, self._alike_to(batch)) if recordings else (batch.labels, None)
+            parts["aam"], hits = self.head(embeddings, own, terms.margin.at(step), left_out)
             parts["accuracy"] = hits.float().mean()
             total = total + terms.weight * parts["aam"]
         if self.stage.pulled:
@@ -139,6 +149,18 @@ class SpeakerTask(Task):
         if self.stage.frames_pulled:
             return teacher.with_frames(batch.clean, batch.lengths)
         return teacher(batch.clean, batch.lengths), None
+
+    def _alike_to(self, batch: Batch) -> Callable[[Tensor | None], Tensor]:
+        """Return which recordings may be of the speaker of each of the batch, by the anchors of both."""
+
+        @torch.no_grad()
+        def alike(chosen: Tensor | None) -> Tensor:
+            others = self.voices if chosen is None else self.voices[chosen]
+            places = torch.arange(len(self.voices), device=others.device) if chosen is None else chosen
+            near = self.voices[batch.utterances] @ others.T > self._alike
+            return near & (places[None, :] != batch.utterances[:, None])
+
+        return alike
 
     def _targets(self, batch: Batch, crops: Tensor | None) -> Tensor:
         if self.stage.anchor.kind == "class_centre" and self.head is not None:

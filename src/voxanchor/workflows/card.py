@@ -154,7 +154,8 @@ def _how(making: Making) -> list[str]:
         f"* {stage.steps:,} steps of {stage.batch_size} crops of {stage.crop_s:g} s, {stage.clean_share:.0%} of them "
         f"clean, the others at {low:g} to {high:g} dB; learning rate {rate:.3g}",
         f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
-        + (f"speaker classification: weight {classes.weight:g}" if classes.weight else "no speaker labels"),
+        + (f"classification of {classes.classes}: weight {classes.weight:g}" if classes.weight else "no classification")
+        + ("" if stage.labelled else "; no speaker labels"),
         f"* ends {stage.blend:.0%} of the way from the base's weights",
         "* the whole recipe: `run/recipe.yaml`",
     ]

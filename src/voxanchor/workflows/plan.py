@@ -150,10 +150,14 @@ class _Measuring:
         ]
 
     def _train(self, name: str, stage: Train) -> StagePlan:
-        classes = self.training.speakers if self.training else _USUAL_CLASSES
+        classes = _USUAL_CLASSES
+        if self.training:
+            recordings = stage.classification.classes == "recordings"
+            classes = max(1, round(self.training.recordings)) if recordings else self.training.speakers
         encoder = encoder_of(self.recipe, stage.start)
         terms = (
             stage.classification.weight > 0,
+            stage.classification.classes,
             stage.classification.sampled,
             stage.consistency.weight > 0,
             stage.anchor.kind if stage.anchors else "",

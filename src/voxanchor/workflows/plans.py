@@ -78,7 +78,7 @@ def _sentence(name: str, stage: Stage) -> str:
     if train.classification.weight:
         centres = "at the anchors" if train.classification.centres == "anchors" else "at random"
         fixed = " and staying there" if train.classification.fixed else ""
-        terms.append(f"classification, centres starting {centres}{fixed}")
+        terms.append(f"classification of {train.classification.classes}, centres starting {centres}{fixed}")
     if train.pulled:
         kind = train.anchor.kind.replace("_", " ")
         terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")

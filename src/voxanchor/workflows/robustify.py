@@ -86,8 +86,8 @@ def robustify(
         out: the model directory to make.
         rooms: folders of room impulse responses; with any, a share of the inputs is heard in rooms.
         channels: names of channels, such as ``gsm``; with any, a share of the inputs goes through one of them.
-        unlabelled: use no speaker labels: the anchor terms alone, on embeddings and, where the network shows them, on
-            frames.
+        unlabelled: use no speaker labels: recordings are told apart instead of speakers, but for those whose anchors
+            are alike, and where the network shows its frames, they are pulled, too.
         strength: how far from the base's weights to the trained ones the model ends, above 0 and at most 1; the
             recipe's `blend` unless given.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
@@ -234,7 +234,7 @@ def make_recipe(
     if channels:
         stage["channels"] = {"share": CHANNEL_SHARE, "kinds": dict.fromkeys(channels, 1.0)}
     if unlabelled:
-        stage["classification"] = {"weight": 0}
+        stage["classification"]["classes"] = "recordings"
     if frames:
         stage["anchor"]["frame_weight"] = FRAME_WEIGHT
     if strength is not None:
