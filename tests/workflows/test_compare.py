@@ -131,7 +131,7 @@ def test_what_is_finished_is_not_done_again(recipe: Recipe, whole: Path, monkeyp
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")} == marks
 
 
-@pytest.mark.parametrize("killed_at", [2, 9])
+@pytest.mark.parametrize("killed_at", [2, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_comparison_that_is_killed_and_started_again_ends_alike(
     recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
