@@ -60,7 +60,3 @@ def test_alike_is_a_share_of_the_way_from_the_mean_cosine_to_one(count: int, sha
     cosines = embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)
     mean = cosines[np.triu_indices(count, 1)].mean()
     assert alike_from(embeddings, share) == pytest.approx(mean + share * (1 - mean), abs=1e-6)
-
-
-def test_a_single_recording_is_like_no_other() -> None:
-    assert alike_from(table(["a"]).embeddings, 0.4) == 1.0

@@ -39,6 +39,22 @@ class Similarity:
         return cls(float(cosines.mean()), float(np.percentile(cosines, 5)))
 
 
+def mean_cosine_apart(embeddings: NDArray[np.floating], groups: ArrayLike) -> float:
+    """Return the mean cosine of all pairs of (N, D) unit vectors from different groups, (N,); 0 where there is none.
+
+    From sums over the groups, so that time and memory grow with N and not with its square.
+    """
+    rows = embeddings.astype(np.float64)
+    _, places, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        return 0.0
+    sums = np.zeros((len(sizes), rows.shape[1]))
+    np.add.at(sums, places, rows)
+    whole = sums.sum(axis=0)
+    pairs = float(len(rows)) ** 2 - float(np.square(sizes.astype(np.float64)).sum())
+    return float(whole @ whole - np.square(sums).sum()) / pairs
+
+
 @dataclass(frozen=True)
 class Spread:
     """How scores are distributed.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from voxanchor.scoring.similarity import mean_cosine_apart
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.stage import AnchorKind
 from voxanchor.types import Embeddings
@@ -44,11 +45,7 @@ def alike_from(embeddings: Embeddings, share: float) -> float:
             of different ones.
         share: 1 takes no two to be of one.
     """
-    count = len(embeddings)
-    if count < 2:
-        return 1.0
-    total = embeddings.sum(axis=0, dtype=np.float64)
-    mean = (float(total @ total) - count) / (count * (count - 1))
+    mean = mean_cosine_apart(embeddings, np.arange(len(embeddings)))
     return mean + share * (1.0 - mean)
 
 

@@ -34,7 +34,6 @@ class SpeakerTask(Task):
     """
 
     anchors: Tensor | None
-    voices: Tensor
 
     def __init__(
         self,
@@ -49,21 +48,19 @@ class SpeakerTask(Task):
             student.require_frames()
         self.student = student
         self.stage = stage
+        targets = None if anchors is None else static_targets(anchors, stage.anchor.kind)
+        # buffers that are never saved: the frozen table on disk is the truth, and it follows the task to its device
+        self.register_buffer("anchors", None if targets is None else torch.from_numpy(targets), persistent=False)
         self.head: AAMSoftmax | None = None
-        if stage.classification.weight:
-            terms = stage.classification
-            own = anchors.embeddings if anchors is not None and terms.classes == "recordings" else None
+        terms = stage.classification
+        if terms.weight:
+            own = targets if terms.classes == "recordings" else None
             classes = len(speakers) if own is None else len(own)
             self.head = AAMSoftmax(student.config.embedding_dim, classes, terms.scale, terms.sampled)
             if terms.centres == "anchors" and anchors is not None:
                 self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers) if own is None else own))
-            if own is not None:
-                self._alike = alike_from(own, terms.alike)
-                self.register_buffer("voices", torch.from_numpy(own), persistent=False)
+            self._alike_from = 1.0 if own is None else alike_from(own, terms.alike)
             self.head.centres.requires_grad_(not terms.fixed)
-        # buffers that are never saved: the frozen table on disk is the truth, and it follows the task to its device
-        table = None if anchors is None else torch.from_numpy(static_targets(anchors, stage.anchor.kind))
-        self.register_buffer("anchors", table, persistent=False)
         self._frozen = freeze(student.network, stage.frozen)
         self._average = student.copy().requires_grad_(False) if stage.average else None
         if stage.taught and teacher is None:
@@ -152,13 +149,12 @@ class SpeakerTask(Task):
 
     def _alike_to(self, batch: Batch) -> Callable[[Tensor | None], Tensor]:
         """Return which recordings may be of the speaker of each of the batch, by the anchors of both."""
+        anchors = self.anchors
+        assert anchors is not None
 
-        @torch.no_grad()
         def alike(chosen: Tensor | None) -> Tensor:
-            others = self.voices if chosen is None else self.voices[chosen]
-            places = torch.arange(len(self.voices), device=others.device) if chosen is None else chosen
-            near = self.voices[batch.utterances] @ others.T > self._alike
-            return near & (places[None, :] != batch.utterances[:, None])
+            others = anchors if chosen is None else anchors[chosen]
+            return anchors[batch.utterances] @ others.T > self._alike_from
 
         return alike
 

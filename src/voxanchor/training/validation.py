@@ -19,6 +19,7 @@ from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.rng import generator
 from voxanchor.scoring.metrics import eer
 from voxanchor.scoring.scores import trial_scores
+from voxanchor.scoring.similarity import mean_cosine_apart
 from voxanchor.types import Embeddings, Waveform
 
 SNR_DB = 5.0
@@ -93,8 +94,5 @@ class Validation:
 
 def _alike(embeddings: Embeddings, segments: Manifest) -> float:
     """Return the mean cosine of segments of different recordings; 0 where there is only one, or all are the same."""
-    names = [utterance.recording or utterance.id for utterance in segments.utterances]
-    recordings = np.unique(names, return_inverse=True)[1]
-    apart = recordings[:, None] != recordings[None, :]
-    mean = float((embeddings @ embeddings.T)[apart].mean()) if apart.any() else 0.0
+    mean = mean_cosine_apart(embeddings, [utterance.recording or utterance.id for utterance in segments.utterances])
     return mean if mean < 1.0 - 1e-6 else 0.0
