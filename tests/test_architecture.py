@@ -11,10 +11,10 @@ TIERS = [
     {"errors", "types", "rng", "files", "heap"},
     {"config", "processes", "progress", "outputs"},
     {"audio", "scoring"},
-    {"conditions", "corpus", "models", "objectives"},
+    {"conditions", "corpus", "models", "objectives", "enrolments"},
     {"evaluation", "export"},
-    {"training", "verifier"},
-    {"workflows"},
+    {"training", "verification"},
+    {"workflows", "service"},
     {"cli", "__main__"},
 ]
 """Lowest first. Rooms on one tier do not know each other, but for those that are single files."""

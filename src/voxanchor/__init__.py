@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxanchor.errors import VoxanchorError as VoxanchorError
-    from voxanchor.verifier import Verification as Verification
-    from voxanchor.verifier import Verifier as Verifier
-    from voxanchor.verifier import load as load
+    from voxanchor.verification.verifier import Verification as Verification
+    from voxanchor.verification.verifier import Verifier as Verifier
+    from voxanchor.verification.verifier import load as load
 
 __version__ = "0.1.0"
 __all__ = ["Verification", "Verifier", "VoxanchorError", "__version__", "load"]
 
 _HOMES = {
-    "Verification": "voxanchor.verifier",
-    "Verifier": "voxanchor.verifier",
+    "Verification": "voxanchor.verification.verifier",
+    "Verifier": "voxanchor.verification.verifier",
     "VoxanchorError": "voxanchor.errors",
-    "load": "voxanchor.verifier",
+    "load": "voxanchor.verification.verifier",
 }
 
 
