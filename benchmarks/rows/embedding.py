@@ -12,9 +12,10 @@ from measure import KEPT, Answer, Measure, Row, Settings, Side, attempt, in_turn
 from steps import ECAPA_512
 from torch import Tensor
 
-from voxanchor.evaluation.embed import forward, pad
+from voxanchor.evaluation.embed import forward
 from voxanchor.export.onnx import export
 from voxanchor.models import registry
+from voxanchor.models.batches import pad
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder
 from voxanchor.scoring.metrics import eer

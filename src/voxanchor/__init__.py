@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxanchor.errors import VoxanchorError as VoxanchorError
-    from voxanchor.verification.verifier import Verification as Verification
+    from voxanchor.verification.loading import load as load
+    from voxanchor.verification.result import Enrolled as Enrolled
+    from voxanchor.verification.result import Identification as Identification
+    from voxanchor.verification.result import Verification as Verification
     from voxanchor.verification.verifier import Verifier as Verifier
-    from voxanchor.verification.verifier import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Verification", "Verifier", "VoxanchorError", "__version__", "load"]
+__all__ = ["Enrolled", "Identification", "Verification", "Verifier", "VoxanchorError", "__version__", "load"]
 
 _HOMES = {
-    "Verification": "voxanchor.verification.verifier",
+    "Enrolled": "voxanchor.verification.result",
+    "Identification": "voxanchor.verification.result",
+    "Verification": "voxanchor.verification.result",
     "Verifier": "voxanchor.verification.verifier",
     "VoxanchorError": "voxanchor.errors",
-    "load": "voxanchor.verification.verifier",
+    "load": "voxanchor.verification.loading",
 }
 
 

@@ -66,5 +66,11 @@ class ForgettingError(VoxanchorError):
     exit_code = 9
 
 
+class EnrolmentError(VoxanchorError):
+    """A person who is not enrolled, a store that cannot be opened, voiceprints of another model."""
+
+    exit_code = 10
+
+
 class DownloadError(VoxanchorError):
     """A file that could not be fetched: no network, another content than its publisher says, an unsafe archive."""

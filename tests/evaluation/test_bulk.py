@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest, Part, Unusable, Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.evaluation import embed as embedding
+from voxanchor.models import batches as batching
 from voxanchor.evaluation.bulk import embed_window
 from voxanchor.evaluation.bulk_shards import METADATA_KEY, Failure, Shard, Summary
 from voxanchor.evaluation.bulk_windows import cut, manifest_fingerprint, window_path
@@ -140,7 +140,7 @@ def test_a_window_without_any_usable_recording_has_no_rows(encoder: SpeakerEncod
 def test_files_longer_than_their_manifest_states_do_not_burst_a_batch(
     encoder: SpeakerEncoder, voices_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "BATCH_S", 6.0)
+    monkeypatch.setattr(batching, "BATCH_S", 6.0)
     honest = scan(voices_folder)
     understated = Manifest(tuple(replace(utterance, duration_s=0.1) for utterance in honest.utterances))
     shapes: list[torch.Size] = []
@@ -153,24 +153,24 @@ def test_files_longer_than_their_manifest_states_do_not_burst_a_batch(
 
 @given(st.lists(st.floats(0.0, 200.0), max_size=300))
 def test_batches_hold_everything_once_and_little_padding(durations_s: list[float]) -> None:
-    batches = embedding.by_length(durations_s)
+    batches = batching.by_length(durations_s)
     assert sorted(place for batch in batches for place in batch) == list(range(len(durations_s)))
     for batch in batches:
-        longest = embedding.grid_samples(round(max(durations_s[place] for place in batch) * 16_000))
-        assert len(batch) == 1 or len(batch) * longest <= 16_000 * embedding.BATCH_S
+        longest = batching.grid_samples(round(max(durations_s[place] for place in batch) * 16_000))
+        assert len(batch) == 1 or len(batch) * longest <= 16_000 * batching.BATCH_S
     assert all(durations_s[one[-1]] >= durations_s[two[0]] for one, two in pairwise(batches))
 
 
 @given(st.integers(1, 600 * 16_000))
 def test_padding_to_the_grid_is_little(samples: int) -> None:
-    padded = embedding.grid_samples(samples)
+    padded = batching.grid_samples(samples)
     assert samples <= padded <= max(4_000, samples * 17 / 16 + 1)
-    assert embedding.grid_samples(padded) == padded
+    assert batching.grid_samples(padded) == padded
 
 
 def test_common_lengths_are_not_padded_and_all_others_share_a_few() -> None:
-    assert len({embedding.grid_samples(samples) for samples in range(1, 60 * 16_000, 50)}) < 16 * 9
-    assert all(embedding.grid_samples(8_000 * halves) == 8_000 * halves for halves in range(1, 33))
+    assert len({batching.grid_samples(samples) for samples in range(1, 60 * 16_000, 50)}) < 16 * 9
+    assert all(batching.grid_samples(8_000 * halves) == 8_000 * halves for halves in range(1, 33))
 
 
 def test_bfloat16_stays_near_and_gives_unit_vectors(encoder: SpeakerEncoder, manifest: Manifest) -> None:

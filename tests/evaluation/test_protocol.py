@@ -15,8 +15,9 @@ from voxanchor.corpus.trials import Trials, all_pairs
 from voxanchor.errors import AudioError, CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed, embed_with, pad
+from voxanchor.evaluation.embed import embed, embed_with
 from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
+from voxanchor.models.batches import pad
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 
 SUITE = Suite("small", (Condition(), Condition("noise", 5.0), Condition("babble", 0.0)))

@@ -8,6 +8,7 @@ import soundfile
 import voxanchor
 from voxanchor.errors import AudioError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 Voice = Callable[..., np.ndarray]
@@ -15,7 +16,7 @@ Voice = Callable[..., np.ndarray]
 
 @pytest.fixture(scope="module")
 def verifier() -> Verifier:
-    return Verifier(SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16})))
+    return Verifier(TorchEmbedder(SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}))))
 
 
 def test_paths_and_arrays_give_the_same_embedding(verifier: Verifier, voice: Voice, tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_paths_and_arrays_give_the_same_embedding(verifier: Verifier, voice: Voi
 def test_a_recording_is_like_itself(verifier: Verifier, voice: Voice) -> None:
     result = verifier.verify(voice(1, 1), voice(1, 1))
     assert result.score == pytest.approx(1.0, abs=1e-5)
-    assert result.speech_s[0] > 1
+    assert result.sides[0].quality.speech_s > 1
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_too_little_speech_is_an_abstention_never_a_score(
     assert "second recording" in result.reason
 
 
-@pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.full(32_000, np.nan, np.float32), np.zeros((2, 9))])
+@pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.full(32_000, np.nan, np.float32), np.zeros((2, 9, 1))])
 def test_what_is_no_waveform_is_an_error(verifier: Verifier, voice: Voice, wave: np.ndarray) -> None:
     with pytest.raises(AudioError, match="waveform"):
         verifier.embed([wave])

@@ -73,6 +73,16 @@ def active_s(waveform: NDArray[np.floating]) -> float:
     return samples / SAMPLE_RATE
 
 
+def frame_powers(waveform: NDArray[np.floating]) -> FloatArray:
+    """Return the mean power of every 20 ms frame, (ceil(T / 320),) float64; the last frame may be shorter.
+
+    Raises:
+        AudioError: the waveform is empty or not one-dimensional.
+    """
+    energy, samples = _frames(waveform)
+    return energy / samples
+
+
 def _activity(waveform: NDArray[np.floating]) -> tuple[BoolArray, float]:
     """Return which frames are active and their mean power."""
     energy, samples = _frames(waveform)

@@ -10,7 +10,8 @@ import tyro
 
 import voxanchor
 from voxanchor import processes
-from voxanchor.cli import commands, data, using
+from voxanchor.cli import commands, data, deciding, people, using
+from voxanchor.cli.calibrating import calibrate
 from voxanchor.cli.compatibility import compatibility
 from voxanchor.errors import VoxanchorError
 from voxanchor.heap import keep_freed_memory
@@ -19,8 +20,8 @@ DESCRIPTION = """voxanchor makes speaker-verification models robust to noise wit
 
 Exit status: 0 done, 1 failed, 2 command or recipe not understood, 3 recordings unusable, 4 model unusable,
 5 output folder holds something else, 6 an optional package is missing, 7 training cannot go on, 8 no decision (verify),
-9 the new model is worse and was not written (robustify),
-130 interrupted (start the same command again to resume)."""
+9 the new model is worse and was not written (robustify), 10 nobody of that name is enrolled, or the store unusable,
+11 rejected (verify, verify-as, identify), 130 interrupted (start the same command again to resume)."""
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "quickstart": commands.quickstart,
@@ -29,8 +30,13 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "robustify": commands.robustify,
     "evaluate": commands.evaluate,
     "compatibility": compatibility,
+    "calibrate": calibrate,
     "embed": using.embed,
-    "verify": using.verify,
+    "enroll": deciding.enroll,
+    "verify": deciding.verify,
+    "verify-as": deciding.verify_as,
+    "identify": deciding.identify,
+    "people": people.people,
     "export": using.export,
     "card": using.card,
     "upgrade": using.upgrade,
@@ -38,7 +44,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "data": data.data,
 }
 
-GROUPS = {"data": (data.COMMANDS, data.DESCRIPTION)}
+GROUPS = {"data": (data.COMMANDS, data.DESCRIPTION), "people": (people.COMMANDS, people.DESCRIPTION)}
 """Commands that are several: ``voxanchor data pack``."""
 
 

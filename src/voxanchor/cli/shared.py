@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
+from voxanchor.errors import EnrolmentError
+
 Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
 """Several after one flag, or several flags: all of them count."""
 
@@ -47,3 +49,19 @@ def print_json(value: Any) -> None:
 def flat(settings: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     """Return the settings of all ``--set`` flags in one row."""
     return tuple(setting for group in settings for setting in group)
+
+
+def existing_store(place: str) -> str:
+    """Return the place of a store where there is one: a mistyped name must not make an empty one.
+
+    Raises:
+        EnrolmentError: there is no such file.
+    """
+    if "://" not in place and not Path(place).exists():
+        raise EnrolmentError(f"{place}: no such store. voxanchor enroll makes one.")
+    return place
+
+
+def text_of(path: Path | None) -> str | None:
+    """Return a path as text, and nothing as nothing."""
+    return None if path is None else str(path)

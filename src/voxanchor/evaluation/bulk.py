@@ -11,7 +11,8 @@ from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.evaluation.bulk_shards import Failure, Shard
 from voxanchor.evaluation.bulk_windows import window_path
-from voxanchor.evaluation.embed import by_length, forward, pad, read_batches, refuse_short
+from voxanchor.evaluation.embed import forward, read_batches
+from voxanchor.models.batches import by_length, pad, refuse_short
 from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.registry import Embedder
 from voxanchor.progress import Advance

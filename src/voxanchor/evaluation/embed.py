@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError, VoxanchorError
+from voxanchor.models.batches import by_length, pad, refuse_short
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.registry import Embedder
 from voxanchor.models.side_by_side import side_by_side
 from voxanchor.progress import track
-from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray, Waveform
-
-BATCH_S = 120.0
-"""Seconds of padded audio in one batch, but for a single recording that is longer: what bounds the memory."""
+from voxanchor.types import Embeddings, IntArray, Waveform
 
 Read = Callable[[Utterance], Waveform]
 
@@ -41,7 +39,7 @@ def embed(
 
 
 def embed_with(
-    encoders: Sequence[SpeakerEncoder],
+    encoders: Sequence[Embedder],
     utterances: Sequence[Utterance],
     *,
     label: str,
@@ -52,8 +50,9 @@ def embed_with(
 
     `precision` is that of the matrix products, as in `forward`.
     """
-    results = [np.empty((len(utterances), encoder.config.embedding_dim), np.float32) for encoder in encoders]
-    modes = [encoder.training for encoder in encoders]
+    results = [np.empty((len(utterances), encoder.embedding_dim), np.float32) for encoder in encoders]
+    networks = [encoder for encoder in encoders if isinstance(encoder, SpeakerEncoder)]
+    modes = [network.training for network in networks]
     shortest = max((encoder.min_samples for encoder in encoders), default=0)
 
     def long_enough(utterance: Utterance) -> Waveform:
@@ -62,8 +61,8 @@ def embed_with(
         return wave
 
     try:
-        for encoder in encoders:
-            encoder.eval()
+        for network in networks:
+            network.eval()
         with track(label, len(utterances)) as advance:
 
             def work(batch: tuple[list[int], list[Waveform | VoxanchorError]]) -> None:
@@ -73,12 +72,19 @@ def embed_with(
                     result[places] = forward(encoder, padded, lengths, precision)
                 advance(len(places))
 
-            device = next(encoders[0].parameters()).device if encoders else torch.device("cpu")
+            device = next(networks[0].parameters()).device if networks else torch.device("cpu")
             side_by_side(work, read_batches(utterances, long_enough), device)
     finally:
-        for encoder, mode in zip(encoders, modes, strict=True):
-            encoder.train(mode)
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
     return results
+
+
+def embeddings_key(encoder: Embedder, precision: str = "float32") -> str:
+    """Return what embeddings by an encoder are kept under: another name for whatever embeds otherwise."""
+    if isinstance(encoder, ExportedEncoder):
+        return f"{encoder.fingerprint}/onnx-{encoder.described['sha256'][:16]}"
+    return encoder.fingerprint if precision == "float32" else f"{encoder.fingerprint}/{precision}"
 
 
 def forward(
@@ -99,45 +105,6 @@ def forward(
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         embeddings: Embeddings = encoder(waves, samples).float().cpu().numpy()
     return embeddings
-
-
-def pad(waves: Sequence[Waveform], *, on_grid: bool = False) -> tuple[NDArray[np.float32], IntArray]:
-    """Return (B, T) float32, zeros behind each end, and (B,) int64 lengths in samples.
-
-    Args:
-        waves: B of them.
-        on_grid: let T be one of a few values, as `grid_samples` says; for many batches.
-    """
-    lengths = np.array([len(wave) for wave in waves], np.int64)
-    longest = int(lengths.max())
-    padded = np.zeros((len(waves), grid_samples(longest) if on_grid else longest), np.float32)
-    for row, wave in zip(padded, waves, strict=True):
-        row[: len(wave)] = wave
-    return padded, lengths
-
-
-def grid_samples(samples: int) -> int:
-    """Return the length that recordings up to `samples` are padded to: at least 0.25 s, and 16 steps from s to 2 s.
-
-    The library under torch prepares, and keeps, a kernel per shape that it meets: batches of any length would fill
-    gigabytes with kernels that are used once. Whole and half seconds up to 16 s are on the grid.
-    """
-    samples = max(samples, SAMPLE_RATE // 4)
-    step = SAMPLE_RATE // 64 << (samples * 4 // SAMPLE_RATE).bit_length() - 1
-    return -(-samples // step) * step
-
-
-def refuse_short(name: str, wave: Waveform, min_samples: int) -> None:
-    """Do nothing for a waveform that a model can embed.
-
-    Raises:
-        AudioError: it has less than `min_samples`.
-    """
-    if len(wave) < min_samples:
-        raise AudioError(
-            f"{name}: {len(wave) / SAMPLE_RATE:.2f} s is too short to embed; "
-            f"this model needs at least {min_samples / SAMPLE_RATE:.2f} s. Remove it or join recordings."
-        )
 
 
 def read_batches(
@@ -181,16 +148,3 @@ def _or_raise(loaded: Waveform | VoxanchorError) -> Waveform:
     if isinstance(loaded, VoxanchorError):
         raise loaded
     return loaded
-
-
-def by_length(durations_s: Sequence[float]) -> list[list[int]]:
-    """Return the places of recordings in batches of at most `BATCH_S` padded seconds, the longest first."""
-    groups: list[list[int]] = []
-    most = 0
-    for place in sorted(range(len(durations_s)), key=lambda i: (-durations_s[i], i)):
-        if groups and len(groups[-1]) < most:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-            most = int(BATCH_S * SAMPLE_RATE / grid_samples(round(durations_s[place] * SAMPLE_RATE)))
-    return groups

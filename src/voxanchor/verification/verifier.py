@@ -1,113 +1,281 @@
-"""The API people call: load a model, embed recordings, compare two of them."""
+"""The API people call: embed recordings, compare two of them, enrol people and recognise them."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
-import torch
 
-from voxanchor.audio.io import read
-from voxanchor.audio.level import active_s
+from voxanchor.enrolments.records import Decision, Kind, Print
+from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError
-from voxanchor.evaluation.embed import by_length, forward, pad
-from voxanchor.models import registry
-from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.registry import Embedder
-from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
+from voxanchor.types import SAMPLE_RATE, Embeddings
+from voxanchor.verification import embedding
+from voxanchor.verification.embedding import Embedder
+from voxanchor.verification.identify import identification
+from voxanchor.verification.judge import UNCALIBRATED, Judge, Voices
+from voxanchor.verification.older import OlderModel
+from voxanchor.verification.people import People
+from voxanchor.verification.recordings import Heard, Recording, flac, hear, hear_all, is_one
+from voxanchor.verification.result import Enrolled, Identification, Side, Verification
+from voxanchor.verification.voices import side_of, together, voices_of
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
 
-
-@dataclass(frozen=True)
-class Verification:
-    """The comparison of two recordings.
-
-    Attributes:
-        score: cosine of the two embeddings, -1 to 1; None when the verifier abstains. It is not a probability, and
-            where to put the threshold depends on model and conditions: measure it (``voxanchor evaluate``).
-        speech_s: seconds of active speech in each.
-        reason: why the verifier abstains; empty when it does not.
-    """
-
-    score: float | None
-    speech_s: tuple[float, float]
-    reason: str = ""
+PRIOR = 0.01
+"""Probability of one voice before anything was heard, where none is given: the customary one of evaluations."""
 
 
 class Verifier:
-    """A loaded model with what is needed to compare recordings."""
+    """A model with its calibration and the people enrolled with it. Several threads may use one at once.
 
-    def __init__(self, encoder: Embedder) -> None:
-        self.encoder = encoder.eval() if isinstance(encoder, SpeakerEncoder) else encoder
+    Args:
+        embedder: the model.
+        judge: its calibration and cohort.
+        store: who is enrolled; by default in memory, gone with the verifier.
+        older: a model whose voiceprints may be used, too.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        judge: Judge | None = None,
+        store: Store | None = None,
+        older: OlderModel | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.judge = judge or Judge()
+        self.older = older
+        self._store = store
+        self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
         """Names the model: embeddings of different fingerprints must not be compared unless they are compatible."""
-        return self.encoder.fingerprint
+        return self.embedder.fingerprint
 
-    def embed(self, recordings: Sequence[str | Path | Waveform]) -> Embeddings:
-        """Return (N, D) float32 unit vectors of N recordings.
+    @property
+    def calibrated(self) -> bool:
+        """Whether there are log-likelihood ratios and decisions, and not scores alone."""
+        return self.judge.record is not None
 
-        Args:
-            recordings: paths of files, or (T,) float32 waveforms at 16 kHz with full scale 1.
+    @property
+    def store(self) -> Store:
+        """Who is enrolled."""
+        with self._lock:
+            if self._store is None:
+                self._store = open_store(":memory:")
+            return self._store
+
+    def close(self) -> None:
+        """Close the store, if there is one."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def embed(self, recordings: Recording | Sequence[Recording]) -> Embeddings:
+        """Return the unit vector of a recording, (D,) float32, or of N recordings, (N, D).
 
         Raises:
             AudioError: a recording that cannot be read, is silent, or is shorter than the model accepts.
         """
-        waves = [self._wave(recording, place) for place, recording in enumerate(recordings)]
-        embeddings = np.empty((len(waves), self.encoder.embedding_dim), dtype=np.float32)
-        with torch.no_grad():
-            for batch in by_length([len(wave) / SAMPLE_RATE for wave in waves]):
-                embeddings[batch] = forward(self.encoder, *pad([waves[place] for place in batch]))
-        return embeddings
+        if is_one(recordings):
+            one: Embeddings = embedding.embed(self.embedder, [hear(recordings)])[0]  # type: ignore[arg-type]
+            return one
+        return embedding.embed(self.embedder, hear_all(recordings))  # type: ignore[arg-type]
 
-    def verify(self, first: str | Path | Waveform, second: str | Path | Waveform) -> Verification:
-        """Return the score of two recordings, or an abstention when one of them holds too little speech.
+    def score(self, first: Recording, second: Recording) -> float:
+        """Return the cosine of two recordings, -1 to 1; normalised by the cohort where the calibration says so.
+
+        Raises:
+            AudioError: as `embed`.
+        """
+        one, other = (self._voice([heard]) for heard in hear_all((first, second)))
+        return float(self.judge.compare(one, other)[0][0])
+
+    def verify(
+        self, first: Recording, second: Recording, prior: float = PRIOR, false_acceptance: float | None = None
+    ) -> Verification:
+        """Return whether two recordings are of one voice, or an abstention when one of them holds too little speech.
+
+        Args:
+            first: a recording.
+            second: another.
+            prior: probability of one voice before anything was heard.
+            false_acceptance: in percent, in place of a prior: the calibration's threshold at this rate.
 
         Raises:
             AudioError: a recording that cannot be read at all.
+            RecipeError: a prior or rate that cannot be, or a rate that the calibration does not support.
         """
-        pair = [_read(recording) for recording in (first, second)]
-        speech_s = (active_s(pair[0]), active_s(pair[1]))
-        for recording, seconds, name in zip((first, second), speech_s, ("first", "second"), strict=True):
-            if seconds < MIN_SPEECH_S:
-                what = f"'{recording}'" if isinstance(recording, str | Path) else f"the {name} recording"
-                found = "is silent" if seconds == 0 else f"holds {seconds:.2f} s of speech"
-                return Verification(None, speech_s, f"{what} {found}; at least {MIN_SPEECH_S} s are needed")
-        embeddings = self.embed(pair)
-        return Verification(float(np.clip(embeddings[0] @ embeddings[1], -1.0, 1.0)), speech_s)
+        threshold = self.judge.threshold(prior, false_acceptance)
+        pair = hear_all((first, second))
+        sides = (side_of(pair[0]), side_of(pair[1]))
+        used = None if false_acceptance is not None else prior
+        for heard in pair:
+            if reason := self.unfit(heard):
+                return Verification("abstained", None, None, threshold, used, sides, reason)
+        rows = embedding.embed(self.embedder, pair)
+        one, other = (voices_of([heard], rows[place : place + 1]) for place, heard in enumerate(pair))
+        return self._verified((one, other), sides, threshold, used)
 
-    def _wave(self, recording: str | Path | Waveform, place: int) -> Waveform:
-        wave = _read(recording)
-        name = str(recording) if isinstance(recording, str | Path) else f"recording {place}"
-        if len(wave) < self.encoder.min_samples:
-            needed = f"{self.encoder.min_samples / SAMPLE_RATE:.2f} s"
-            raise AudioError(f"{name}: {len(wave) / SAMPLE_RATE:.2f} s is too short to embed; the model needs {needed}")
-        if active_s(wave) == 0:
-            raise AudioError(f"{name}: silent, so there is no voice to embed. Check the recording.")
-        return wave
+    def enroll(
+        self, name: str, recordings: Recording | Sequence[Recording], by: str = "", keep_audio: bool = False
+    ) -> Enrolled:
+        """Add recordings to a person, all of them or none, and return what that came to.
 
+        Args:
+            name: the person, who need not be known yet.
+            recordings: one or several.
+            by: who enrols, for the record.
+            keep_audio: keep the recordings, too, so that another model can embed them anew.
 
-def load(reference: str | Path) -> Verifier:
-    """Return the verifier of a model.
+        Raises:
+            AudioError: a recording that cannot be read, or holds too little speech.
+            EnrolmentError: a name that no person has.
+        """
+        heard = [hear(recordings)] if is_one(recordings) else hear_all(recordings)  # type: ignore[arg-type]
+        if not heard:
+            raise AudioError(f"{name}: no recordings to enrol")
+        for recording in heard:
+            if reason := self.unfit(recording):
+                raise AudioError(f"{reason}. Nothing was enrolled.")
+        rows = embedding.embed(self.embedder, heard)
+        prints = [
+            Print(row, item.quality.speech_s, item.quality.snr_db, item.source, flac(item) if keep_audio else None)
+            for row, item in zip(rows, heard, strict=True)
+        ]
+        self.store.enroll(name, prints, self.fingerprint, by)
+        warnings = [f"{item.name}: {text}" for item in heard for text in item.quality.warnings]
+        warnings += self._odd_ones(heard, rows)
+        return Enrolled(name, len(heard), Side(together(heard), len(heard), tuple(warnings)))
 
-    Args:
-        reference: a model directory, an exported ``.onnx`` file, ``ge2e``, or another form that ``voxanchor models``
-            lists; ``python:module:function`` runs that code.
+    def verify_as(
+        self,
+        name: str,
+        recording: Recording,
+        prior: float = PRIOR,
+        false_acceptance: float | None = None,
+        by: str = "",
+    ) -> Verification:
+        """Return whether a recording is of a person who is enrolled; the decision goes into the store's log.
 
-    Raises:
-        ModelError: nothing of that name, or a directory or file that cannot be loaded.
-        MissingExtraError: the package that it needs is not installed.
-    """
-    return Verifier(registry.load_embedder(reference))
+        Args:
+            name: whose voice it is claimed to be.
+            recording: what was heard.
+            prior: as in `verify`.
+            false_acceptance: as in `verify`.
+            by: who asks, for the log.
 
+        Raises:
+            AudioError: a recording that cannot be read at all.
+            EnrolmentError: nobody of that name, or enrolled with a model that this one must not be compared with.
+            RecipeError: as `verify`.
+        """
+        threshold = self.judge.threshold(prior, false_acceptance)
+        used = None if false_acceptance is not None else prior
+        known, enrolled = self.people.voice(name)
+        heard = hear(recording)
+        sides = (enrolled, side_of(heard))
+        if reason := self.unfit(heard):
+            found = Verification("abstained", None, None, threshold, used, sides, reason)
+        else:
+            found = self._verified((known, self._voice([heard])), sides, threshold, used)
+        self._log("verify", name, found.decision, found.score, found.llr, threshold, found.reason, by)
+        return found
 
-def _read(recording: str | Path | Waveform) -> Waveform:
-    if isinstance(recording, str | Path):
-        return read(recording)
-    wave = np.asarray(recording, dtype=np.float32)
-    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
-        raise AudioError(f"a waveform must be a non-empty row of finite samples, got shape {wave.shape}")
-    return wave
+    def identify(
+        self, recording: Recording, top: int = 5, prior: float = 0.5, certainty: float = 0.5, by: str = ""
+    ) -> Identification:
+        """Return whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the log.
+
+        Args:
+            recording: what was heard.
+            top: so many candidates are returned.
+            prior: probability, before anything was heard, that it is one of those enrolled.
+            certainty: the likeliest candidate is the answer when more probable than this; else nobody.
+            by: who asks, for the log.
+
+        Raises:
+            AudioError: a recording that cannot be read at all.
+            EnrolmentError: people are enrolled, but nobody with a model that this one may be compared with.
+            RecipeError: a prior or certainty that is no probability, or `top` below 1.
+        """
+        heard = hear(recording)
+        side, reason = side_of(heard), self.unfit(heard)
+        voice = None if reason else self._voice([heard])
+        found = identification(self.people, self.judge, voice, side, reason, top, prior, certainty)
+        score, llr = (found.candidates[0].score, found.candidates[0].llr) if found.candidates else (None, None)
+        outcome = "nobody" if found.decision == "rejected" else found.decision
+        self._log("identify", found.person, outcome, score, llr, None, found.reason, by)
+        return found
+
+    @property
+    def people(self) -> People:
+        """Who is enrolled, as this model may compare with them."""
+        return People(self.store, self.fingerprint, self.older)
+
+    def unfit(self, heard: Heard) -> str:
+        """Return why a recording cannot be compared; empty when it can."""
+        speech_s = heard.quality.speech_s
+        if speech_s == 0:
+            return f"{heard.name} is silent; at least {MIN_SPEECH_S} s of speech are needed"
+        if speech_s < MIN_SPEECH_S:
+            return f"{heard.name} holds {speech_s:.2f} s of speech; at least {MIN_SPEECH_S} s are needed"
+        if len(heard.waveform) < self.embedder.min_samples:
+            needed = self.embedder.min_samples / SAMPLE_RATE
+            return f"{heard.name} lasts {heard.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
+        return ""
+
+    def _voice(self, heard: Sequence[Heard]) -> Voices:
+        return voices_of(heard, embedding.embed(self.embedder, heard))
+
+    def _verified(
+        self, voices: tuple[Voices, Voices], sides: tuple[Side, Side], threshold: float | None, prior: float | None
+    ) -> Verification:
+        scores, llrs = self.judge.compare(*voices)
+        sides = tuple(  # type: ignore[assignment]
+            Side(side.quality, side.recordings, (*side.warnings, *self.judge.beyond(voice)))
+            for side, voice in zip(sides, voices, strict=True)
+        )
+        score = float(scores[0])
+        if llrs is None or threshold is None:
+            return Verification("uncalibrated", score, None, None, prior, sides, UNCALIBRATED)
+        llr = float(llrs[0])
+        return Verification("accepted" if llr >= threshold else "rejected", score, llr, threshold, prior, sides)
+
+    def _odd_ones(self, heard: Sequence[Heard], rows: Embeddings) -> list[str]:
+        """Return warnings for recordings that sound less like the mean of the others than like a stranger."""
+        found = []
+        for place in range(len(heard)) if len(heard) > 1 else ():
+            others = [item for index, item in enumerate(heard) if index != place]
+            mean = np.delete(rows, place, axis=0).mean(axis=0, keepdims=True)
+            total = together(others)
+            rest = Voices(mean, np.array([total.speech_s]), np.array([total.snr_db]))
+            llrs = self.judge.compare(voices_of(heard[place : place + 1], rows[place : place + 1]), rest)[1]
+            if llrs is not None and llrs[0] < 0:
+                found.append(f"{heard[place].name}: unlike the others; is it the same person?")
+        return found
+
+    def _log(
+        self,
+        kind: Kind,
+        person: str | None,
+        decision: str,
+        score: float | None,
+        llr: float | None,
+        threshold: float | None,
+        reason: str,
+        by: str,
+    ) -> None:
+        self.store.log(Decision(person, kind, decision, score, llr, threshold, self.fingerprint, reason, by))

@@ -1,0 +1,69 @@
+"""The command that gives a model its thresholds."""
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import UseAppendAction
+
+from voxanchor.cli.shared import Json, print_json
+
+
+def calibrate(
+    model: str,
+    speech: str,
+    out: Path,
+    noise: UseAppendAction[tuple[str, ...]] = (),
+    rooms: UseAppendAction[tuple[str, ...]] = (),
+    cohort: str = "",
+    normalise: bool = False,
+    suite: str = "noise",
+    seed: int = 0,
+    layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    max_unusable: float = 0.2,
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    json: Json = False,
+) -> int:
+    """Fit what turns scores into decisions: log-likelihood ratios that know about short and noisy recordings.
+
+    The model directory in --out gets calibration.json, with thresholds, and calibration.md, with what was measured on
+    speakers that the fit did not hear. verify, serve and export use it from there.
+
+    Example: voxanchor calibrate --model runs/robust --speech my-speech --noise my-noise --out runs/calibrated
+
+    Args:
+        model: a model reference (see `voxanchor models`).
+        speech: folder of recordings, one sub-folder per speaker, of speakers that the model was not trained on.
+        out: the model directory to make; that of --model itself gets the calibration added.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
+            built-in kinds are used, and babble from the speech.
+        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
+        cohort: folder of recordings of yet other speakers, those of the training for example. How much a recording is
+            like these strangers is then taken into account; their embeddings are stored with the model.
+        normalise: normalise scores by the cohort (AS-norm) instead.
+        suite: the conditions, a named suite or a YAML file.
+        seed: of the noise.
+        layout: how the folder names its speakers.
+        max_unusable: largest share of unusable recordings with which the rest still serves.
+        precision: of the model's matrix products.
+        json: print the calibration as JSON.
+    """
+    from voxanchor.config import to_plain
+    from voxanchor.evaluation.calibration_text import summary
+    from voxanchor.workflows.calibrate import Material
+    from voxanchor.workflows.calibrate import calibrate as job
+
+    record = job(
+        model,
+        Material(speech, noise, rooms, cohort, suite, seed),
+        out,
+        normalise=normalise,
+        layout=layout,
+        max_unusable_share=max_unusable,
+        precision=precision,
+    )
+    if json:
+        print_json(to_plain(record))
+        return 0
+    print(f"calibrated model: {out}")
+    print(summary(record))
+    return 0

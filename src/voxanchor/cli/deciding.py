@@ -1,0 +1,195 @@
+"""The commands that decide who speaks: enroll, verify, verify-as, identify."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from voxanchor.cli.shared import Json, existing_store, print_json, text_of
+
+if TYPE_CHECKING:
+    from voxanchor.verification.result import Identification, Side, Verification
+
+STATUS = {"accepted": 0, "uncalibrated": 0, "abstained": 8, "rejected": 11}
+"""Exit status by decision."""
+
+
+def verify(
+    first: Positional[str],
+    second: Positional[str],
+    model: str,
+    prior: float = 0.01,
+    false_acceptance: float | None = None,
+    json: Json = False,
+) -> int:
+    """Decide whether two recordings are of one speaker; a model without a calibration gives the score alone.
+
+    Exit status: 0 accepted, 11 rejected, 8 when a recording holds too little speech to say; 0 for a score alone.
+
+    Example: voxanchor verify enrolment.wav test.wav --model runs/calibrated
+
+    Args:
+        first: a recording.
+        second: another.
+        model: a model reference (see `voxanchor models`).
+        prior: probability of one speaker before anything was heard.
+        false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
+        json: print decision, score, llr, threshold and the quality of both sides.
+    """
+    import voxanchor
+
+    return _answer(voxanchor.load(model).verify(first, second, prior, false_acceptance), json)
+
+
+def enroll(
+    name: Positional[str],
+    files: Positional[tuple[str, ...]],
+    model: str,
+    store: str,
+    key: Path | None = None,
+    by: str = "",
+    keep_audio: bool = False,
+    json: Json = False,
+) -> int:
+    """Enrol a person with one or several recordings: all of them or none.
+
+    Example: voxanchor enroll "Ada Lovelace" a.wav b.wav --model runs/calibrated --store people.db
+
+    Args:
+        name: the person, who need not be new.
+        files: recordings of the person, several and from several days if there are.
+        model: a model reference (see `voxanchor models`).
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        by: who enrols, for the record.
+        keep_audio: keep the recordings in the store, so that another model can embed them anew.
+        json: print what was enrolled.
+    """
+    import voxanchor
+    from voxanchor.errors import RecipeError
+
+    if not files:
+        raise RecipeError("enroll: give at least one recording behind the name")
+    with voxanchor.load(model, store=store, key=text_of(key)) as verifier:
+        made = verifier.enroll(name, files, by, keep_audio)
+    if json:
+        quality = vars(made.side.quality)
+        print_json({"person": made.person, "recordings": made.recordings, **quality, "warnings": made.side.warnings})
+        return 0
+    print(f"{made.person}: {made.recordings} recording{'s' * (made.recordings > 1)} enrolled, {_words(made.side)}")
+    _warn(made.side.warnings)
+    return 0
+
+
+def verify_as(
+    name: Positional[str],
+    recording: Positional[str],
+    model: str,
+    store: str,
+    key: Path | None = None,
+    prior: float = 0.01,
+    false_acceptance: float | None = None,
+    by: str = "",
+    json: Json = False,
+) -> int:
+    """Decide whether a recording is of a person who is enrolled; the decision goes into the store's log.
+
+    Exit status: 0 accepted, 11 rejected, 8 when the recording holds too little speech to say, 10 nobody of that name.
+
+    Example: voxanchor verify-as "Ada Lovelace" call.wav --model runs/calibrated --store people.db
+
+    Args:
+        name: whose voice it is claimed to be.
+        recording: what was heard.
+        model: a model reference (see `voxanchor models`).
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        prior: probability that the claim is true before anything was heard.
+        false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
+        by: who asks, for the log.
+        json: print decision, score, llr, threshold and quality.
+    """
+    import voxanchor
+
+    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+        return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
+
+
+def identify(
+    recording: Positional[str],
+    model: str,
+    store: str,
+    key: Path | None = None,
+    top: int = 5,
+    prior: float = 0.5,
+    certainty: float = 0.5,
+    by: str = "",
+    json: Json = False,
+) -> int:
+    """Say whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the store's log.
+
+    Exit status: 0 somebody, 11 nobody, 8 when the recording holds too little speech to say.
+
+    Example: voxanchor identify call.wav --model runs/calibrated --store people.db
+
+    Args:
+        recording: what was heard.
+        model: a model reference (see `voxanchor models`).
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        top: so many candidates are listed.
+        prior: probability, before anything was heard, that it is one of those enrolled.
+        certainty: the likeliest is the answer when more probable than this.
+        by: who asks, for the log.
+        json: print decision, candidates, probabilities and quality.
+    """
+    import voxanchor
+
+    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+        found = verifier.identify(recording, top, prior, certainty, by)
+    if json:
+        print_json(found.plain())
+    else:
+        _tell(found)
+    return STATUS[found.decision]
+
+
+def _answer(found: "Verification", as_json: bool) -> int:
+    if as_json:
+        print_json({"accepted": found.accepted, **found.plain()})
+    elif found.decision == "abstained":
+        print(f"abstained: {found.reason}")
+    elif found.llr is None or found.threshold is None:
+        print(f"{found.score:.4f}")
+        print(f"no decision: {found.reason}", file=sys.stderr)
+    else:
+        asked = "" if found.prior is None else f" for a prior of {found.prior:g}"
+        print(f"{found.decision}: log-likelihood ratio {found.llr:.2f}, threshold {found.threshold:.2f}{asked}")
+        print(f"score {found.score:.4f}; " + "; ".join(_words(side) for side in found.sides))
+        _warn(found.warnings)
+    return STATUS[found.decision]
+
+
+def _tell(found: "Identification") -> None:
+    if found.decision == "abstained":
+        print(f"abstained: {found.reason}")
+        return
+    print(found.person or ("nobody" if found.decision == "rejected" else "no decision"))
+    for item in found.candidates:
+        chance = "" if item.probability is None else f"  probability {item.probability:.3f}, llr {item.llr:.2f}"
+        print(f"  {item.person}  score {item.score:.4f}{chance}")
+    if found.nobody is not None:
+        print(f"  nobody  probability {found.nobody:.3f}")
+    if found.reason:
+        print(f"({found.reason})", file=sys.stderr)
+    _warn(found.side.warnings)
+
+
+def _words(side: "Side") -> str:
+    return f"{side.quality.speech_s:.1f} s of speech, about {side.quality.snr_db:.0f} dB above the noise"
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)

@@ -1,0 +1,235 @@
+"""The commands about the people in a store: who is there, in and out, and what was decided about them."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from voxanchor.cli.shared import Json, existing_store, print_json, text_of
+from voxanchor.errors import RecipeError
+
+if TYPE_CHECKING:
+    from voxanchor.enrolments.store import Store as People
+
+DESCRIPTION = """The people in a store. Voiceprints are biometric data: give a key when the store is made, and delete
+who no longer needs to be there.
+
+Exit status: as of voxanchor; 10 when nobody of that name is enrolled, or the store cannot be opened."""
+
+
+def everybody(store: str, key: Path | None = None, json: Json = False) -> int:
+    """List everybody who is enrolled.
+
+    Example: voxanchor people list --store people.db
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        json: print the list as JSON.
+    """
+    with _opened(store, key) as opened:
+        found = opened.people()
+    if json:
+        print_json([asdict(person) for person in found])
+        return 0
+    for person in found:
+        recordings = f"{person.recordings} recording{'s' * (person.recordings > 1)}"
+        print(f"{person.name}  {recordings}, last {person.updated[:10]}, by {', '.join(person.models)}")
+    print(f"{len(found)} {'person' if len(found) == 1 else 'people'}")
+    return 0
+
+
+def show(name: Positional[str], store: str, key: Path | None = None, json: Json = False) -> int:
+    """List a person's recordings: when, by whom, by which model, what they are worth.
+
+    Example: voxanchor people show "Ada Lovelace" --store people.db
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        name: the person.
+        json: print the list as JSON.
+    """
+    with _opened(store, key) as opened:
+        found = opened.enrolments(name)
+    if json:
+        print_json([asdict(enrolment) for enrolment in found])
+        return 0
+    for item in found:
+        by = f" by {item.by}" if item.by else ""
+        audio = ", audio kept" if item.keeps_audio else ""
+        source = f"{item.source}: " if item.source else ""
+        print(f"{item.created[:19]}{by}  {source}{item.speech_s:.1f} s, {item.snr_db:.0f} dB, {item.model}{audio}")
+    return 0
+
+
+def delete(name: Positional[str], store: str, key: Path | None = None) -> int:
+    """Delete a person: voiceprint and audio are gone from the file, and the name from the log.
+
+    Example: voxanchor people delete "Ada Lovelace" --store people.db
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        name: the person.
+    """
+    with _opened(store, key) as opened:
+        count = opened.delete(name)
+    print(f"{name}: {count} recording{'s' * (count > 1)} deleted")
+    return 0
+
+
+def export(out: Path, store: str, key: Path | None = None, out_key: Path | None = None) -> int:
+    """Write everybody to one file that another store can import; in clear unless --out-key is given.
+
+    Example: voxanchor people export --out people.export --store people.db --out-key key
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        out: the file.
+        out_key: file with a key to encrypt it with.
+    """
+    with _opened(store, key) as opened:
+        count = opened.export_to(out, text_of(out_key))
+    print(f"{count} recordings written to {out}" + ("" if out_key else ", in clear"))
+    return 0
+
+
+def import_people(file: Positional[Path], store: str, key: Path | None = None, file_key: Path | None = None) -> int:
+    """Add everybody in a file that export wrote: all or none.
+
+    Example: voxanchor people import people.export --store other.db --file-key key
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        file: what export wrote.
+        file_key: file with the key that it was encrypted with.
+    """
+    with _opened(store, key, new=True) as opened:
+        found = opened.import_from(file, text_of(file_key))
+    print(f"{found.recordings} recordings added, {found.skipped} were there")
+    return 0
+
+
+def upgrade(model: str, store: str, key: Path | None = None) -> int:
+    """Carry the voiceprints of the model that was replaced into the space of the one that robustify made from it.
+
+    Example: voxanchor people upgrade --model runs/robust --store people.db
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        model: the directory of the new model.
+    """
+    from voxanchor.models.enrolment_map import EnrolmentMap
+
+    carrier = EnrolmentMap.load(model)
+    with _opened(store, key) as opened:
+        count = opened.carry(carrier.old, carrier.new, carrier.apply)
+    print(f"{count} recordings of the model {carrier.old} are now of {carrier.new}")
+    return 0
+
+
+def reembed(model: str, store: str, key: Path | None = None, json: Json = False) -> int:
+    """Embed kept audio anew with another model; people whose audio was not kept stay as they are, and are listed.
+
+    Example: voxanchor people reembed --model runs/new --store people.db
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        model: a model reference (see `voxanchor models`).
+        json: print what was done.
+    """
+    import voxanchor
+    from voxanchor.verification.reembedding import reembed as job
+
+    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+        found = job(verifier)
+    if json:
+        print_json(asdict(found))
+        return 0
+    print(f"{found.done} recordings embedded anew")
+    if found.without_audio:
+        print(f"without audio, so they have to enrol again: {', '.join(found.without_audio)}")
+    for name, reason in found.failed:
+        print(f"{name}: {reason}")
+    return 0
+
+
+def log(store: str, key: Path | None = None, name: str = "", limit: int = 20, json: Json = False) -> int:
+    """Print what was decided lately, newest first.
+
+    Example: voxanchor people log --store people.db --name "Ada Lovelace"
+
+    Args:
+        store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
+        key: file with the key that the store is encrypted with (`voxanchor people key`).
+        name: decisions about this person alone.
+        limit: so many.
+        json: print the list as JSON.
+    """
+    with _opened(store, key) as opened:
+        found = opened.decisions(name or None, limit)
+    if json:
+        print_json([asdict(decision) for decision in found])
+        return 0
+    for item in found:
+        number = f" llr {item.llr:.2f}" if item.llr is not None else ""
+        asked = f" asked by {item.by}" if item.by else ""
+        print(f"{item.at[:19]}  {item.kind}  {item.person or '-'}  {item.decision}{number}{asked}")
+    return 0
+
+
+def key(out: Path) -> int:
+    """Make a key to encrypt a store with. Keep it apart from the store: without it nobody reads the voiceprints.
+
+    Example: voxanchor people key --out people.key
+
+    Args:
+        out: file to write, for its owner alone; an existing one is never replaced.
+    """
+    import os
+
+    from voxanchor.enrolments.sealing import new_key
+    from voxanchor.errors import OutputError
+
+    try:
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
+    with os.fdopen(handle, "w") as file:
+        file.write(new_key() + "\n")
+    print(f"key written to {out}")
+    return 0
+
+
+def _opened(store: str, key: Path | None, new: bool = False) -> "People":
+    from voxanchor.enrolments.store import open_store
+
+    return open_store(store if new else existing_store(store), text_of(key))
+
+
+def people() -> int:
+    """Who is enrolled: list, show, delete, export, import, upgrade, reembed, log, key. See voxanchor people --help.
+
+    Example: voxanchor people list --store people.db
+    """
+    raise RecipeError("people: name what to do, list, show, delete ...; 'voxanchor people --help' says more")
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "list": everybody,
+    "show": show,
+    "delete": delete,
+    "export": export,
+    "import": import_people,
+    "upgrade": upgrade,
+    "reembed": reembed,
+    "log": log,
+    "key": key,
+}

@@ -1,0 +1,225 @@
+"""One connection to an SQLite file, shared by threads, and what its errors mean."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxanchor.enrolments import schema
+from voxanchor.enrolments.database import Row, Session
+from voxanchor.enrolments.sealing import Seal
+from voxanchor.errors import EnrolmentError
+
+BUSY_S = 30.0
+"""How long a change waits for that of another process."""
+
+MEMORY = ":memory:"
+
+_CHECK = b"voxanchor"
+"""Sealed into a new store with a key, so that another key is told apart at once."""
+
+
+class SqliteSession:
+    """A transaction on the connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """Return the rows of a statement; none for one that gives none."""
+        return self._connection.execute(statement, values).fetchall()
+
+    def stream(self, statement: str, *values: object) -> Iterator[Row]:
+        """Yield the rows of a query without holding them all."""
+        yield from self._connection.execute(statement, values)
+
+
+class SqliteDatabase:
+    """A file in write-ahead mode, readable by its owner alone, whose deleted content is overwritten.
+
+    One connection behind a lock serves all threads: statements are short, since a search runs in memory outside of it,
+    and a database in memory lives in one connection only. Of several processes each opens the file itself.
+
+    Args:
+        place: path of the file, made where it is missing; `:memory:` for none.
+        seal: encryption of embeddings and audio.
+
+    Raises:
+        EnrolmentError: not such a file, of a later version, locked, in a place that cannot be written, or made with
+            another key.
+    """
+
+    def __init__(self, place: str, seal: Seal) -> None:
+        self.seal = seal
+        self._place = place
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._closed = False
+        if place != MEMORY:
+            _make_private(Path(place))
+        with self._clear():
+            self._connection = sqlite3.connect(
+                place, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+        try:
+            with self._clear():
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a transaction that is kept as a whole on leaving, and undone as a whole on an exception."""
+        with self._transaction("BEGIN IMMEDIATE") as session:  # at once: a lock asked for later may come too late
+            yield session
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a view of one state of the file."""
+        with self._transaction("BEGIN") as session:
+            yield session
+
+    def numbers(self, session: Session, count: int) -> range:
+        """Return numbers for new enrolments, which their seals need before the rows are written."""
+        ((last,),) = session.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'enrolment'")
+        return range(last + 1, last + 1 + count)
+
+    def pack(self, vector: NDArray[np.float32], *place: str | int) -> bytes:
+        """Return a vector (D,) as 4 D bytes, lowest first, and sealed where there is a key."""
+        return self.seal.close(vector.astype("<f4", copy=False).tobytes(), *place)
+
+    def unpack(self, stored: Any, *place: str | int) -> NDArray[np.float32]:
+        """Return a stored vector (D,)."""
+        return np.frombuffer(self.seal.open(stored, *place), "<f4")
+
+    def erase(self) -> None:
+        """Write the file anew and empty the write-ahead log.
+
+        `secure_delete` overwrites a deleted row, but SQLite may have moved rows between pages before that, and copies
+        of them then lie in the unused part of some page: one deletion in 350 left bytes behind when it was tried.
+
+        Raises:
+            EnrolmentError: another process keeps reading what was there before, or the disk is full.
+        """
+        with self._lock, self._clear("the person is deleted, but bytes of the deleted rows may be left in the file"):
+            self._connection.execute("VACUUM")
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            reason = "bytes of the deleted rows are in its write-ahead log while another process reads the store"
+            raise EnrolmentError(f"{self._place}: the person is deleted, but {reason}. They go when that has ended.")
+
+    def close(self) -> None:
+        """Close the connection; the last one to the file removes the write-ahead log."""
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[Session]:
+        if os.getpid() != self._process:
+            raise EnrolmentError(
+                f"{self._place}: opened in another process. Open the store in each process for itself."
+            )
+        with self._lock:
+            if self._closed:
+                raise EnrolmentError(f"{self._place}: the store was closed")
+            with self._clear():
+                self._connection.execute(begin)
+                try:
+                    yield SqliteSession(self._connection)
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+        if mode == "delete":
+            self._write_ahead()
+        connection.execute("PRAGMA synchronous = FULL")  # a change that was reported survives a loss of power
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
+        with self._transaction("BEGIN IMMEDIATE") as session:
+            if schema.prepare(connection, self._place):
+                sealed = self.seal.close(_CHECK, "check") if self.seal.encrypts else b""
+                session.rows("INSERT INTO setting (name, value) VALUES ('check', ?)", sealed)
+            ((check,),) = session.rows("SELECT value FROM setting WHERE name = 'check'")
+        self._check_key(check)
+
+    def _write_ahead(self) -> None:
+        """Set the mode, which SQLite refuses at once, without waiting, while another process does the same."""
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
+    def _check_key(self, check: bytes) -> None:
+        if check and not self.seal.encrypts:
+            raise EnrolmentError(f"{self._place}: encrypted. Give the key it was made with.")
+        if not check and self.seal.encrypts:
+            advice = "To encrypt it, export it, import the file into a new store made with the key, and delete both."
+            raise EnrolmentError(f"{self._place}: made without a key, and a key was given. {advice}")
+        if check:
+            try:
+                self.seal.open(check, "check")
+            except EnrolmentError:
+                raise EnrolmentError(
+                    f"{self._place}: encrypted with another key. Give the one it was made with."
+                ) from None
+
+    @contextlib.contextmanager
+    def _clear(self, done: str = "") -> Iterator[None]:
+        """Turn what SQLite says into what it means for this store."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            begin = f"{self._place}: {done + ': ' if done else ''}"
+            raise EnrolmentError(f"{begin}{_meaning(str(error))}") from None
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file that others may not read, before SQLite makes one that they may; its log takes the same mode.
+
+    Raises:
+        EnrolmentError: a folder is there, or it cannot be made or written.
+    """
+    try:
+        if path.is_dir():
+            raise EnrolmentError(f"{path}: a folder. Give the path of a file, such as {path / 'voices.db'}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        reason = f"{path}: cannot be opened or made ({error.strerror}). Choose a place that you may write to."
+        raise EnrolmentError(reason) from None
+
+
+def _meaning(error: str) -> str:
+    meanings = {
+        "not a database": "not a store of enrolments. Give the path of one, or one where no file is.",
+        "locked": f"another process has kept the store locked for {BUSY_S:g} s. Try again when that has ended.",
+        "readonly": "cannot be written. Copy the store to where you may write, or have its mode changed.",
+        "malformed": "the file is damaged. Restore it from a copy.",
+        "full": "the disk is full. Make room on it and try again.",
+        "disk I/O": "the disk failed to read or write the file. Look at the system's log.",
+    }
+    for sign, meaning in meanings.items():
+        if sign in error:
+            return meaning
+    return f"SQLite reports: {error}"

@@ -1,0 +1,105 @@
+"""A calibration in words and tables, for people."""
+
+from collections.abc import Iterator
+
+from voxanchor.scoring.calibration_record import CalibrationRecord, ConditionFigures, Threshold
+
+
+def markdown(record: CalibrationRecord) -> str:
+    """Return ``calibration.md``: what it takes, its thresholds, and how good it is in every condition."""
+    return "\n".join((*_map(record), *_thresholds(record), *_conditions(record))) + "\n"
+
+
+def summary(record: CalibrationRecord) -> str:
+    """Return a few lines for the command line."""
+    pool = record.figures[0]
+    lines = [
+        "cost of log-likelihood ratios on speakers the fit did not hear, in bits, all conditions together:",
+        f"  by the score alone {pool.cllr_score:.3f}, with quality {pool.cllr:.3f}, at best {pool.min_cllr:.3f}",
+    ]
+    lines += [f"  {_threshold_line(threshold)}" for threshold in record.thresholds]
+    return "\n".join(lines)
+
+
+def _map(record: CalibrationRecord) -> Iterator[str]:
+    names = {
+        "speech": "the length of the speech",
+        "snr": "an estimate of the signal-to-noise ratio",
+        "likeness": "the likeness to strangers",
+    }
+    kind = "the cosine" if record.calibration.kind == "cosine" else "the score normalised by a cohort (AS-norm)"
+    takes = " and ".join(filter(None, [kind, ", ".join(names[name] for name in record.calibration.measures)]))
+    yield "## Calibration"
+    yield ""
+    yield f"Log-likelihood ratios from {takes}, for the model `{record.model}`. Fitted on:"
+    yield ""
+    yield from (f"* {label}: {value}" for label, value in record.material.items())
+    yield ""
+    yield "All figures are of speakers that the calibration did not hear (four folds), enrolments in clean."
+    yield ""
+
+
+def _thresholds(record: CalibrationRecord) -> Iterator[str]:
+    yield "### Thresholds"
+    yield ""
+    yield "For a prior p of one voice the threshold is log((1 - p) / p): 4.60 for 1 %, 0 for 50 %."
+    yield "For a rate of false acceptance, over all conditions:"
+    yield ""
+    yield "| false acceptance | threshold | trials | pass | pairs of speakers | 95 % interval | false rejection |"
+    yield "|---|---|---|---|---|---|---|"
+    for item in record.thresholds:
+        if item.llr is None:
+            yield f"| {item.false_acceptance:g} % | not stated: {item.remark} | | | | | |"
+        else:
+            yield (
+                f"| {item.false_acceptance:g} % | {item.llr:.2f} | {item.trials:,} | {item.passing:,} | {item.pairs:,} | "
+                f"{item.low:.2g} to {item.high:.2g} % | {item.false_rejection:.1f} % |"
+            )
+    yield ""
+
+
+def _conditions(record: CalibrationRecord) -> Iterator[str]:
+    rate = max(record.figures[0].false_acceptance, key=float, default="")
+    yield "### By condition"
+    yield ""
+    yield (
+        "Cllr in bits (0 is perfect, 1 is no information): of plain cosines, calibrated by the score alone, calibrated "
+        "with quality, and at best."
+    )
+    if rate:
+        yield (
+            f"False acceptance and rejection at the one threshold for {rate} % over all conditions: by the score alone "
+            "-> with quality."
+        )
+    yield ""
+    head = f" FA at {rate} % | FR at {rate} % |" if rate else ""
+    yield f"| condition | trials | EER | Cllr cosine | by score | with quality | min |{head}"
+    yield "|---|---|---|---|---|---|---|" + ("---|---|" if rate else "")
+    for item in record.figures:
+        yield _row(item, rate)
+    yield ""
+
+
+def _row(item: ConditionFigures, rate: str) -> str:
+    cells = [
+        item.condition,
+        f"{item.trials:,}",
+        f"{item.eer:.2f} %",
+        f"{item.cllr_cosine:.3f}",
+        f"{item.cllr_score:.3f}",
+        f"{item.cllr:.3f}",
+        f"{item.min_cllr:.3f}",
+    ]
+    if rate:
+        cells.append(f"{item.false_acceptance_score[rate]:.2f} -> {item.false_acceptance[rate]:.2f} %")
+        cells.append(f"{item.false_rejection_score[rate]:.1f} -> {item.false_rejection[rate]:.1f} %")
+    return "| " + " | ".join(cells) + " |"
+
+
+def _threshold_line(item: Threshold) -> str:
+    if item.llr is None:
+        return f"no threshold for {item.false_acceptance:g} % false acceptance: {item.remark}"
+    return (
+        f"threshold {item.llr:.2f} for {item.false_acceptance:g} % false acceptance ({item.low:.2g} to "
+        f"{item.high:.2g} %), {item.false_rejection:.1f} % false rejection; {item.passing:,} of {item.trials:,} trials pass"
+    )

@@ -1,0 +1,229 @@
+"""The trials that a calibration is fitted on: pieces of different lengths, heard in every condition."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.quality import Quality
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.store import WaveStore
+from voxanchor.corpus.trials import Trials as Pairs
+from voxanchor.corpus.trials import all_pairs
+from voxanchor.corpus.utterance import Utterance
+from voxanchor.errors import AudioError
+from voxanchor.evaluation.background import voices
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import embed_with
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.rng import generator
+from voxanchor.scoring.calibration import Kind, Sides, Trials
+from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
+from voxanchor.scoring.scores import trial_scores
+from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray, Waveform
+
+PIECES_S = (2.0, 4.0, 1.0, 3.0)
+"""Lengths that recordings are cut into, in this order over and over: a calibration must have heard short and long."""
+
+SHORTEST_S = 0.75
+"""A recording shorter than its next piece stays whole from this length on."""
+
+MOST_PIECES = 8
+"""Of one recording."""
+
+MOST_TRIALS = 60_000
+"""Of a condition; more pairs are drawn from."""
+
+LEAST_SPEECH_S = 0.3
+"""A piece with less active speech, in clean, is left out: a verifier abstains there."""
+
+_VERSION = 1
+
+
+def pieces(manifest: Manifest) -> Manifest:
+    """Return the recordings cut into pieces of `PIECES_S`, at most `MOST_PIECES` of each."""
+    found = [piece for utterance in manifest.utterances for piece in _cut(utterance)]
+    return replace(manifest, utterances=tuple(sorted(found, key=lambda piece: piece.id)))
+
+
+def _cut(utterance: Utterance) -> Iterator[Utterance]:
+    start_s = 0.0
+    for number in range(MOST_PIECES):
+        length_s = PIECES_S[number % len(PIECES_S)]
+        left_s = utterance.duration_s - start_s
+        if left_s < length_s:
+            if number or left_s < SHORTEST_S:
+                return
+            length_s = left_s
+        yield replace(
+            utterance,
+            id=f"{utterance.id}#{number}",
+            duration_s=length_s,
+            parts=utterance.crop(start_s, length_s),
+            recording=utterance.recording or utterance.id,
+        )
+        start_s += length_s
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of a condition.
+
+    Attributes:
+        condition: its name.
+        clean_enrol: whether the enrolment is clean; otherwise both sides are in the condition.
+        trials: scored.
+        target: (K,) which are of one speaker.
+        enrol: (K,) number of each trial's enrolled speaker.
+        test: (K,) number of its other speaker.
+    """
+
+    condition: str
+    clean_enrol: bool
+    trials: Trials
+    target: BoolArray
+    enrol: IntArray
+    test: IntArray
+
+
+@dataclass(frozen=True)
+class _Heard:
+    embeddings: Embeddings
+    speech_s: FloatArray
+    snr_db: FloatArray
+
+
+class CalibrationTrials:
+    """Pieces of recordings in all conditions of a suite, and the trials between them.
+
+    Args:
+        encoder: the model, where it lies.
+        recordings: of speakers that the model was not trained on.
+        suite: clean, and others.
+        bank: noise and rooms.
+        cache: where embeddings and qualities are kept.
+        seed: of the noise.
+        precision: of the model's matrix products.
+
+    Raises:
+        CorpusError: recordings without speakers, or without trials of both kinds.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeakerEncoder,
+        recordings: Manifest,
+        suite: Suite,
+        bank: NoiseBank,
+        cache: EmbeddingCache,
+        seed: int = 0,
+        precision: str = "float32",
+    ) -> None:
+        self.encoder, self.suite, self.bank, self.cache = encoder, suite, bank, cache
+        self.seed, self.precision = seed, precision
+        self._mark = f"{encoder.fingerprint}/{precision}/{bank.fingerprint}"
+        self.store = WaveStore()
+        self.pieces = self._with_speech(pieces(recordings))
+        self.pairs: Pairs = all_pairs(self.pieces, MOST_TRIALS)
+        names = sorted(set(self.pairs.speakers))
+        self.speakers = len(names)
+        self._numbers = np.array([names.index(name) for name in self.pairs.speakers], dtype=np.int64)
+
+    def groups(self, cohort: Cohort | None = None, kind: Kind = "cosine") -> list[Group]:
+        """Return the trials of every condition: with clean enrolments, and with both sides in the condition.
+
+        Args:
+            cohort: strangers, for likeness or for normalised scores.
+            kind: what the scores are.
+        """
+        clean = self._hear(self.suite.conditions[0])
+        left = self._statistics(clean, cohort)
+        first, second = self.pairs.enrol, self.pairs.test
+        found = [self._group("clean", True, (clean, left), (clean, left), (first, second), kind)]
+        for condition in self.suite.noisy:
+            heard = self._hear(condition)
+            right = self._statistics(heard, cohort)
+            # either piece may be the clean one
+            both = np.concatenate((first, second)), np.concatenate((second, first))
+            found.append(self._group(condition.name, True, (clean, left), (heard, right), both, kind))
+            found.append(self._group(condition.name, False, (heard, right), (heard, right), (first, second), kind))
+        return found
+
+    def _group(
+        self,
+        name: str,
+        clean_enrol: bool,
+        enrol: tuple[_Heard, CohortStatistics | None],
+        test: tuple[_Heard, CohortStatistics | None],
+        index: tuple[IntArray, IntArray],
+        kind: Kind,
+    ) -> Group:
+        (one, left), (other, right) = enrol, test
+        scores = trial_scores(one.embeddings, other.embeddings, *index)
+        if kind == "as-norm" and left and right:
+            scores = as_norm(scores, left, right, *index)
+        trials = Trials(scores, _sides(one, left), _sides(other, right), *index)
+        numbers = self._numbers[index[0]], self._numbers[index[1]]
+        return Group(name, clean_enrol, trials, numbers[0] == numbers[1], *numbers)
+
+    def _statistics(self, heard: _Heard, cohort: Cohort | None) -> CohortStatistics | None:
+        return cohort.statistics(heard.embeddings) if cohort else None
+
+    def _with_speech(self, found: Manifest) -> Manifest:
+        kept = []
+        for utterance in found.utterances:
+            try:
+                wave = self.store.get(utterance.id, utterance.read)
+            except AudioError:
+                continue  # it was read once while the folder was looked through: a file that went away since
+            enough = len(wave) >= self.encoder.min_samples and Quality.of(wave).speech_s >= LEAST_SPEECH_S
+            kept += [utterance] if enough else []
+        return replace(found, utterances=tuple(kept))
+
+    def _hear(self, condition: Condition) -> _Heard:
+        """Return every piece as the model hears it in a condition, and what it is worth."""
+        key = (self._mark, self.pieces.fingerprint, condition.name, self.seed, _VERSION)
+        embeddings, values = self.cache.get(*key), self.cache.get("quality", *key)
+        if embeddings is None or values is None:
+            values = np.zeros((len(self.pieces.utterances), 2), dtype=np.float32)
+            places = {utterance.id: place for place, utterance in enumerate(self.pieces.utterances)}
+
+            def read(utterance: Utterance) -> Waveform:
+                wave = self.store.get(utterance.id, utterance.read)
+                draw = generator(self.seed, 0, utterance.id, f"condition/{condition.name}")
+                heard = render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
+                quality = Quality.of(heard)
+                values[places[utterance.id]] = quality.speech_s, quality.snr_db
+                return heard
+
+            (embeddings,) = embed_with(
+                [self.encoder], self.pieces.utterances, label=condition.name, read=read, precision=self.precision
+            )
+            self.cache.put(embeddings, *key)
+            self.cache.put(values, "quality", *key)
+        return _Heard(embeddings, values[:, 0].astype(np.float64), values[:, 1].astype(np.float64))
+
+    @property
+    def hours(self) -> float:
+        """Hours of clean sound in the pieces."""
+        return sum(utterance.duration_s for utterance in self.pieces.utterances) / 3600
+
+
+def _sides(heard: _Heard, statistics: CohortStatistics | None) -> Sides:
+    return Sides(heard.speech_s, heard.snr_db, statistics.mean if statistics else None)
+
+
+def selected(group: Group, rows: BoolArray) -> Group:
+    """Return the trials of a group that are marked, (K,) bool."""
+    index = {name: getattr(group.trials, name)[rows] for name in ("scores", "enrol_index", "test_index")}
+    return replace(
+        group,
+        trials=replace(group.trials, **index),
+        target=group.target[rows],
+        enrol=group.enrol[rows],
+        test=group.test[rows],
+    )

@@ -1,0 +1,42 @@
+"""A torch encoder as what a verifier needs: arrays in, arrays out."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.types import Embeddings, IntArray
+
+
+class TorchEmbedder:
+    """An encoder in evaluation mode. Several threads may use one at once.
+
+    Attributes:
+        encoder: what embeds; must not be trained meanwhile.
+        fingerprint: its fingerprint when this was made; computing one reads every weight.
+        embedding_dim: D.
+        min_samples: length of the shortest recording that can be embedded.
+    """
+
+    def __init__(self, encoder: SpeakerEncoder) -> None:
+        self.encoder = encoder.eval()
+        self.fingerprint = encoder.fingerprint
+        self.embedding_dim = encoder.embedding_dim
+        self.min_samples = encoder.min_samples
+
+    def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
+        """Return (B, D) float32 unit vectors, computed where the encoder lies.
+
+        Args:
+            waves: (B, T) float32 at 16 kHz; what lies behind a recording's length is not heard.
+            lengths: (B,) int64 samples of each recording.
+
+        Raises:
+            AudioError: a recording shorter than `min_samples`.
+            ModelError: shapes that do not fit.
+        """
+        device = next(self.encoder.parameters()).device
+        with torch.no_grad():
+            found = self.encoder(torch.from_numpy(waves).to(device), torch.from_numpy(lengths).to(device))
+        embeddings: Embeddings = found.float().cpu().numpy()
+        return embeddings

@@ -1,0 +1,121 @@
+"""From embeddings to scores and log-likelihood ratios: a model's calibration and cohort, put to use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxanchor.errors import RecipeError
+from voxanchor.scoring.calibration import Sides, Trials, log_odds
+from voxanchor.scoring.calibration_record import CalibrationRecord
+from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
+from voxanchor.scoring.scores import trial_scores
+from voxanchor.types import Embeddings, FloatArray
+
+UNCALIBRATED = (
+    "the model has no calibration, so its scores have no threshold: fit one with voxanchor calibrate, or compare the "
+    "score with a threshold of your own"
+)
+
+
+@dataclass(frozen=True)
+class Voices:
+    """What is compared: recordings or people.
+
+    Attributes:
+        embeddings: (N, D) unit vectors.
+        speech_s: (N,) seconds of speech.
+        snr_db: (N,) estimates of the signal-to-noise ratio.
+    """
+
+    embeddings: Embeddings
+    speech_s: FloatArray
+    snr_db: FloatArray
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What decides.
+
+    Attributes:
+        record: the calibration; None for a model that has none.
+        cohort: the stored cohort that it takes, if it takes one.
+    """
+
+    record: CalibrationRecord | None = None
+    cohort: Cohort | None = None
+
+    def compare(self, one: Voices, others: Voices) -> tuple[FloatArray, FloatArray | None]:
+        """Return (N,) scores of one voice with others, and (N,) log-likelihood ratios where there is a calibration.
+
+        Args:
+            one: a single voice.
+            others: N of them.
+        """
+        rows = np.arange(len(others.embeddings))
+        zeros = np.zeros(len(rows), dtype=np.int64)
+        scores = trial_scores(one.embeddings, others.embeddings, zeros, rows)
+        if self.record is None:
+            return scores, None
+        left, right = (self._statistics(voices) for voices in (one, others))
+        if self.record.calibration.kind == "as-norm" and left and right:
+            scores = as_norm(scores, left, right, zeros, rows)
+        sides = (_sides(one, left), _sides(others, right))
+        return scores, self.record.calibration.llr(Trials(scores, *sides, zeros, rows))
+
+    def threshold(self, prior: float, false_acceptance: float | None) -> float | None:
+        """Return the threshold on log-likelihood ratios; None without a calibration.
+
+        Args:
+            prior: probability of one voice before anything was heard; counts where no rate is given.
+            false_acceptance: in percent; one of the rates that the calibration was asked for.
+
+        Raises:
+            RecipeError: a rate that was not looked at, or that the calibration's trials do not support; or a prior that
+                is none.
+        """
+        if not 0 < prior < 1:
+            raise RecipeError(f"the prior of one voice lies between 0 and 1, got {prior:g}")
+        if self.record is None:
+            return None
+        if false_acceptance is None:
+            return log_odds(prior)
+        found = self.record.threshold(false_acceptance)
+        if found.llr is None:
+            raise RecipeError(f"there is no threshold for {false_acceptance:g} % false acceptance: {found.remark}")
+        return found.llr
+
+    def beyond(self, voices: Voices) -> tuple[str, ...]:
+        """Return warnings where a voice's quality is below all that the calibration was fitted on."""
+        if self.record is None:
+            return ()
+        words = {"speech": "less speech", "snr": "more noise"}
+        found = self.record.calibration.outside(_sides(voices, None))
+        return tuple(f"{words[name]} than the calibration has heard" for name in found)
+
+    def _statistics(self, voices: Voices) -> CohortStatistics | None:
+        return self.cohort.statistics(voices.embeddings) if self.cohort else None
+
+
+def _sides(voices: Voices, statistics: CohortStatistics | None) -> Sides:
+    return Sides(voices.speech_s, voices.snr_db, statistics.mean if statistics else None)
+
+
+def posteriors(llrs: Sequence[float], enrolled: int, prior: float) -> tuple[list[float], float]:
+    """Return the probability of each candidate, and of nobody, after the recording was heard.
+
+    Before it, each of those enrolled is as likely as the other, and `prior` is the probability that it is one of them.
+    Those who are no candidates count as the last candidate does, and at most as strangers do on average: a likelihood
+    ratio of 1.
+
+    Args:
+        llrs: natural-log likelihood ratios of the candidates, the highest first.
+        enrolled: how many are enrolled, at least as many as there are candidates.
+        prior: between 0 and 1.
+    """
+    each = np.log(prior / enrolled)
+    nobody = float(np.log1p(-prior))
+    logs = [each + llr for llr in llrs]
+    rest = [np.log(enrolled - len(llrs)) + each + min(llrs[-1], 0.0)] if enrolled > len(llrs) else []
+    total = np.logaddexp.reduce([*logs, nobody, *rest])
+    return [float(np.exp(value - total)) for value in logs], float(np.exp(nobody - total))

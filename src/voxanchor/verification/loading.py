@@ -1,0 +1,112 @@
+"""From a model reference to a verifier. Torch is imported for models that need it, and not for exported files."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from voxanchor.enrolments.store import Store, open_store
+from voxanchor.errors import ModelError
+from voxanchor.models.exported import SUFFIX, ExportedEncoder
+from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, CalibrationRecord
+from voxanchor.scoring.cohort import Cohort
+from voxanchor.verification.embedding import Embedder
+from voxanchor.verification.judge import Judge
+from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
+from voxanchor.verification.verifier import Verifier
+
+
+def load(reference: str | Path, store: str | Path | Store | None = None, key: bytes | str | None = None) -> Verifier:
+    """Return the verifier of a model.
+
+    Args:
+        reference: a model directory, an exported ``.onnx`` file, ``ge2e``, or another form that ``voxanchor models``
+            lists; ``python:module:function`` runs that code.
+        store: who is enrolled: a store, or its place (`voxanchor.enrolments.store.open_store`); by default in memory.
+        key: encrypts the store.
+
+    Raises:
+        ModelError: nothing of that name, or a directory or file that cannot be loaded.
+        MissingExtraError: a package that it needs is not installed.
+        EnrolmentError: a store that cannot be opened.
+    """
+    path = Path(reference)
+    if path.suffix == SUFFIX and not path.is_dir():
+        exported = ExportedEncoder.load(path)
+        embedder: Embedder = exported
+        files: Mapping[str, bytes] = _from_metadata(exported.described, str(path))
+    else:
+        from voxanchor.models import registry
+        from voxanchor.models.torch_embedder import TorchEmbedder
+
+        embedder = TorchEmbedder(registry.load(reference))
+        files = _from_folder(path) if path.is_dir() else {}
+    judge, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
+    # last of all, so that a model that cannot be loaded leaves no new store behind
+    opened = open_store(store, key) if isinstance(store, str | Path) else store
+    return Verifier(embedder, judge, opened, older)
+
+
+def read_cohort(content: bytes, top: int, where: str) -> Cohort:
+    """Return the cohort in the bytes of ``cohort.safetensors``.
+
+    Raises:
+        ModelError: damaged.
+    """
+    try:
+        return Cohort(load_tensors(content)["embeddings"], top)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{where}: {COHORT_FILE} is damaged ({error}). Copy the model again.") from None
+
+
+def _from_folder(folder: Path) -> dict[str, bytes]:
+    names = (FILE, COHORT_FILE, COMPATIBILITY_FILE, MAP_FILE)
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _from_metadata(described: Mapping[str, str], where: str) -> dict[str, bytes]:
+    try:
+        found = {FILE: described["calibration"].encode()} if "calibration" in described else {}
+        for name, key in ((COHORT_FILE, "cohort"), (COMPATIBILITY_FILE, "compatible"), (MAP_FILE, "enrolment_map")):
+            if key in described:
+                text = described[key]
+                found[name] = text.encode() if name.endswith(".json") else base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ModelError(f"{where}: its metadata are damaged ({error}). Export the model again.") from None
+    return found
+
+
+def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> Judge:
+    if FILE not in files:
+        return Judge()
+    record = CalibrationRecord.parse(files[FILE].decode("utf-8", "replace"), f"{where}: {FILE}")
+    # a variant in lower precision has its model's fingerprint with the precision behind it
+    if record.model != fingerprint and record.model != fingerprint.partition("-")[0]:
+        raise ModelError(
+            f"{where}: its calibration is for the model {record.model}, and this is {fingerprint}. Run voxanchor "
+            f"calibrate for it, or remove {FILE}."
+        )
+    if not record.cohort_top:
+        return Judge(record)
+    if COHORT_FILE not in files:
+        raise ModelError(f"{where}: its calibration needs {COHORT_FILE}, which is missing. Copy the model again.")
+    return Judge(record, read_cohort(files[COHORT_FILE], record.cohort_top, where))
+
+
+def _older(files: Mapping[str, bytes], where: str) -> OlderModel | None:
+    if COMPATIBILITY_FILE not in files:
+        return None
+    return older_model(files[COMPATIBILITY_FILE].decode("utf-8", "replace"), _matrix(files, where), where)
+
+
+def _matrix(files: Mapping[str, bytes], where: str) -> NDArray[np.float32] | None:
+    if MAP_FILE not in files:
+        return None
+    try:
+        return np.asarray(load_tensors(files[MAP_FILE])["matrix"], dtype=np.float32)
+    except (SafetensorError, KeyError) as error:
+        raise ModelError(f"{where}: {MAP_FILE} is damaged ({error}). Copy the model again.") from None
