@@ -36,6 +36,7 @@ def test_a_person_comes_back(store: Store, prints: Prints) -> None:
     ]
     assert len({item.id for item in listed}) == 3
     assert store.models() == {"m1": 3}
+    assert store.voices() == {"m1": 1}
 
 
 def test_a_voiceprint_is_the_normalised_mean(store: Store, vectors: Vectors) -> None:
@@ -116,6 +117,7 @@ def test_a_model_has_one_dimension(store: Store, prints: Prints) -> None:
         store.enroll("Bob", prints(1, dimension=9), "m1")
     store.enroll("Bob", prints(1, dimension=9), "m2")
     assert store.models() == {"m1": 1, "m2": 1}
+    assert store.voices() == {"m1": 1, "m2": 1}
 
 
 def test_who_is_not_enrolled(store: Store, prints: Prints) -> None:

@@ -28,4 +28,4 @@ def at_once(exported_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter's part is taken by the file that it made before."""
     model = onnx.load(exported_path)
     del model.metadata_props[:]
-    monkeypatch.setattr(exporting, "_graph", lambda encoder, name, precision: copy.deepcopy(model))
+    monkeypatch.setattr(exporting, "_graph", lambda encoder, name: copy.deepcopy(model))

@@ -12,7 +12,6 @@ import torch
 import voxanchor
 from voxanchor.errors import MissingExtraError, ModelError, OutputError, RecipeError
 from voxanchor.export.onnx import export
-from voxanchor.export.quantised import in_int8
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder
 
@@ -71,7 +70,7 @@ def test_ge2e_embeds_as_torch_does(tmp_path: Path, voice: Voice) -> None:
 def test_ge2e_in_int8_is_near_and_says_that_it_is_another(tmp_path: Path, voice: Voice) -> None:
     encoder = SpeakerEncoder(EncoderConfig("ge2e"), seed=1).eval()
     made = export(encoder, tmp_path / "g.onnx", "ge2e", "int8")
-    assert made.size_bytes < 4_000_000
+    assert made.size_bytes < 2_600_000
     assert made.min_cosine > 0.99
     exported = ExportedEncoder.load(tmp_path / "g.onnx")
     assert exported.precision == "int8"
@@ -79,11 +78,6 @@ def test_ge2e_in_int8_is_near_and_says_that_it_is_another(tmp_path: Path, voice:
     wave = voice(1, 1, 3.0)
     found = exported.embed(wave[None], np.array([len(wave)]))[0]
     assert 1e-7 < 1 - float(found @ by_torch(encoder, wave)) < 0.01
-
-
-def test_convolutions_are_not_rounded(exported_path: Path) -> None:
-    with pytest.raises(RecipeError, match="Leave --precision out"):
-        in_int8(onnx.load(exported_path))
 
 
 def test_the_file_says_what_it_is(encoder: SpeakerEncoder, exported_path: Path) -> None:

@@ -74,6 +74,12 @@ class SqlStore:
             rows = session.rows("SELECT model, sum(recordings) FROM voice GROUP BY model ORDER BY model")
         return {model: int(count) for model, count in rows}
 
+    def voices(self) -> dict[str, int]:
+        """Return how many people are enrolled by each model."""
+        with self._database.reading() as session:
+            rows = session.rows("SELECT model, count(*) FROM voice GROUP BY model ORDER BY model")
+        return {model: int(count) for model, count in rows}
+
     def voiceprint(self, person: str, model: str) -> Voiceprint:
         """Return one person's voiceprint by one model."""
         person, model = person_name(person), model_name(model)

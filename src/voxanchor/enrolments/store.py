@@ -55,6 +55,10 @@ class Store(Protocol):
         """Return how many enrolments there are by each model, by fingerprint."""
         ...
 
+    def voices(self) -> dict[str, int]:
+        """Return how many people are enrolled by each model, by fingerprint; quick however many there are."""
+        ...
+
     def voiceprint(self, person: str, model: str) -> Voiceprint:
         """Return a person's voiceprint from the recordings of one model.
 

@@ -37,6 +37,9 @@ REPLICATES = 1000
 
 ALL = "all"
 
+BOTH = ", both sides"
+"""Behind a condition's name where the enrolment is in it, too."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -64,7 +67,7 @@ class Calibrated:
     Attributes:
         calibration: fitted on all trials.
         thresholds: at `RATES`, over all conditions with clean enrolments.
-        figures: all together first, then by condition, with clean enrolments.
+        figures: all with clean enrolments together first, then by condition, clean enrolments first.
     """
 
     calibration: Calibration
@@ -90,14 +93,19 @@ def calibrated(
     if speakers < LEAST_SPEAKERS:
         raise CorpusError(f"calibration needs at least {LEAST_SPEAKERS} speakers, and gets better with hundreds")
     folds = _folds(speakers)
-    shown = [place for place, group in enumerate(groups) if group.clean_enrol]
     held_out = _held_out(groups, kind, measures, folds, "calibration, four folds")
     by_score = _held_out(plain, "cosine", (), folds, "calibration by the score alone")
     every = [
-        Judged(groups[place].condition, groups[place], held_out[place], by_score[place], plain[place].trials.scores)
-        for place in shown
+        Judged(
+            group.condition if group.clean_enrol else f"{group.condition}{BOTH}",
+            group,
+            held_out[place],
+            by_score[place],
+            plain[place].trials.scores,
+        )
+        for place, group in enumerate(groups)
     ]
-    pool = pooled(every)
+    pool = pooled([judged for judged in every if judged.group.clean_enrol])
     thresholds = tuple(_threshold(pool, rate, speakers) for rate in RATES)
     stated = [found for found in thresholds if found.llr is not None]
     ranked = rank_trials(pool.by_score, pool.group.target)
@@ -106,6 +114,7 @@ def calibrated(
         for found in stated
         if found.llr is not None
     }
+    every.sort(key=lambda judged: not judged.group.clean_enrol)
     figures = tuple(_figures(judged, marks) for judged in (pool, *every))
     return Calibrated(_fit(groups, kind, measures), thresholds, figures)
 

@@ -35,7 +35,8 @@ def _map(record: CalibrationRecord) -> Iterator[str]:
     yield ""
     yield from (f"* {label}: {value}" for label, value in record.material.items())
     yield ""
-    yield "All figures are of speakers that the calibration did not hear (four folds), enrolments in clean."
+    yield "All figures are of speakers that the calibration did not hear (four folds). Enrolments are clean; where both"
+    yield "sides are in the condition its name says so, and its trials are not among all."
     yield ""
 
 
@@ -52,8 +53,8 @@ def _thresholds(record: CalibrationRecord) -> Iterator[str]:
             yield f"| {item.false_acceptance:g} % | not stated: {item.remark} | | | | | |"
         else:
             yield (
-                f"| {item.false_acceptance:g} % | {item.llr:.2f} | {item.trials:,} | {item.passing:,} | {item.pairs:,} | "
-                f"{item.low:.2g} to {item.high:.2g} % | {item.false_rejection:.1f} % |"
+                f"| {item.false_acceptance:g} % | {item.llr:.2f} | {item.trials:,} | {item.passing:,} | {item.pairs:,} "
+                f"| {item.low:.2g} to {item.high:.2g} % | {item.false_rejection:.1f} % |"
             )
     yield ""
 
@@ -101,5 +102,6 @@ def _threshold_line(item: Threshold) -> str:
         return f"no threshold for {item.false_acceptance:g} % false acceptance: {item.remark}"
     return (
         f"threshold {item.llr:.2f} for {item.false_acceptance:g} % false acceptance ({item.low:.2g} to "
-        f"{item.high:.2g} %), {item.false_rejection:.1f} % false rejection; {item.passing:,} of {item.trials:,} trials pass"
+        f"{item.high:.2g} %), {item.false_rejection:.1f} % false rejection; "
+        f"{item.passing:,} of {item.trials:,} trials pass"
     )

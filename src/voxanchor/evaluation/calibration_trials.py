@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, cycle
 
 import numpy as np
 
@@ -26,11 +27,15 @@ from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray, Waveform
 
-PIECES_S = (2.0, 4.0, 1.0, 3.0)
-"""Lengths that recordings are cut into, in this order over and over: a calibration must have heard short and long."""
+PIECES_S = ((2.0, 4.0, 1.0, 3.0), (8.0, 3.0, 1.0), (6.0, 2.0, 4.0))
+"""Lengths that recordings are cut into: a calibration must have heard short and long. The first recording begins with
+the first row, the second with the second, and so on round; a longer recording goes on with the rows behind it."""
 
 SHORTEST_S = 0.75
-"""A recording shorter than its next piece stays whole from this length on."""
+"""No piece is shorter; what is left of a recording is a piece from this length on."""
+
+DIVIDED_S, FIRST_SHARE = 3.0, 0.6
+"""From this length on a recording gives two pieces at least, of which the first has this share."""
 
 MOST_PIECES = 8
 """Of one recording."""
@@ -41,24 +46,25 @@ MOST_TRIALS = 60_000
 LEAST_SPEECH_S = 0.3
 """A piece with less active speech, in clean, is left out: a verifier abstains there."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 def pieces(manifest: Manifest) -> Manifest:
     """Return the recordings cut into pieces of `PIECES_S`, at most `MOST_PIECES` of each."""
-    found = [piece for utterance in manifest.utterances for piece in _cut(utterance)]
+    found = [piece for place, utterance in enumerate(manifest.utterances) for piece in _cut(utterance, place)]
     return replace(manifest, utterances=tuple(sorted(found, key=lambda piece: piece.id)))
 
 
-def _cut(utterance: Utterance) -> Iterator[Utterance]:
+def _cut(utterance: Utterance, place: int) -> Iterator[Utterance]:
     start_s = 0.0
-    for number in range(MOST_PIECES):
-        length_s = PIECES_S[number % len(PIECES_S)]
+    rows = cycle(PIECES_S[(place + step) % len(PIECES_S)] for step in range(len(PIECES_S)))
+    for number, length_s in zip(range(MOST_PIECES), chain.from_iterable(rows), strict=False):
         left_s = utterance.duration_s - start_s
-        if left_s < length_s:
-            if number or left_s < SHORTEST_S:
-                return
-            length_s = left_s
+        if left_s < SHORTEST_S:
+            return
+        if number == 0 and DIVIDED_S <= left_s < length_s + SHORTEST_S:
+            length_s = FIRST_SHARE * left_s  # one that fills the recording leaves nothing to compare it with
+        length_s = min(length_s, left_s)
         yield replace(
             utterance,
             id=f"{utterance.id}#{number}",

@@ -7,8 +7,8 @@ import numpy as np
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed_with
-from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.evaluation.embed import embed_with, embeddings_key
+from voxanchor.models.registry import Embedder
 from voxanchor.scoring.cohort import Cohort, as_norm
 from voxanchor.types import Embeddings, FloatArray, IntArray
 
@@ -31,7 +31,7 @@ class Normaliser:
 
     def __init__(
         self,
-        models: Mapping[str, SpeakerEncoder],
+        models: Mapping[str, Embedder],
         cohort: Manifest,
         trial_speakers: set[str],
         cache: EmbeddingCache,
@@ -46,8 +46,7 @@ class Normaliser:
             )
         self._cohorts: dict[str, Cohort] = {}
         for name, model in models.items():
-            mark = model.fingerprint if precision == "float32" else f"{model.fingerprint}/{precision}"
-            key = (mark, cohort.fingerprint, "clean", "", 0)
+            key = (embeddings_key(model, precision), cohort.fingerprint, "clean", "", 0)
             embeddings = cache.get(*key)
             if embeddings is None:
                 embeddings = embed_with(

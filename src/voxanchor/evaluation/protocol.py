@@ -23,10 +23,10 @@ from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed_with
+from voxanchor.evaluation.embed import embed_with, embeddings_key
 from voxanchor.evaluation.normalise import Normaliser
 from voxanchor.evaluation.results import GeometryRow, ResultRow
-from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.registry import Embedder
 from voxanchor.rng import generator
 from voxanchor.scoring.bootstrap import TrialBootstrap, interval
 from voxanchor.scoring.det import det_curve, rank_trials
@@ -78,13 +78,13 @@ class Outcome:
 
 
 def evaluate(
-    systems: Mapping[str, SpeakerEncoder],
+    systems: Mapping[str, Embedder],
     manifest: Manifest,
     trials: Trials,
     bank: NoiseBank,
     setup: Setup,
     cache: EmbeddingCache,
-    enrol: SpeakerEncoder | None = None,
+    enrol: Embedder | None = None,
     cohort: Manifest | None = None,
     scored: Scored | None = None,
 ) -> Outcome:
@@ -107,10 +107,10 @@ def evaluate(
         ModelError: `enrol` has another dimension than a system, so they cannot be compared.
     """
     for name, system in systems.items():
-        if enrol is not None and enrol.config.embedding_dim != system.config.embedding_dim:
+        if enrol is not None and enrol.embedding_dim != system.embedding_dim:
             raise ModelError(
-                f"{name} has {system.config.embedding_dim} dimensions, the enrolment model "
-                f"{enrol.config.embedding_dim}: their embeddings cannot be compared. Enrol with a model of its family."
+                f"{name} has {system.embedding_dim} dimensions, the enrolment model "
+                f"{enrol.embedding_dim}: their embeddings cannot be compared. Enrol with a model of its family."
             )
     if setup.suite.each_class:
         raise CorpusError(f"suite '{setup.suite.name}' goes through classes of noise: name them with Suite.expanded")
@@ -186,8 +186,8 @@ class Audience:
 
     def __init__(
         self,
-        systems: Mapping[str, SpeakerEncoder],
-        enrol: SpeakerEncoder | None,
+        systems: Mapping[str, Embedder],
+        enrol: Embedder | None,
         manifest: Manifest,
         bank: NoiseBank,
         cache: EmbeddingCache,
@@ -195,8 +195,7 @@ class Audience:
     ) -> None:
         self.models = {**systems, **({} if enrol is None else {_ENROL: enrol})}
         self.precision = precision
-        mark = "" if precision == "float32" else f"/{precision}"
-        self.fingerprints = {name: f"{model.fingerprint}{mark}" for name, model in self.models.items()}
+        self.fingerprints = {name: embeddings_key(model, precision) for name, model in self.models.items()}
         self.manifest, self.bank, self.cache = manifest, bank, cache
         self.corpus = manifest.fingerprint
         self.store = WaveStore()
@@ -216,7 +215,7 @@ class Audience:
                 return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
 
             label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
-            models: Sequence[SpeakerEncoder] = [self.models[name] for name in missing]
+            models: Sequence[Embedder] = [self.models[name] for name in missing]
             made = embed_with(models, self.manifest.utterances, label=label, read=read, precision=self.precision)
             for name, embeddings in zip(missing, made, strict=True):
                 self.cache.put(embeddings, *keys[name])

@@ -1,5 +1,7 @@
 """Whether an exported file embeds as the model does that it was made from."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -11,14 +13,19 @@ from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 DURATIONS_S = (0.5, 3.0, 20.0)
 
 
-def embeddings_of_both(encoder: SpeakerEncoder, exported: ExportedEncoder) -> tuple[Embeddings, Embeddings]:
-    """Return (6, D) by torch and (6, D) by the file: three generated recordings alone, then the same in one batch.
+def embeddings_of_both(
+    encoder: SpeakerEncoder, exported: ExportedEncoder, recordings: Sequence[Waveform] = ()
+) -> tuple[Embeddings, Embeddings]:
+    """Return (2 N, D) by torch and (2 N, D) by the file: N recordings alone, then the same in one batch.
 
     Args:
         encoder: in evaluation mode, on the processor. By it each recording is embedded alone, both times.
         exported: the batch is padded with loud noise, which must not be heard.
+        recordings: what stands in for the three generated ones, of 0.5, 3 and 20 s.
     """
-    waves = [generated(max(round(seconds * SAMPLE_RATE), encoder.min_samples)) for seconds in DURATIONS_S]
+    waves = list(recordings) or [
+        generated(max(round(seconds * SAMPLE_RATE), encoder.min_samples)) for seconds in DURATIONS_S
+    ]
     with torch.no_grad():
         expected = np.concatenate([encoder(torch.from_numpy(wave)[None]).numpy() for wave in waves])
     lengths = np.array([len(wave) for wave in waves])

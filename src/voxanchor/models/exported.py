@@ -5,7 +5,9 @@ before them, so that a file cut short or changed on its way is known without the
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +36,15 @@ def seal(model: bytes) -> bytes:
     return model + _SEAL + hashlib.sha256(model).hexdigest().encode()
 
 
+def unsealed(path: Path) -> bytes:
+    """Return the ONNX model in an exported file, without its last entry.
+
+    Raises:
+        ModelError: it cannot be read, is no such file, or is not as it was written.
+    """
+    return _whole(path)[0]
+
+
 def is_sealed(path: Path) -> bool:
     """Return whether a file ends as the files of `seal` do; whether it is whole is not looked at."""
     with path.open("rb") as file:
@@ -46,16 +57,20 @@ class ExportedEncoder:
 
     Attributes:
         name: what the model was called where it was exported.
-        fingerprint: of the model it was made from, so that embeddings of the two may be compared; in ``int8`` with that
-            behind it.
-        precision: ``float32`` or ``int8``: the arithmetic of the large matrix products. In ``int8`` an embedding
-            depends a little on the recordings it is computed with.
+        fingerprint: of the model it was made from, so that embeddings of the two may be compared; in ``float16`` and
+            ``int8`` with that behind it.
+        precision: ``float32``; ``float16``, in which only the weights are stored; or ``int8``, in which the large
+            products are computed, too. In ``int8`` an embedding depends a little on the recordings it is computed with.
         embedding_dim: D.
         min_samples: length of the shortest recording that can be embedded.
+        described: all that the file says of itself, such as ``architecture``, ``sha256``, and where they are known
+            ``calibration``, ``cohort``, ``compatible``, ``enrolment_map`` and ``loss``, without the ``voxanchor.``
+            before each name.
     """
 
-    def __init__(self, session: Any, described: dict[str, str]) -> None:
+    def __init__(self, session: Any, described: Mapping[str, str]) -> None:
         self._session = session
+        self.described: Mapping[str, str] = MappingProxyType(dict(described))
         self.name = described["name"]
         self.fingerprint = described["fingerprint"]
         self.precision = described["precision"]
@@ -78,7 +93,7 @@ class ExportedEncoder:
             import onnxruntime
         except ImportError:
             raise MissingExtraError("onnxruntime", f"the model '{path}'", INSTALL_HINT) from None
-        content = _whole(Path(path))
+        content, digest = _whole(Path(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -88,7 +103,7 @@ class ExportedEncoder:
         options.enable_mem_pattern = False
         try:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            return cls(session, _described(session))
+            return cls(session, {**_described(session), "sha256": digest})
         except Exception as error:  # the library raises classes of its own that share no base
             reason = f"onnxruntime {onnxruntime.__version__} cannot use it ({error})"
             raise ModelError(f"{path}: {reason}. Export the model again, or install another onnxruntime.") from error
@@ -116,8 +131,8 @@ class ExportedEncoder:
         return np.asarray(embeddings, dtype=np.float32)
 
 
-def _whole(path: Path) -> bytes:
-    """Return the content of an exported file.
+def _whole(path: Path) -> tuple[bytes, str]:
+    """Return the ONNX model in an exported file, and its SHA-256.
 
     Raises:
         ModelError: it cannot be read, is no such file, or is not as it was written.
@@ -132,7 +147,7 @@ def _whole(path: Path) -> bytes:
         raise ModelError(f"{path}: {reason}. Copy it again, or export the model.")
     if seal(body) != content:
         raise ModelError(f"{path}: damaged: its SHA-256 is not the one it states. Copy it again, or export the model.")
-    return body
+    return body, tail[len(_SEAL) :].decode()
 
 
 def _described(session: Any) -> dict[str, str]:

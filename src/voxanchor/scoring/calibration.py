@@ -112,6 +112,16 @@ class Calibration:
     tilts: dict[str, tuple[float, float]] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        names = set(self.measures)
+        if len(names) < len(self.measures) or any(set(by) != names for by in (self.shifts, self.tilts, self.ranges)):
+            raise ValueError("Every measure needs its shifts, tilts and range, once.")
+        pairs = [*self.shifts.values(), *self.tilts.values(), *self.ranges.values()]
+        if not np.isfinite([self.offset, self.slope, *(value for pair in pairs for value in pair)]).all():
+            raise ValueError("Offset, slope, shifts, tilts and ranges must be finite.")
+        if any(low > high for low, high in self.ranges.values()):
+            raise ValueError("A range goes from its lowest value to its highest.")
+
     def llr(self, trials: Trials) -> FloatArray:
         """Return (K,) natural-log likelihood ratios: above 0 speaks for one speaker, below for two."""
         z = spread(trials.scores, self.kind)

@@ -46,7 +46,8 @@ class ConditionFigures:
     """How good log-likelihood ratios are in a condition, on speakers that the fit did not hear.
 
     Attributes:
-        condition: its name; ``all`` for all trials together.
+        condition: its name; ``all`` for all trials with clean enrolments together; with ``, both sides`` behind it
+            where the enrolment is in the condition, too.
         trials: how many.
         targets: of these, of one speaker.
         eer: in percent.
@@ -112,7 +113,7 @@ class CalibrationRecord:
             ModelError: another format, or damaged.
         """
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=_refuse)
             if not isinstance(values, dict) or values.get("format") != FORMAT:
                 raise ModelError(f"{where}: not a calibration that this program reads. Run voxanchor calibrate again.")
             return build(cls, values, where)
@@ -130,3 +131,7 @@ class CalibrationRecord:
                 return threshold
         known = ", ".join(f"{threshold.false_acceptance:g}" for threshold in self.thresholds)
         raise RecipeError(f"no threshold for {false_acceptance:g} % false acceptance: there is one for {known} %")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number that stands in it")

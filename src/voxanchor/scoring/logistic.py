@@ -36,7 +36,8 @@ def fit_logistic(features: FloatArray, targets: BoolArray, weights: FloatArray, 
     share = weights / weights.sum()
     mean = share @ features
     scale = np.sqrt(share @ np.square(features - mean))
-    scale[scale < 1e-12] = 1.0  # a feature that never changes says nothing, and its coefficient stays 0
+    # a feature that never changes, but for the rounding of its mean, says nothing, and its coefficient stays 0
+    scale[scale < 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
     design = np.column_stack((np.ones(len(features)), (features - mean) / scale))
     penalty = np.concatenate(([0.0], np.full(features.shape[1], RIDGE)))
     sign = np.where(targets, 1.0, -1.0)

@@ -39,7 +39,7 @@ def embed(embedder: Embedder, heard: Sequence[Heard]) -> Embeddings:
     """Return (N, D) float32 unit vectors of N recordings.
 
     Raises:
-        AudioError: a recording that is silent, or shorter than the model accepts; nothing is embedded.
+        AudioError: a recording that is silent, shorter than the model accepts, or louder than it can compute with.
     """
     for recording in heard:
         samples = len(recording.waveform)
@@ -51,4 +51,7 @@ def embed(embedder: Embedder, heard: Sequence[Heard]) -> Embeddings:
     embeddings = np.empty((len(heard), embedder.embedding_dim), dtype=np.float32)
     for batch in by_length([recording.quality.duration_s for recording in heard]):
         embeddings[batch] = embedder.embed(*pad([heard[place].waveform for place in batch]))
+    for recording, row in zip(heard, embeddings, strict=True):
+        if not np.isfinite(row).all():
+            raise AudioError(f"{recording.name}: the model has no finite embedding of it. Scale it to 1 at full scale.")
     return embeddings

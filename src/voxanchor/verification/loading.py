@@ -91,6 +91,8 @@ def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> Judge:
             f"calibrate for it, or remove {FILE}."
         )
     if not record.cohort_top:
+        if record.calibration.kind == "as-norm" or "likeness" in record.calibration.measures:
+            raise ModelError(f"{where}: its calibration takes a cohort and names none. Run voxanchor calibrate again.")
         return Judge(record)
     if COHORT_FILE not in files:
         raise ModelError(f"{where}: its calibration needs {COHORT_FILE}, which is missing. Copy the model again.")

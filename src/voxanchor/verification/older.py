@@ -1,4 +1,4 @@
-"""Voiceprints of the model that this one replaced: whether they may be used, and how."""
+"""Voiceprints of other models: of the one that this one replaced, and of the same in another precision."""
 
 import json
 from collections.abc import Mapping
@@ -17,6 +17,8 @@ MAP_FILE = "enrolment_map.safetensors"
 USABLE = ("keep", "new threshold", "upgrade")
 """Decisions of `voxanchor compatibility` with which old voiceprints stay in use."""
 
+VARIANT = "variant"
+
 
 @dataclass(frozen=True)
 class OlderModel:
@@ -25,7 +27,7 @@ class OlderModel:
     Attributes:
         fingerprint: of the older model.
         matrix: (D, E) map of its voiceprints into the present model's space; None where they are used as they are.
-        decision: what `voxanchor compatibility` found.
+        decision: what `voxanchor compatibility` found; or that it is the same model, exported in another precision.
     """
 
     fingerprint: str
@@ -41,11 +43,27 @@ class OlderModel:
 
     @property
     def warning(self) -> str:
-        """What to know when such a voiceprint decides."""
+        """What to know when such a voiceprint decides; empty where there is nothing."""
+        if self.decision == VARIANT:
+            return ""
         return (
             f"the voiceprint was made by the model that this one replaced ({self.fingerprint}); the calibration is for "
             "voiceprints of this one. Enrol again where you can, or see the model's compatibility.md"
         )
+
+
+def variant(fingerprint: str, of: str) -> OlderModel | None:
+    """Return a model as the present one in another precision, or None where it is not.
+
+    `voxanchor export` puts the precision behind the model's fingerprint, and keeps a file only where its embeddings are
+    near the model's (docs/export.md), so that voiceprints of the two may be compared.
+
+    Args:
+        fingerprint: of the model.
+        of: of the present one.
+    """
+    same = fingerprint != of and fingerprint.partition("-")[0] == of.partition("-")[0]
+    return OlderModel(fingerprint, None, VARIANT) if same else None
 
 
 def older_model(report: str, matrix: NDArray[np.float32] | None, where: str) -> OlderModel | None:

@@ -1,6 +1,6 @@
-"""The people in a store, as voices to compare with: their own voiceprints, and those of the model that was replaced."""
+"""The people in a store, as voices to compare with: their own voiceprints, and those of models that may be compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,9 @@ import numpy as np
 from voxanchor.audio.quality import Quality
 from voxanchor.enrolments.records import Voiceprint
 from voxanchor.enrolments.store import Store
-from voxanchor.errors import EnrolmentError
 from voxanchor.types import Embeddings
 from voxanchor.verification.judge import Voices
-from voxanchor.verification.older import OlderModel
+from voxanchor.verification.older import OlderModel, variant
 from voxanchor.verification.result import Side
 
 
@@ -35,17 +34,15 @@ class People:
         Raises:
             EnrolmentError: nobody of that name, or enrolled by models alone that this one cannot be compared with.
         """
-        warnings: tuple[str, ...] = ()
-        try:
+        relative = self._relative_of(name)
+        if relative is None:
             found = self.store.voiceprint(name, self.model)
-            embedding = found.embedding
-        except EnrolmentError:
-            if self.older is None or self.older.fingerprint not in self._models_of(name):
-                raise
-            found, warnings = self.store.voiceprint(name, self.older.fingerprint), (self.older.warning,)
-            embedding = self.older.carried(found.embedding[None])[0]
+            embedding, warnings = found.embedding[None], ""
+        else:
+            found = self.store.voiceprint(name, relative.fingerprint)
+            embedding, warnings = relative.carried(found.embedding[None]), relative.warning
         quality = Quality(found.speech_s, found.speech_s, found.snr_db, 0.0)
-        return _voices([found], embedding[None]), Side(quality, found.recordings, warnings)
+        return _voices([found], embedding), Side(quality, found.recordings, (warnings,) if warnings else ())
 
     def nearest(self, embedding: Embeddings, top: int) -> tuple[list[str], Voices]:
         """Return the names nearest to a (1, D) embedding, at most `top` of each model, and their voices.
@@ -60,25 +57,42 @@ class People:
         return names, _voices([found[name][0] for name in names], embeddings)
 
     def count(self) -> int:
-        """Return how many people are enrolled by models that this one may be compared with."""
-        usable = {self.model} | ({self.older.fingerprint} if self.older else set())
-        return sum(1 for person in self.store.people() if usable & set(person.models))
+        """Return how many people are enrolled by models that this one may be compared with, at most.
+
+        Whoever is enrolled by several of them is counted for each.
+        """
+        voices = self.store.voices()
+        usable = [self.model, *(relative.fingerprint for relative in self._relatives(voices))]
+        return sum(voices.get(model, 0) for model in usable)
 
     def _nearest(self, embedding: Embeddings, top: int) -> Iterator[tuple[str, tuple[Voiceprint, Embeddings]]]:
-        models = self.store.models()
-        if self.older and self.older.fingerprint in models:
-            # the map may change the space, so that a search in the old one would need its inverse: all are looked at
-            for person in self.store.people():
-                if self.older.fingerprint in person.models and self.model not in person.models:
-                    found = self.store.voiceprint(person.name, self.older.fingerprint)
-                    yield person.name, (found, self.older.carried(found.embedding[None]))
-        if self.model in models or not (self.older and self.older.fingerprint in models):
+        """Yield names and voices, of relatives first, so that a person's own voiceprint counts where there are two."""
+        models = self.store.voices()
+        relatives = self._relatives(models)
+        for relative in relatives:
+            for name in self._names_near(relative, embedding, top):
+                found = self.store.voiceprint(name, relative.fingerprint)
+                yield name, (found, relative.carried(found.embedding[None]))
+        if self.model in models or not relatives:
             for match in self.store.search(embedding[0], self.model, top):
                 found = self.store.voiceprint(match.person, self.model)
                 yield match.person, (found, found.embedding[None])
 
-    def _models_of(self, name: str) -> Sequence[str]:
-        return [enrolment.model for enrolment in self.store.enrolments(name)]
+    def _names_near(self, relative: OlderModel, embedding: Embeddings, top: int) -> Sequence[str]:
+        if relative.matrix is None:
+            return [match.person for match in self.store.search(embedding[0], relative.fingerprint, top)]
+        # a search in the space before the map would find other neighbours: all are looked at
+        return [person.name for person in self.store.people() if relative.fingerprint in person.models]
+
+    def _relative_of(self, name: str) -> OlderModel | None:
+        """Return the model to take a person's voiceprint of; None for this one, and where there is none to take."""
+        made_by = {enrolment.model for enrolment in self.store.enrolments(name)}
+        return None if self.model in made_by else next(iter(self._relatives(made_by)), None)
+
+    def _relatives(self, models: Collection[str]) -> list[OlderModel]:
+        """Return those of some models, by fingerprint, whose voiceprints may be used: variants of this one first."""
+        found = [relative for model in models if (relative := variant(model, self.model))]
+        return found + ([self.older] if self.older and self.older.fingerprint in models else [])
 
 
 def _voices(prints: Sequence[Voiceprint], embeddings: Embeddings) -> Voices:

@@ -46,7 +46,7 @@ def is_one(recordings: "Recording | Sequence[Recording]") -> bool:
     """Return whether a value is one recording, and not several."""
     if isinstance(recordings, str | Path | np.ndarray):
         return True
-    return isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | np.integer)
+    return isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number)
 
 
 def hear(recording: Recording, name: str = "the recording") -> Heard:
@@ -87,8 +87,15 @@ def flac(heard: Heard) -> bytes:
 
 
 def _converted(recording: Samples | tuple[Samples, int], name: str) -> Waveform:
-    samples, rate = recording if isinstance(recording, tuple) else (recording, SAMPLE_RATE)
-    wave = _scaled(np.asarray(samples), name)
+    rate: Any = SAMPLE_RATE
+    samples: Any = recording
+    if isinstance(recording, tuple) and len(recording) == 2:
+        samples, rate = recording
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"{name}: a waveform must be an array of numbers ({error})") from None
+    wave = _scaled(array, name)
     if wave.ndim == 2 and 1 <= wave.shape[1] <= _MOST_CHANNELS:
         wave = wave.mean(axis=1)
     if wave.ndim != 1 or not wave.size:
@@ -96,7 +103,7 @@ def _converted(recording: Samples | tuple[Samples, int], name: str) -> Waveform:
         raise AudioError(f"{name}: a waveform must be a non-empty array of {shape}")
     if not np.isfinite(wave).all():
         raise AudioError(f"{name}: a waveform must be finite, and holds NaN or infinity")
-    if not 1_000 <= rate <= 768_000:
+    if not isinstance(rate, int | float | np.number) or not 1_000 <= rate <= 768_000:
         raise AudioError(f"{name}: a sample rate of {rate} Hz cannot be right")
     if rate != SAMPLE_RATE:
         wave = np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
@@ -108,8 +115,9 @@ def _converted(recording: Samples | tuple[Samples, int], name: str) -> Waveform:
 def _scaled(array: NDArray[Any], name: str) -> Waveform:
     """Return the samples as float32 with full scale at 1."""
     if array.dtype.kind == "f":
-        return array.astype(np.float32, copy=False)
-    if array.dtype not in (np.int16, np.int32):
+        with np.errstate(over="ignore"):  # what is beyond float32 is found to be infinite
+            return array.astype(np.float32, copy=False)
+    if array.dtype.kind != "i" or array.dtype.itemsize not in (2, 4):
         wanted = "floating point with full scale at 1, or int16 or int32"
         raise AudioError(f"{name}: samples of type {array.dtype}; give {wanted}")
     scaled: Waveform = (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)

@@ -1,5 +1,6 @@
 """Fitting a calibration to a model, and leaving both in one model directory."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -108,7 +109,7 @@ def calibrate(
     found = calibrated(trials.groups(cohort, kind), trials.groups(), kind, measures, trials.speakers)
     facts = {
         "speech": f"{Path(material.speech).name}: {trials.speakers} speakers, {len(trials.pieces.utterances)} pieces "
-        f"of {min(PIECES_S):g} to {max(PIECES_S):g} s",
+        f"of {min(map(min, PIECES_S)):g} to {max(map(max, PIECES_S)):g} s",
         "conditions": f"suite {suite.name}: {len(suite.conditions)}",
         "noise": "; ".join(bank.describe()),
         "precision": arithmetic,
@@ -159,8 +160,8 @@ def _in_training(model: str, recordings: Manifest) -> int:
     shared = trained & set(recordings.speakers)
     if shared:
         say(
-            f"{len(shared)} of the speakers have names of speakers that {model} was trained on ({sorted(shared)[0]}): if "
-            "they are the same, the calibration is too sure of itself. Give others"
+            f"{len(shared)} of the speakers have names of speakers that {model} was trained on ({sorted(shared)[0]}): "
+            "if they are the same, the calibration is too sure of itself. Give others"
         )
     return len(shared)
 
@@ -175,8 +176,12 @@ def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precisio
     speakers = [utterance.speaker for utterance in manifest.utterances]
     if not all(speakers) or len(set(speakers)) < 2:
         raise CorpusError(f"{folder}: a cohort needs recordings of at least two speakers, one folder per speaker")
-    files = {part.path for utterance in recordings.utterances for part in utterance.parts}
-    if any(part.path in files for utterance in manifest.utterances for part in utterance.parts):
+    # resolved, since one folder has many spellings
+    files, own = (
+        {Path(part.path).resolve() for item in found.utterances for part in item.parts}
+        for found in (recordings, manifest)
+    )
+    if files & own:
         raise CorpusError(f"{folder}: holds recordings of the calibration. Give a cohort of other speakers")
     (embeddings,) = embed_with([encoder], manifest.utterances, label="cohort", precision=precision)
     return Cohort.of_speakers(embeddings, speakers, min(TOP, len(set(speakers))))
@@ -195,6 +200,8 @@ def _write(encoder: SpeakerEncoder, model: str, record: CalibrationRecord, cohor
     write_text(out / TEXT_FILE, markdown(record))
     write_text(out / FILE, record.text())
     shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty: what robustify keeps of its run
+        (out / WORK_FOLDER.parent).rmdir()
 
 
 def _copy(encoder: SpeakerEncoder, model: Path, out: Path) -> None:

@@ -15,6 +15,7 @@ from voxanchor.errors import ModelError
 from voxanchor.files import write_text
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.licence import licence_of
+from voxanchor.scoring.calibration_record import TEXT_FILE
 from voxanchor.training.stage import Train
 
 CARD_FILE = "README.md"
@@ -53,18 +54,20 @@ class Making:
 
 
 def read_card(folder: str | Path) -> str:
-    """Return the model card of a model directory; of one that has none, what its configuration says.
+    """Return the model card of a model directory, with its calibration; without a card, what its configuration says.
 
     Raises:
         ModelError: not a model directory.
     """
-    path = Path(folder) / CARD_FILE
+    path, calibration = (Path(folder) / name for name in (CARD_FILE, TEXT_FILE))
+    added = "\n" + calibration.read_text(encoding="utf-8") if calibration.is_file() else ""
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8") + added
     if not Path(folder).is_dir():
         raise ModelError(f"{folder}: no such directory. A card belongs to a model directory, as robustify makes it.")
     encoder = SpeakerEncoder.load(folder)
-    return "\n".join([f"# {Path(folder).resolve().name}", "", *_what(encoder), "", "This model has no card.", ""])
+    name = Path(folder).resolve().name
+    return "\n".join([f"# {name}", "", *_what(encoder), "", "This model has no card.", ""]) + added
 
 
 def write_card(folder: Path, encoder: SpeakerEncoder, making: Making) -> None:
@@ -193,7 +196,7 @@ def _limits(making: Making) -> list[str]:
     lines = [
         "* The figures above come from the corpus and the noise of the training. Measure on your own speakers, rooms "
         "and noise before you rely on it.",
-        "* A cosine is not a probability, and this model has no threshold of its own.",
+        "* A cosine is not a probability: `voxanchor calibrate` gives log-likelihood ratios and thresholds.",
         "* Rare noise, unlike anything heard in training, is where least is gained.",
     ]
     if 0 < making.speakers < FEW_SPEAKERS:

@@ -19,6 +19,7 @@ from voxanchor.errors import MissingExtraError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
+from voxanchor.evaluation.embed import embeddings_key
 from voxanchor.evaluation.projection import EmbeddingMap, project
 from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
@@ -26,6 +27,7 @@ from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
 from voxanchor.files import write_text
 from voxanchor.models import registry
+from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
@@ -113,7 +115,7 @@ def evaluate_folder(
         OutputError: `out` holds another run.
     """
     refuse_unclassed(asked := named_suite(comparison.suite), comparison.noise)
-    fingerprints = {name: registry.load(reference).fingerprint for name, reference in comparison.models.items()}
+    fingerprints = {name: embeddings_key(registry.load_embedder(ref)) for name, ref in comparison.models.items()}
     identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
     with claim(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
@@ -185,11 +187,17 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
         replicates,
         resolve(comparison.precision, device),
     )
-    systems = {name: registry.load(reference).to(device) for name, reference in comparison.models.items()}
-    enrol = registry.load(comparison.enrol_model).to(device) if comparison.enrol_model else None
+    systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
+    enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
     outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort)
     return Measured(outcome, segments, trials, bank, tuple(notes))
+
+
+def _on(device: torch.device, reference: str) -> registry.Embedder:
+    """Return what a reference names, on a device; an exported file stays on the processor."""
+    model = registry.load_embedder(reference)
+    return model.to(device) if isinstance(model, SpeakerEncoder) else model
 
 
 def _write(measured: Measured, comparison: Comparison, folder: Path, title: str) -> None:

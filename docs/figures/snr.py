@@ -1,0 +1,53 @@
+"""How near the estimate of the signal-to-noise ratio comes to the ratio that was mixed.
+
+python docs/figures/snr.py SPEECH NOISE [SECONDS]
+"""
+
+import sys
+
+import numpy as np
+
+from voxanchor.audio.mix import mix
+from voxanchor.audio.quality import estimate_snr_db
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.segments import segment
+from voxanchor.corpus.utterance import Utterance
+from voxanchor.evaluation.background import noise_bank, voices
+from voxanchor.rng import generator
+from voxanchor.types import Waveform
+
+RATIOS_DB = (0, 5, 10, 15, 20, 25)
+
+
+def main(speech: str, noise: str, seconds: float = 3.0) -> None:
+    """Print a table: median and spread (10th to 90th percentile) of the estimates by kind of noise and ratio."""
+    recordings = scan(speech)
+    bank = noise_bank((noise,), recordings, built_in_share=0.0, for_evaluation=True)
+    pieces = segment(recordings, seconds, 1).utterances
+    waves = [piece.read() for piece in pieces]
+
+    def noisy(piece: Utterance, wave: Waveform, kind: str, ratio_db: float) -> Waveform:
+        draw = generator(0, 0, piece.id, f"snr/{kind}/{ratio_db}")
+        if kind == "white":
+            return mix(wave, draw.standard_normal(len(wave)).astype(np.float32), ratio_db).waveform
+        return render(wave, Condition(kind, ratio_db), bank, draw, exclude=voices(piece)).waveform
+
+    print("| noise | " + " | ".join(f"{ratio} dB" for ratio in RATIOS_DB) + " |")
+    print("|---|" + "---|" * len(RATIOS_DB))
+    for kind in ("white", "noise", "music", "babble"):
+        cells = []
+        for ratio in RATIOS_DB:
+            found = [
+                estimate_snr_db(noisy(piece, wave, kind, ratio)) for piece, wave in zip(pieces, waves, strict=True)
+            ]
+            low, middle, high = np.percentile(found, (10, 50, 90))
+            cells.append(f"{middle:.0f} ({low:.0f} to {high:.0f})")
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+    low, middle, high = np.percentile([estimate_snr_db(wave) for wave in waves], (10, 50, 90))
+    print(f"\nclean: {middle:.0f} ({low:.0f} to {high:.0f})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:4]))
