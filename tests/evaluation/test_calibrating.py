@@ -223,7 +223,7 @@ def test_fewer_than_eight_speakers_are_an_error() -> None:
 
 def test_speakers_of_single_recordings_are_an_error_that_says_what_to_give() -> None:
     made = [selected(item, ~item.target | (item.enrol == 0)) for item in groups(12)]
-    with pytest.raises(CorpusError, match="too few speakers with several recordings"):
+    with pytest.raises(CorpusError, match="too few speakers to calibrate"):
         calibrated(made, made, "cosine", (), 12)
 
 

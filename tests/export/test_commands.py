@@ -92,4 +92,4 @@ def test_what_an_exported_model_cannot_do_names_what_can(
 ) -> None:
     command = ["robustify", "--model", str(exported_path), "--speech", str(voices_folder), "--out", str(tmp_path / "o")]
     assert run(command) == 4
-    assert "exported file can only embed and verify" in capsys.readouterr().err
+    assert "exported file can embed, verify and be evaluated" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from tests.verification.by_hand import Angles, Said, line
 from voxanchor.errors import AudioError, RecipeError
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.cohort import Cohort
+from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices, posteriors
 from voxanchor.types import Waveform
-from voxanchor.verification.judge import UNCALIBRATED, Judge, Voices, posteriors
 from voxanchor.verification.verifier import MIN_SPEECH_S, Verifier
 
 

@@ -108,14 +108,14 @@ def test_an_exported_file_carries_all_that_a_directory_does(
     report = json.dumps({"old": {"fingerprint": "old"}, "verdict": {"decision": "upgrade"}})
     matrix = np.eye(16, dtype=np.float32)
     (folder / FILE).write_text(record.text())
-    save_file({"embeddings": embeddings}, folder / COHORT_FILE)
+    save_file({"embeddings": embeddings}, folder / COHORT_FILE, {"model": record.model})
     (folder / COMPATIBILITY_FILE).write_text(report)
     save_file({"matrix": matrix}, folder / MAP_FILE)
     path = described(
         plain,
         tmp_path / "m.onnx",
         calibration=record.text(),
-        cohort=base64.b64encode(save({"embeddings": embeddings})).decode(),
+        cohort=base64.b64encode(save({"embeddings": embeddings}, {"model": record.model})).decode(),
         compatible=report,
         enrolment_map=base64.b64encode(save({"matrix": matrix})).decode(),
     )
@@ -203,3 +203,11 @@ def test_threads_may_enrol_and_decide_at_once(folder: Path, said: Said, tmp_path
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(work, range(8))) == {"accepted"}
         assert len(verifier.store.people()) == len(verifier.store.decisions()) == 8
+
+
+def test_the_cohort_of_another_model_is_refused(folder: Path, encoder: SpeakerEncoder) -> None:
+    record = replace(line(encoder.fingerprint), cohort_top=2)
+    (folder / FILE).write_text(record.text())
+    save_file({"embeddings": np.eye(16, dtype=np.float32)}, folder / COHORT_FILE, {"model": "another"})
+    with pytest.raises(ModelError, match="embedded by the model another"):
+        voxanchor.load(folder)

@@ -13,7 +13,7 @@ from tests.verification.by_hand import Angles, Said, line
 from voxanchor.enrolments.records import Print
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import AudioError, EnrolmentError, ModelError, RecipeError
-from voxanchor.verification.judge import Judge
+from voxanchor.scoring.judge import Judge
 from voxanchor.verification.older import OlderModel, older_model
 from voxanchor.verification.reembedding import reembed
 from voxanchor.verification.verifier import Verifier
@@ -221,6 +221,23 @@ def test_own_voiceprints_come_before_those_of_the_older_model(two: Verifier, sai
     assert answer.person == "Ada"
     assert sorted(item.person for item in answer.candidates) == ["Ada", "Bob"]
     assert newer.people.count() >= 2  # at most so many: Ada counts for either model
+
+
+@pytest.mark.parametrize("matrix", [None, np.eye(4, dtype=np.float32)], ids=["as they are", "mapped"])
+def test_a_voiceprint_that_was_replaced_is_nobody_s_however_many_are_nearer(
+    verifier: Verifier, said: Said, matrix: np.ndarray | None
+) -> None:
+    def enrol(name: str, angle: float, model: str) -> None:
+        row = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
+        verifier.store.enroll(name, [Print(row, 3.0, 20.0)], model)
+
+    newer = with_older(verifier, matrix)
+    enrol("Ada", 0.0, "angles")
+    enrol("Ada", 2.5, "newer")
+    for place in range(100):
+        enrol(f"p{place}", 1.2 + place / 1000, "newer")
+    assert newer.verify_as("Ada", said(0)).decision == "rejected"
+    assert newer.identify(said(0)).person is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +148,13 @@ def test_kept_audio_is_the_recording_in_24_bits(voice: Voice, gain: float) -> No
     assert rate == 16_000
     scale = max(1.0, float(np.abs(heard.waveform).max()))  # scaled down only where it is beyond full scale
     np.testing.assert_allclose(samples * scale, heard.waveform, atol=scale * 2**-23)
+
+
+def test_clipping_is_found_at_any_rate(voice: Voice, tmp_path: Path) -> None:
+    loud = np.clip(4.0 * soxr.resample(voice(1, 1), 16_000, 44_100), -0.8, 0.8).astype(np.float32)
+    soundfile.write(tmp_path / "cut.wav", loud, 44_100, subtype="FLOAT")
+    share = float((np.abs(loud) >= 0.8).mean())
+    assert share > 0.02
+    for heard in (hear(tmp_path / "cut.wav"), hear((loud, 44_100))):
+        assert heard.quality.clipped == pytest.approx(share, rel=0.2)
+        assert any("clipped" in warning for warning in heard.quality.warnings)

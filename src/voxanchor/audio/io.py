@@ -102,6 +102,21 @@ def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = N
     return np.ascontiguousarray(crop, dtype=np.float32)
 
 
+def read_original(path: str | Path) -> tuple[Waveform, int]:
+    """Return (T,) float32, the whole recording at its own rate, its channels averaged, and that rate in Hz.
+
+    Raises:
+        AudioError: as `read`.
+    """
+    path = Path(path)
+    if compressed.is_compressed(path):
+        _refuse_missing(path)
+        mono, rate = compressed.decode(path)
+        return _finite(path, mono), rate
+    with _open(path) as file:
+        return _decode(path, file, 0, int(file.frames)), int(file.samplerate)
+
+
 def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> None:
     """Write a mono waveform: ``.wav`` as 32-bit float, ``.flac`` as 16-bit PCM; it appears complete or not at all.
 

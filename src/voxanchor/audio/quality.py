@@ -8,6 +8,9 @@ from voxanchor.audio.level import active_s, frame_powers
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
+VERSION = 1
+"""Raised when the same recording is found to be worth something else."""
+
 SNR_RANGE_DB = (-10.0, 50.0)
 """Estimates end here: below, nothing is told apart from noise, and above there is no noise to speak of."""
 
@@ -78,9 +81,9 @@ def estimate_snr_db(waveform: Waveform) -> float:
     """Return an estimate of the signal-to-noise ratio in dB, within `SNR_RANGE_DB`: of speech to what is always there.
 
     The noise is the level that a tenth of all 20 ms frames lie below, since speech pauses that often; the speech is the
-    mean power of active frames less the noise. In steady noise the estimate is within about 2 dB from 0 to 25 dB. Babble
-    and music pause, too: below 10 dB the estimate is up to 6 dB too high there (docs/verification.md). Noise in bursts,
-    a door or a dog, cannot be told from speech this way, and is not seen.
+    mean power of active frames less the noise. In steady noise the estimate is within 2 dB or so from 0 to 25 dB. Where
+    the noise pauses, too, as babble and music do, it is up to 6 dB too high below 10 dB (docs/verification.md). Noise
+    in bursts, a door or a dog, cannot be told from speech this way, and is not seen.
 
     Args:
         waveform: (T,) float32 at 16 kHz; gain does not matter.

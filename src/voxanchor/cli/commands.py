@@ -235,7 +235,8 @@ def evaluate(
     Args:
         model: a model reference (see `voxanchor models`); may be given several times.
         speech: folder of recordings, one sub-folder per speaker.
-        out: output folder; gets results.csv, geometry.csv, summary.json and report.html.
+        out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
+            model has a calibration.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
         noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
             DIR::odd are its halves by the number in a file's name, DIR::odd being the field's test part of MUSAN.

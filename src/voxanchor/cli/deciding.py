@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, print_json, text_of
+from voxanchor.cli.shared import Json, existing_store, no_empty_store, print_json, text_of
 
 if TYPE_CHECKING:
     from voxanchor.verification.result import Identification, Side, Verification
@@ -71,7 +71,7 @@ def enroll(
 
     if not files:
         raise RecipeError("enroll: give at least one recording behind the name")
-    with voxanchor.load(model, store=store, key=text_of(key)) as verifier:
+    with no_empty_store(store), voxanchor.load(model, store=store, key=text_of(key)) as verifier:
         made = verifier.enroll(name, files, by, keep_audio)
     if json:
         quality = vars(made.side.quality)
@@ -183,7 +183,7 @@ def _tell(found: "Identification") -> None:
         print(f"  nobody  probability {found.nobody:.3f}")
     if found.reason:
         print(f"({found.reason})", file=sys.stderr)
-    _warn(found.side.warnings)
+    _warn((*found.side.warnings, *(f"{item.person}: {item.warning}" for item in found.candidates if item.warning)))
 
 
 def _words(side: "Side") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, print_json, text_of
+from voxanchor.cli.shared import Json, existing_store, no_empty_store, print_json, text_of
 from voxanchor.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def import_people(file: Positional[Path], store: str, key: Path | None = None, f
         file: what export wrote.
         file_key: file with the key that it was encrypted with.
     """
-    with _opened(store, key, new=True) as opened:
+    with no_empty_store(store), _opened(store, key, new=True) as opened:
         found = opened.import_from(file, text_of(file_key))
     print(f"{found.recordings} recordings added, {found.skipped} were there")
     return 0

@@ -1,12 +1,14 @@
 """What commands share: flags, and how results are printed."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, VoxanchorError
 
 Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
 """Several after one flag, or several flags: all of them count."""
@@ -60,6 +62,23 @@ def existing_store(place: str) -> str:
     if "://" not in place and not Path(place).exists():
         raise EnrolmentError(f"{place}: no such store. voxanchor enroll makes one.")
     return place
+
+
+@contextlib.contextmanager
+def no_empty_store(place: str) -> Iterator[None]:
+    """Remove a store that was made meanwhile, where the command fails: a mistyped first try must leave none behind.
+
+    A store is made with a key or without, and stays so.
+    """
+    path = Path(place)
+    new = "://" not in place and place != ":memory:" and not path.exists()
+    try:
+        yield
+    except VoxanchorError:
+        if new:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        raise
 
 
 def text_of(path: Path | None) -> str | None:

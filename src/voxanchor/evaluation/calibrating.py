@@ -143,10 +143,10 @@ def _held_out(
             try:
                 known = [selected(group, kept[group.enrol] & kept[group.test]) for group in groups]
                 fitted = _fit(known, kind, measures)
-            except ValueError:
+            except ValueError as error:
                 raise CorpusError(
-                    "too few speakers with several recordings to calibrate: every quarter of them needs some. Give "
-                    "more speakers, or longer recordings"
+                    f"there are too few speakers to calibrate, or the model cannot tell them apart: {error} Every "
+                    "quarter of the speakers is left out once; give more speakers, or longer recordings"
                 ) from None
             for values, group in zip(found, groups, strict=True):
                 left, right = folds[group.enrol], folds[group.test]

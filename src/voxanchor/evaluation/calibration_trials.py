@@ -7,6 +7,7 @@ from itertools import chain, cycle
 import numpy as np
 
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.quality import VERSION as QUALITY_VERSION
 from voxanchor.audio.quality import Quality
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
@@ -43,10 +44,11 @@ MOST_PIECES = 8
 MOST_TRIALS = 60_000
 """Of a condition; more pairs are drawn from."""
 
-LEAST_SPEECH_S = 0.3
+LEAST_SPEECH_S = 0.5
 """A piece with less active speech, in clean, is left out: a verifier abstains there."""
 
 _VERSION = 2
+"""Raised when pieces are cut otherwise."""
 
 
 def pieces(manifest: Manifest) -> Manifest:
@@ -192,7 +194,7 @@ class CalibrationTrials:
 
     def _hear(self, condition: Condition) -> _Heard:
         """Return every piece as the model hears it in a condition, and what it is worth."""
-        key = (self._mark, self.pieces.fingerprint, condition.name, self.seed, _VERSION)
+        key = (self._mark, self.pieces.fingerprint, condition.name, self.seed, _VERSION, QUALITY_VERSION)
         embeddings, values = self.cache.get(*key), self.cache.get("quality", *key)
         if embeddings is None or values is None:
             values = np.zeros((len(self.pieces.utterances), 2), dtype=np.float32)

@@ -14,13 +14,14 @@ from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import Trials
 from voxanchor.errors import CorpusError, ModelError
+from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility_drift import Alike, over_seeds, similarities, unlabelled_spreads
 from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Figure, figures, joined
 from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, ThresholdStudy
 from voxanchor.evaluation.compatibility_upgrade import upgrading
 from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, unknown
-from voxanchor.evaluation.protocol import Audience, Outcome, Setup, bootstrap_of, evaluate
+from voxanchor.evaluation.protocol import Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.evaluation.results import CompatibilityRow
 from voxanchor.evaluation.summary import CLEAN
 from voxanchor.models.encoder import SpeakerEncoder

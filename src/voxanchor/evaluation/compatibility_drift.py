@@ -6,8 +6,9 @@ import numpy as np
 
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Pair
-from voxanchor.evaluation.protocol import Audience, Setup
+from voxanchor.evaluation.protocol import Setup
 from voxanchor.rng import generator
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.scoring.similarity import Similarity, Spread

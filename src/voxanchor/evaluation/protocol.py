@@ -4,36 +4,33 @@
 condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.store import WaveStore
 from voxanchor.corpus.trials import Trials
-from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import CorpusError, ModelError
-from voxanchor.evaluation.background import voices
+from voxanchor.evaluation.audience import ENROL, Audience
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed_with, embeddings_key
+from voxanchor.evaluation.decisions import Decider
 from voxanchor.evaluation.normalise import Normaliser
-from voxanchor.evaluation.results import GeometryRow, ResultRow
+from voxanchor.evaluation.results import DecisionRow, GeometryRow, ResultRow
 from voxanchor.models.registry import Embedder
 from voxanchor.rng import generator
 from voxanchor.scoring.bootstrap import TrialBootstrap, interval
 from voxanchor.scoring.det import det_curve, rank_trials
 from voxanchor.scoring.geometry import geometry
+from voxanchor.scoring.judge import Judge
 from voxanchor.scoring.metrics import EerMethod, ranked_eer, ranked_min_cllr, ranked_min_dcf
 from voxanchor.scoring.scores import trial_scores
-from voxanchor.types import Embeddings, FloatArray, Waveform
+from voxanchor.types import Embeddings, FloatArray
 
 Protocol = Literal["clean-enrol", "both-noisy"]
 
@@ -68,6 +65,7 @@ class Outcome:
         det: (system, "clean" or all noise at one SNR) -> miss and false-alarm rates, trials of all seeds pooled.
         replicates: (system, condition, noise seed) -> EERs in percent over resampled speakers.
         embeddings: (system, condition) -> (N, D) of the first noise seed.
+        decisions: of systems with a calibration, a row for each of its thresholds in every condition and seed.
     """
 
     rows: list[ResultRow] = field(default_factory=list)
@@ -75,6 +73,7 @@ class Outcome:
     det: dict[tuple[str, str], tuple[FloatArray, FloatArray]] = field(default_factory=dict)
     replicates: dict[tuple[str, str, int], FloatArray] = field(default_factory=dict)
     embeddings: dict[tuple[str, str], Embeddings] = field(default_factory=dict)
+    decisions: list[DecisionRow] = field(default_factory=list)
 
 
 def evaluate(
@@ -87,6 +86,7 @@ def evaluate(
     enrol: Embedder | None = None,
     cohort: Manifest | None = None,
     scored: Scored | None = None,
+    judges: Mapping[str, Judge] | None = None,
 ) -> Outcome:
     """Return error rates and geometry of every system in every condition.
 
@@ -100,6 +100,8 @@ def evaluate(
         enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
         cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
         scored: given the scores as they come, in the order of seeds, conditions (clean first) and systems.
+        judges: calibrations of systems that have one, by name; they are for scores of a model with itself, and count
+            only where neither `enrol` nor `cohort` is given.
 
     Raises:
         CorpusError: a cohort that cannot serve, a suite with measured rooms where the bank has none, or one that still
@@ -122,6 +124,8 @@ def evaluate(
     bootstrap = bootstrap_of(manifest, trials, setup.replicates)
     normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache, setup.precision)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
+    plain = enrol is None and cohort is None
+    decider = Decider(judges or {}, trials, setup.protocol, setup.suite.name) if plain and judges else None
     outcome = Outcome()
     pooled: dict[tuple[str, str], list[NDArray[np.float32]]] = {}  # half the memory, for drawing
     panels = _panels(setup.suite)
@@ -130,14 +134,21 @@ def evaluate(
             heard = clean if condition.is_clean else audience.hear(condition, seed)
             enrolled = clean if setup.protocol == "clean-enrol" else heard
             for name in systems:
-                key = _ENROL if enrol is not None else name
+                key = ENROL if enrol is not None else name
                 scores = trial_scores(enrolled[key], heard[name], trials.enrol, trials.test)
                 if normaliser is not None:
                     sides = (key, enrolled[key]), (name, heard[name])
                     scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
                 if scored is not None:
                     scored(name, condition, seed, scores)
-                outcome.rows.append(_row(name, condition, seed, scores, trials, setup, bootstrap, outcome))
+                row = _row(name, condition, seed, scores, trials, setup, bootstrap, outcome)
+                if decider is not None and name in decider.judges:
+                    before = Condition(None, None) if setup.protocol == "clean-enrol" else condition
+                    qualities = [audience.quality(heard_in, seed) for heard_in in (before, condition)]
+                    decided = decider.decide(name, condition, seed, (enrolled[key], heard[name]), qualities)
+                    outcome.decisions += decided
+                    row = replace(row, cllr=decided[0].cllr)
+                outcome.rows.append(row)
                 if condition.is_clean or condition.snr_db in panels:
                     panel = "clean" if condition.is_clean else panels[condition.snr_db]
                     pooled.setdefault((name, panel), []).append(scores.astype(np.float32))
@@ -178,61 +189,6 @@ def _panels(suite: Suite) -> dict[float | None, str]:
     return {None: f"all {' and '.join(parts)}", **{level: f"all noise at {level:g} dB" for level in chosen}}
 
 
-_ENROL = "\0enrolment"
-
-
-class Audience:
-    """Every model that listens, so that each recording is rendered once for all of them."""
-
-    def __init__(
-        self,
-        systems: Mapping[str, Embedder],
-        enrol: Embedder | None,
-        manifest: Manifest,
-        bank: NoiseBank,
-        cache: EmbeddingCache,
-        precision: str,
-    ) -> None:
-        self.models = {**systems, **({} if enrol is None else {_ENROL: enrol})}
-        self.precision = precision
-        self.fingerprints = {name: embeddings_key(model, precision) for name, model in self.models.items()}
-        self.manifest, self.bank, self.cache = manifest, bank, cache
-        self.corpus = manifest.fingerprint
-        self.store = WaveStore()
-
-    def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
-        """Return each model's embeddings of all segments in a condition."""
-        drawn_from = _drawn_from(condition, self.bank)
-        noise = (drawn_from, seed if condition.room or condition.noise else 0)
-        keys = {name: (mark, self.corpus, condition.name, *noise) for name, mark in self.fingerprints.items()}
-        heard = {name: self.cache.get(*key) for name, key in keys.items()}
-        missing = [name for name, embeddings in heard.items() if embeddings is None]
-        if missing:
-
-            def read(utterance: Utterance) -> Waveform:
-                wave = self.store.get(utterance.id, utterance.read)
-                draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
-                return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
-
-            label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
-            models: Sequence[Embedder] = [self.models[name] for name in missing]
-            made = embed_with(models, self.manifest.utterances, label=label, read=read, precision=self.precision)
-            for name, embeddings in zip(missing, made, strict=True):
-                self.cache.put(embeddings, *keys[name])
-                heard[name] = embeddings
-        return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
-
-
-def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
-    """What the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
-    parts = [
-        bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
-        bank.fingerprint if condition.noise else "",
-        channels.fingerprint(condition.channel.kind) if condition.channel else "",
-    ]
-    return "+".join(part for part in parts if part)
-
-
 def _row(
     name: str,
     condition: Condition,
@@ -262,7 +218,7 @@ def _row(
         eer_high=ends[1],
         min_dcf_p01=ranked_min_dcf(ranked, 0.01),
         min_dcf_p05=ranked_min_dcf(ranked, 0.05),
-        cllr=None,  # cosines are not log-likelihood ratios: the figure exists once a model is calibrated
+        cllr=None,  # cosines are not log-likelihood ratios: `Decider` has it of models with a calibration
         min_cllr=ranked_min_cllr(ranked),
     )
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation import sections
 from voxanchor.evaluation.canvas import panel_grid
+from voxanchor.evaluation.decisions_section import decisions_table
 from voxanchor.evaluation.figures import det_panels, error_panels, map_panels
 from voxanchor.evaluation.markup import count, document, paragraph, section, text
 from voxanchor.evaluation.projection import EmbeddingMap
-from voxanchor.evaluation.results import GeometryRow, ResultRow
+from voxanchor.evaluation.results import DecisionRow, GeometryRow, ResultRow
 from voxanchor.evaluation.summary import Replicates, SystemSummary, summarise
 from voxanchor.files import write_text
 from voxanchor.types import FloatArray
@@ -36,6 +37,7 @@ class ReportData:
         notes: remarks of a sentence or two each.
         enrol_model: name of the model that made the enrolments, when another one made the tests.
         replicates: bootstrap EERs in percent, for the intervals of averages and differences; see `summary.summarise`.
+        decisions: of systems with a calibration; see `decisions.DecisionRow`.
     """
 
     title: str
@@ -47,6 +49,7 @@ class ReportData:
     notes: Sequence[str] = ()
     enrol_model: str | None = None
     replicates: Replicates | None = None
+    decisions: Sequence[DecisionRow] = ()
 
 
 def write_report(path: str | Path, data: ReportData) -> None:
@@ -70,6 +73,7 @@ def render(data: ReportData) -> str:
             sections.lead(summaries),
             sections.headline(summaries),
             sections.heat_map(summaries),
+            decisions_table(data.decisions, list(summaries)),
             _figures(data, summaries),
             sections.geometry_table(data.geometry, list(summaries)),
             sections.facts_section(data.facts, data.notes),

@@ -91,6 +91,37 @@ class SeededGeometryRow(GeometryRow):
 
 
 @dataclass(frozen=True)
+class DecisionRow:
+    """Errors at one threshold of a calibrated system in one condition: a line of `decisions.csv`.
+
+    Attributes:
+        system: name of the model under test.
+        protocol: as in `ResultRow`.
+        suite: name of the suite.
+        condition: name of the condition.
+        noise_seed: which draw of the noise.
+        cllr: cost of its log-likelihood ratios in bits.
+        min_cllr: the same after ideal calibration.
+        threshold: what it is for: ``prior 0.01``, or ``1 %`` of false acceptance where the calibration was fitted.
+        llr: the threshold.
+        false_acceptance: different-speaker trials that pass it, in percent.
+        false_rejection: same-speaker trials that do not, in percent.
+    """
+
+    system: str
+    protocol: str
+    suite: str
+    condition: str
+    noise_seed: int
+    cllr: float
+    min_cllr: float
+    threshold: str
+    llr: float
+    false_acceptance: float
+    false_rejection: float
+
+
+@dataclass(frozen=True)
 class CompatibilityRow:
     """Old and new enrolments with old and new tests: a line of `compatibility.csv`.
 
@@ -132,10 +163,13 @@ class CompatibilityRow:
     similarity_p05: float
 
 
-Row = TypeVar("Row", ResultRow, GeometryRow, SeededResultRow, SeededGeometryRow, CompatibilityRow)
+Row = TypeVar("Row", ResultRow, GeometryRow, SeededResultRow, SeededGeometryRow, CompatibilityRow, DecisionRow)
 
 
-def write_csv(path: str | Path, rows: Sequence[ResultRow] | Sequence[GeometryRow] | Sequence[CompatibilityRow]) -> None:
+def write_csv(
+    path: str | Path,
+    rows: Sequence[ResultRow] | Sequence[GeometryRow] | Sequence[CompatibilityRow] | Sequence[DecisionRow],
+) -> None:
     """Write rows of one kind as CSV with a header, atomically. None becomes an empty cell; floats keep every digit.
 
     Raises:

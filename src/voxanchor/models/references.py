@@ -50,7 +50,7 @@ def available() -> list[Reference]:
         ),
         Reference(
             f"FILE{SUFFIX}",
-            "a file that `voxanchor export` wrote, to embed and verify with",
+            "a file that `voxanchor export` wrote, to embed, verify and evaluate with",
             find_spec("onnxruntime") is not None,
             ONNX_HINT,
         ),

@@ -63,7 +63,8 @@ def load(ref: str | Path) -> SpeakerEncoder:
         return SpeakerEncoder.load(ref)
     if is_exported(ref):
         raise ModelError(
-            f"model '{ref}': an exported file can only embed and verify. Give the model directory it was made from."
+            f"model '{ref}': an exported file can embed, verify and be evaluated, and no more. Give the model "
+            "directory it was made from."
         )
     raise ModelError(unknown(str(ref)))
 

@@ -175,14 +175,21 @@ def fit_calibration(
         measures: qualities to take into account.
 
     Raises:
-        ValueError: no group, or one without trials of both classes.
+        ValueError: no group, one without trials of both classes, or scores that do not rise with one speaker.
     """
     ranges: dict[str, tuple[float, float]] = {name: _range([group for group, _ in groups], name) for name in measures}
     empty: dict[str, tuple[float, float]] = dict.fromkeys(measures, (0.0, 0.0))
     blank = Calibration(kind, 0.0, 0.0, tuple(measures), empty, empty, ranges)
     found = _fitted(blank, groups, tilted=bool(measures))
-    # too few trials can turn the slope round at some quality: then quality moves scores, and no longer stretches them
-    return found if found.least_slope() > 0 else _fitted(blank, groups, tilted=False)
+    # too few trials can turn the slope round at some quality: then quality moves scores and no longer stretches them,
+    # and if that turns it round as well, quality is left out
+    if found.least_slope() <= 0:
+        found = _fitted(blank, groups, tilted=False)
+    if found.slope <= 0 and measures:
+        found = _fitted(Calibration(kind, 0.0, 0.0), groups, tilted=False)
+    if found.slope <= 0:
+        raise ValueError("Trials of one speaker do not score higher than those of two: nothing can be calibrated.")
+    return found
 
 
 def _fitted(blank: Calibration, groups: Sequence[tuple[Trials, BoolArray]], tilted: bool) -> Calibration:

@@ -1,8 +1,8 @@
 """Whose voice it is, of all who are enrolled: an open set, in which nobody is an answer."""
 
 from voxanchor.errors import RecipeError
-from voxanchor.verification.judge import UNCALIBRATED, Judge, Voices, posteriors
-from voxanchor.verification.people import People
+from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices, posteriors
+from voxanchor.verification.people import People, together
 from voxanchor.verification.result import Candidate, Identification, Side
 
 LOOKED_AT = 100
@@ -39,18 +39,18 @@ def identification(
         raise RecipeError("identify: top is at least 1, prior lies between 0 and 1, and certainty is below 1")
     if voice is None:
         return Identification("abstained", None, (), None, side, reason)
-    names, voices = people.nearest(voice.embeddings, max(top, LOOKED_AT))
-    if not names:
+    near = people.nearest(voice.embeddings, max(top, LOOKED_AT))
+    if not near:
         return Identification("rejected", None, (), 1.0 if judge.record else None, side, "nobody is enrolled")
-    scores, llrs = judge.compare(voice, voices)
+    scores, llrs = judge.compare(voice, together(near))
     if llrs is None:
-        ranked = sorted(zip(names, scores.tolist(), strict=True), key=lambda item: -item[1])
-        found = tuple(Candidate(name, score, None, None) for name, score in ranked[:top])
+        ranked = sorted(zip(near, scores.tolist(), strict=True), key=lambda item: (-item[1], item[0].name))
+        found = tuple(Candidate(item.name, score, None, None, item.warning) for item, score in ranked[:top])
         return Identification("uncalibrated", None, found, None, side, UNCALIBRATED)
-    order = sorted(range(len(names)), key=lambda place: -llrs[place])
-    probabilities, nobody = posteriors([float(llrs[place]) for place in order], max(people.count(), len(names)), prior)
+    order = sorted(range(len(near)), key=lambda place: (-llrs[place], near[place].name))
+    probabilities, nobody = posteriors([float(llrs[place]) for place in order], max(people.count(), len(near)), prior)
     candidates = tuple(
-        Candidate(names[place], float(scores[place]), float(llrs[place]), probability)
+        Candidate(near[place].name, float(scores[place]), float(llrs[place]), probability, near[place].warning)
         for place, probability in zip(order, probabilities, strict=True)
     )[:top]
     best = candidates[0]

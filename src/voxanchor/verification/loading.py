@@ -1,6 +1,7 @@
 """From a model reference to a verifier. Torch is imported for models that need it, and not for exported files."""
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from voxanchor.errors import ModelError
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, CalibrationRecord
 from voxanchor.scoring.cohort import Cohort
+from voxanchor.scoring.judge import Judge
 from voxanchor.verification.embedding import Embedder
-from voxanchor.verification.judge import Judge
 from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
 from voxanchor.verification.verifier import Verifier
 
@@ -51,16 +52,41 @@ def load(reference: str | Path, store: str | Path | Store | None = None, key: by
     return Verifier(embedder, judge, opened, older)
 
 
-def read_cohort(content: bytes, top: int, where: str) -> Cohort:
-    """Return the cohort in the bytes of ``cohort.safetensors``.
+def judge_of(reference: str | Path, fingerprint: str) -> Judge:
+    """Return what decides with a model, empty where it has no calibration.
+
+    Args:
+        reference: a model reference.
+        fingerprint: of the model.
 
     Raises:
-        ModelError: damaged.
+        ModelError: a calibration that is damaged, or of another model.
+    """
+    path = Path(reference)
+    if path.suffix == SUFFIX and not path.is_dir():
+        return _judge(_from_metadata(ExportedEncoder.load(path).described, str(path)), fingerprint, str(path))
+    return _judge(_from_folder(path) if path.is_dir() else {}, fingerprint, str(reference))
+
+
+def read_cohort(content: bytes, record: CalibrationRecord, where: str) -> Cohort:
+    """Return the cohort in the bytes of ``cohort.safetensors``.
+
+    Args:
+        content: of the file.
+        record: the calibration that takes it.
+        where: its place, for messages.
+
+    Raises:
+        ModelError: damaged, or embedded by another model.
     """
     try:
-        return Cohort(load_tensors(content)["embeddings"], top)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{where}: {COHORT_FILE} is damaged ({error}). Copy the model again.") from None
+        length = int.from_bytes(content[:8], "little")
+        made_by = json.loads(content[8 : 8 + length])["__metadata__"]["model"]
+        if made_by != record.model:
+            raise ValueError(f"embedded by the model {made_by}, the calibration is for {record.model}")
+        return Cohort(load_tensors(content)["embeddings"], record.cohort_top)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{where}: {COHORT_FILE} cannot be used ({error}). Copy the model again.") from None
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:
@@ -96,7 +122,7 @@ def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> Judge:
         return Judge(record)
     if COHORT_FILE not in files:
         raise ModelError(f"{where}: its calibration needs {COHORT_FILE}, which is missing. Copy the model again.")
-    return Judge(record, read_cohort(files[COHORT_FILE], record.cohort_top, where))
+    return Judge(record, read_cohort(files[COHORT_FILE], record, where))
 
 
 def _older(files: Mapping[str, bytes], where: str) -> OlderModel | None:

@@ -1,6 +1,6 @@
 """The people in a store, as voices to compare with: their own voiceprints, and those of models that may be compared."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from voxanchor.audio.quality import Quality
 from voxanchor.enrolments.records import Voiceprint
 from voxanchor.enrolments.store import Store
+from voxanchor.scoring.judge import Voices
 from voxanchor.types import Embeddings
-from voxanchor.verification.judge import Voices
 from voxanchor.verification.older import OlderModel, variant
 from voxanchor.verification.result import Side
 
@@ -37,24 +37,35 @@ class People:
         relative = self._relative_of(name)
         if relative is None:
             found = self.store.voiceprint(name, self.model)
-            embedding, warnings = found.embedding[None], ""
+            embedding, warning = found.embedding[None], ""
         else:
             found = self.store.voiceprint(name, relative.fingerprint)
-            embedding, warnings = relative.carried(found.embedding[None]), relative.warning
+            embedding, warning = relative.carried(found.embedding[None]), relative.warning
         quality = Quality(found.speech_s, found.speech_s, found.snr_db, 0.0)
-        return _voices([found], embedding), Side(quality, found.recordings, (warnings,) if warnings else ())
+        return _voices([found], embedding), Side(quality, found.recordings, (warning,) if warning else ())
 
-    def nearest(self, embedding: Embeddings, top: int) -> tuple[list[str], Voices]:
-        """Return the names nearest to a (1, D) embedding, at most `top` of each model, and their voices.
+    def nearest(self, embedding: Embeddings, top: int) -> list["Neighbour"]:
+        """Return who is nearest to a (1, D) embedding, at most `top` by each model, in no order.
+
+        Each by the one voiceprint that `voice` takes, too.
 
         Raises:
             EnrolmentError: people are enrolled, but nobody by a model that this one may be compared with.
         """
-        found = dict(self._nearest(embedding, top))
-        names = list(found)
-        empty = np.zeros((0, embedding.shape[1]), dtype=np.float32)
-        embeddings = np.concatenate([found[name][1] for name in names]) if names else empty
-        return names, _voices([found[name][0] for name in names], embeddings)
+        models = self.store.voices()
+        relatives = self._relatives(models)
+        found = []
+        for relative in relatives:
+            for name in self._names_near(relative, embedding, top):
+                taken = self._relative_of(name)
+                if taken is not None and taken.fingerprint == relative.fingerprint:
+                    stored = self.store.voiceprint(name, relative.fingerprint)
+                    found.append(Neighbour(name, stored, relative.carried(stored.embedding[None]), relative.warning))
+        if self.model in models or not relatives:
+            for match in self.store.search(embedding[0], self.model, top):
+                stored = self.store.voiceprint(match.person, self.model)
+                found.append(Neighbour(match.person, stored, stored.embedding[None]))
+        return found
 
     def count(self) -> int:
         """Return how many people are enrolled by models that this one may be compared with, at most.
@@ -64,19 +75,6 @@ class People:
         voices = self.store.voices()
         usable = [self.model, *(relative.fingerprint for relative in self._relatives(voices))]
         return sum(voices.get(model, 0) for model in usable)
-
-    def _nearest(self, embedding: Embeddings, top: int) -> Iterator[tuple[str, tuple[Voiceprint, Embeddings]]]:
-        """Yield names and voices, of relatives first, so that a person's own voiceprint counts where there are two."""
-        models = self.store.voices()
-        relatives = self._relatives(models)
-        for relative in relatives:
-            for name in self._names_near(relative, embedding, top):
-                found = self.store.voiceprint(name, relative.fingerprint)
-                yield name, (found, relative.carried(found.embedding[None]))
-        if self.model in models or not relatives:
-            for match in self.store.search(embedding[0], self.model, top):
-                found = self.store.voiceprint(match.person, self.model)
-                yield match.person, (found, found.embedding[None])
 
     def _names_near(self, relative: OlderModel, embedding: Embeddings, top: int) -> Sequence[str]:
         if relative.matrix is None:
@@ -93,6 +91,28 @@ class People:
         """Return those of some models, by fingerprint, whose voiceprints may be used: variants of this one first."""
         found = [relative for model in models if (relative := variant(model, self.model))]
         return found + ([self.older] if self.older and self.older.fingerprint in models else [])
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Somebody near to what was heard.
+
+    Attributes:
+        name: of the person.
+        voiceprint: as it is stored.
+        embedding: (1, D) unit vector to compare with.
+        warning: what to know when it decides; empty where there is nothing.
+    """
+
+    name: str
+    voiceprint: Voiceprint
+    embedding: Embeddings
+    warning: str = ""
+
+
+def together(neighbours: Sequence[Neighbour]) -> Voices:
+    """Return the voices of N neighbours, N at least 1."""
+    return _voices([item.voiceprint for item in neighbours], np.concatenate([item.embedding for item in neighbours]))
 
 
 def _voices(prints: Sequence[Voiceprint], embeddings: Embeddings) -> Voices:

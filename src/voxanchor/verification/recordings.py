@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,8 +11,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from voxanchor.audio.io import read
-from voxanchor.audio.quality import Quality
+from voxanchor.audio.io import probe, read, read_original
+from voxanchor.audio.quality import Quality, clipped
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -61,9 +61,14 @@ def hear(recording: Recording, name: str = "the recording") -> Heard:
     """
     if isinstance(recording, str | Path):
         wave = read(recording)
-        return Heard(wave, Quality.of(wave), str(recording), Path(recording).name)
-    wave = _converted(recording, name)
-    return Heard(wave, Quality.of(wave), name)
+        quality = Quality.of(wave)
+        if probe(recording).sample_rate != SAMPLE_RATE:
+            quality = _clipped_before(read_original(recording)[0], quality)
+        return Heard(wave, quality, str(recording), Path(recording).name)
+    original, rate = _converted(recording, name)
+    wave = _resampled(original, rate, name)
+    quality = Quality.of(wave)
+    return Heard(wave, quality if rate == SAMPLE_RATE else _clipped_before(original, quality), name)
 
 
 def hear_all(recordings: Sequence[Recording]) -> list[Heard]:
@@ -86,7 +91,21 @@ def flac(heard: Heard) -> bytes:
     return buffer.getvalue()
 
 
-def _converted(recording: Samples | tuple[Samples, int], name: str) -> Waveform:
+def _clipped_before(original: Waveform, quality: Quality) -> Quality:
+    """Return the quality with the clipping of a waveform at its own rate: resampling rounds off what was cut."""
+    return replace(quality, clipped=float(clipped(original).mean()))
+
+
+def _resampled(wave: Waveform, rate: float, name: str) -> Waveform:
+    if rate != SAMPLE_RATE:
+        wave = np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
+    if not wave.size:
+        raise AudioError(f"{name}: holds no samples at {SAMPLE_RATE} Hz")
+    return np.ascontiguousarray(wave)
+
+
+def _converted(recording: Samples | tuple[Samples, int], name: str) -> tuple[Waveform, float]:
+    """Return (T,) samples at their own rate, and the rate."""
     rate: Any = SAMPLE_RATE
     samples: Any = recording
     if isinstance(recording, tuple) and len(recording) == 2:
@@ -105,11 +124,7 @@ def _converted(recording: Samples | tuple[Samples, int], name: str) -> Waveform:
         raise AudioError(f"{name}: a waveform must be finite, and holds NaN or infinity")
     if not isinstance(rate, int | float | np.number) or not 1_000 <= rate <= 768_000:
         raise AudioError(f"{name}: a sample rate of {rate} Hz cannot be right")
-    if rate != SAMPLE_RATE:
-        wave = np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
-    if not wave.size:
-        raise AudioError(f"{name}: holds no samples at {SAMPLE_RATE} Hz")
-    return np.ascontiguousarray(wave)
+    return wave, float(rate)
 
 
 def _scaled(array: NDArray[Any], name: str) -> Waveform:

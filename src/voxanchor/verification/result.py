@@ -73,12 +73,14 @@ class Candidate:
         score: as in `Verification`.
         llr: as in `Verification`.
         probability: that it is this person, with all others and nobody taken into account; None without a calibration.
+        warning: what to know of the voiceprint; empty where there is nothing.
     """
 
     person: str
     score: float
     llr: float | None
     probability: float | None
+    warning: str = ""
 
 
 @dataclass(frozen=True)

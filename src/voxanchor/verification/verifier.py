@@ -10,11 +10,11 @@ import numpy as np
 from voxanchor.enrolments.records import Decision, Kind, Print
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError
+from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices
 from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
 from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.identify import identification
-from voxanchor.verification.judge import UNCALIBRATED, Judge, Voices
 from voxanchor.verification.older import OlderModel
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import Heard, Recording, flac, hear, hear_all, is_one

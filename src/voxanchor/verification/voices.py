@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from voxanchor.audio.quality import Quality
+from voxanchor.scoring.judge import Voices
 from voxanchor.types import Embeddings
-from voxanchor.verification.judge import Voices
 from voxanchor.verification.recordings import Heard
 from voxanchor.verification.result import Side
 

@@ -170,7 +170,7 @@ def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precisio
     """Return the cohort of a folder: the mean of each speaker's embeddings.
 
     Raises:
-        CorpusError: fewer than two speakers, or speakers of the trials.
+        CorpusError: fewer than two speakers, or recordings of the trials.
     """
     manifest = scan(folder)
     speakers = [utterance.speaker for utterance in manifest.utterances]
@@ -183,6 +183,11 @@ def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precisio
     )
     if files & own:
         raise CorpusError(f"{folder}: holds recordings of the calibration. Give a cohort of other speakers")
+    if shared := set(speakers) & set(recordings.speakers):
+        say(
+            f"{len(shared)} speakers of the cohort have names of speakers that calibrate ({sorted(shared)[0]}): if "
+            "they are the same, give a cohort of others"
+        )
     (embeddings,) = embed_with([encoder], manifest.utterances, label="cohort", precision=precision)
     return Cohort.of_speakers(embeddings, speakers, min(TOP, len(set(speakers))))
 

@@ -32,6 +32,7 @@ from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
 from voxanchor.scoring.metrics import EerMethod
+from voxanchor.verification.loading import judge_of
 
 MAP_SPEAKERS = 10
 MAP_UTTERANCES = 12
@@ -190,7 +191,9 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
     enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort)
+    judges = {name: judge_of(reference, systems[name].fingerprint) for name, reference in comparison.models.items()}
+    calibrated = {name: judge for name, judge in judges.items() if judge.record is not None}
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated)
     return Measured(outcome, segments, trials, bank, tuple(notes))
 
 
@@ -205,6 +208,8 @@ def _write(measured: Measured, comparison: Comparison, folder: Path, title: str)
     write_csv(folder / "results.csv", outcome.rows)
     if outcome.geometry:
         write_csv(folder / "geometry.csv", outcome.geometry)
+    if outcome.decisions:
+        write_csv(folder / "decisions.csv", outcome.decisions)
     write_summary(folder / "summary.json", summarise(outcome.rows, outcome.replicates))
     left_out = [f"{item.path}: {item.reason}" for item in segments.unusable]
     if left_out:
@@ -223,6 +228,7 @@ def _write(measured: Measured, comparison: Comparison, folder: Path, title: str)
             notes=notes,
             enrol_model=comparison.enrol_model or None,
             replicates=outcome.replicates,
+            decisions=outcome.decisions,
         ),
     )
 

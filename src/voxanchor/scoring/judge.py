@@ -10,7 +10,7 @@ from voxanchor.scoring.calibration import Sides, Trials, log_odds
 from voxanchor.scoring.calibration_record import CalibrationRecord
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
-from voxanchor.types import Embeddings, FloatArray
+from voxanchor.types import Embeddings, FloatArray, IntArray
 
 UNCALIBRATED = (
     "the model has no calibration, so its scores have no threshold: fit one with voxanchor calibrate, or compare the "
@@ -53,15 +53,36 @@ class Judge:
             others: N of them.
         """
         rows = np.arange(len(others.embeddings))
-        zeros = np.zeros(len(rows), dtype=np.int64)
-        scores = trial_scores(one.embeddings, others.embeddings, zeros, rows)
+        return self._compared(one, others, np.zeros_like(rows), rows)
+
+    def ratios(self, enrol: Voices, test: Voices, enrol_index: IntArray, test_index: IntArray) -> FloatArray:
+        """Return the (K,) log-likelihood ratios of trials between N voices and M others.
+
+        Args:
+            enrol: N voices.
+            test: M voices.
+            enrol_index: (K,) rows of `enrol`.
+            test_index: (K,) rows of `test`.
+
+        Raises:
+            ValueError: there is no calibration.
+        """
+        found = self._compared(enrol, test, enrol_index, test_index)[1]
+        if found is None:
+            raise ValueError("A model without a calibration has no log-likelihood ratios.")
+        return found
+
+    def _compared(
+        self, enrol: Voices, test: Voices, enrol_index: IntArray, test_index: IntArray
+    ) -> tuple[FloatArray, FloatArray | None]:
+        scores = trial_scores(enrol.embeddings, test.embeddings, enrol_index, test_index)
         if self.record is None:
             return scores, None
-        left, right = (self._statistics(voices) for voices in (one, others))
+        left, right = self._statistics(enrol), self._statistics(test)
         if self.record.calibration.kind == "as-norm" and left and right:
-            scores = as_norm(scores, left, right, zeros, rows)
-        sides = (_sides(one, left), _sides(others, right))
-        return scores, self.record.calibration.llr(Trials(scores, *sides, zeros, rows))
+            scores = as_norm(scores, left, right, enrol_index, test_index)
+        sides = _sides(enrol, left), _sides(test, right)
+        return scores, self.record.calibration.llr(Trials(scores, *sides, enrol_index, test_index))
 
     def threshold(self, prior: float, false_acceptance: float | None) -> float | None:
         """Return the threshold on log-likelihood ratios; None without a calibration.

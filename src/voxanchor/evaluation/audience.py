@@ -1,0 +1,101 @@
+"""Models that listen to the segments of an evaluation in one condition after the other."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voxanchor.audio import channels
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.quality import VERSION as QUALITY_VERSION
+from voxanchor.audio.quality import Quality
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.store import WaveStore
+from voxanchor.corpus.utterance import Utterance
+from voxanchor.evaluation.background import voices
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.decisions import Qualities
+from voxanchor.evaluation.embed import embed_with, embeddings_key
+from voxanchor.models.registry import Embedder
+from voxanchor.progress import track
+from voxanchor.rng import generator
+from voxanchor.types import Embeddings, Waveform
+
+ENROL = "\0enrolment"
+"""Name of the model that enrols, where it is not one under test: no system can be called so."""
+
+
+class Audience:
+    """Every model that listens, so that each recording is rendered once for all of them."""
+
+    def __init__(
+        self,
+        systems: Mapping[str, Embedder],
+        enrol: Embedder | None,
+        manifest: Manifest,
+        bank: NoiseBank,
+        cache: EmbeddingCache,
+        precision: str,
+    ) -> None:
+        self.models = {**systems, **({} if enrol is None else {ENROL: enrol})}
+        self.precision = precision
+        self.fingerprints = {name: embeddings_key(model, precision) for name, model in self.models.items()}
+        self.manifest, self.bank, self.cache = manifest, bank, cache
+        self.corpus = manifest.fingerprint
+        self.store = WaveStore()
+
+    def render(self, utterance: Utterance, condition: Condition, seed: int) -> Waveform:
+        """Return a segment as it sounds in a condition."""
+        wave = self.store.get(utterance.id, utterance.read)
+        draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
+        return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
+
+    def heard_as(self, condition: Condition, seed: int) -> tuple[str | int, ...]:
+        """Return what the sound of all segments in a condition depends on, as a key."""
+        drawn_from = _drawn_from(condition, self.bank)
+        return self.corpus, condition.name, drawn_from, seed if condition.room or condition.noise else 0
+
+    def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
+        """Return each model's embeddings of all segments in a condition."""
+        sound = self.heard_as(condition, seed)
+        keys = {name: (mark, *sound) for name, mark in self.fingerprints.items()}
+        heard = {name: self.cache.get(*key) for name, key in keys.items()}
+        missing = [name for name, embeddings in heard.items() if embeddings is None]
+        if missing:
+
+            def read(utterance: Utterance) -> Waveform:
+                return self.render(utterance, condition, seed)
+
+            label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
+            models: Sequence[Embedder] = [self.models[name] for name in missing]
+            made = embed_with(models, self.manifest.utterances, label=label, read=read, precision=self.precision)
+            for name, embeddings in zip(missing, made, strict=True):
+                self.cache.put(embeddings, *keys[name])
+                heard[name] = embeddings
+        return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
+
+    def quality(self, condition: Condition, seed: int) -> Qualities:
+        """Return what all segments are worth in a condition: (N, 2), seconds of speech and estimated ratio in dB."""
+        key = ("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
+        found = self.cache.get(*key)
+        if found is None:
+            with track(f"quality, {condition.name}", len(self.manifest.utterances)) as advance:
+                rows = []
+                for utterance in self.manifest.utterances:
+                    heard = Quality.of(self.render(utterance, condition, seed))
+                    rows.append((heard.speech_s, heard.snr_db))
+                    advance(1)
+            found = np.array(rows, dtype=np.float32)
+            self.cache.put(found, *key)
+        return found.astype(np.float64)
+
+
+def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
+    """What the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
+    parts = [
+        bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
+        bank.fingerprint if condition.noise else "",
+        channels.fingerprint(condition.channel.kind) if condition.channel else "",
+    ]
+    return "+".join(part for part in parts if part)

@@ -1,0 +1,110 @@
+"""What a calibrated model decides in an evaluation is what its verifier decides."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import Suite
+from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.segments import segment
+from voxanchor.corpus.trials import all_pairs
+from voxanchor.evaluation.audience import Audience
+from voxanchor.evaluation.background import noise_bank
+from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.decisions_section import decisions_table
+from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.scoring.calibration import Calibration
+from voxanchor.scoring.calibration_record import CalibrationRecord, Threshold
+from voxanchor.scoring.judge import Judge
+from voxanchor.scoring.metrics import cllr
+from voxanchor.verification.verifier import Verifier
+
+SUITE = Suite("small", (Condition(), Condition("noise", 0.0)))
+
+
+@pytest.fixture(scope="module")
+def manifest(voices_folder: Path) -> Manifest:
+    return segment(scan(voices_folder), 1.0, 1)
+
+
+@pytest.fixture(scope="module")
+def bank(manifest: Manifest, noise_path: Path) -> NoiseBank:
+    return noise_bank([str(noise_path)], manifest, built_in_share=0.0, for_evaluation=True)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SpeakerEncoder:
+    return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16})).eval()
+
+
+@pytest.fixture(scope="module")
+def judge(encoder: SpeakerEncoder) -> Judge:
+    calibration = Calibration(
+        "cosine",
+        -3.0,
+        2.0,
+        ("speech", "snr"),
+        {"speech": (0.5, 0.1), "snr": (0.3, -0.2)},
+        {"speech": (0.0, 0.2), "snr": (0.1, 0.0)},
+        {"speech": (-1.0, 2.0), "snr": (-1.0, 4.0)},
+    )
+    thresholds = (Threshold(1.0, 1.5, 1000), Threshold(0.1, None, 1000, remark="too few"))
+    return Judge(CalibrationRecord(encoder.fingerprint, calibration, thresholds, (), {}))
+
+
+def decided(
+    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, folder: Path, protocol: str
+) -> Outcome:
+    systems, judges = {"m": encoder, "bare": encoder}, {"m": judge}
+    setup = Setup(SUITE, protocol, replicates=2)  # type: ignore[arg-type]
+    return evaluate(systems, manifest, all_pairs(manifest), bank, setup, EmbeddingCache(folder), judges=judges)
+
+
+@pytest.mark.parametrize("protocol", ["clean-enrol", "both-noisy"])
+def test_costs_and_errors_are_those_of_the_verifiers_own_decisions(
+    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, tmp_path: Path, protocol: str
+) -> None:
+    outcome = decided(encoder, judge, manifest, bank, tmp_path, protocol)
+    trials = all_pairs(manifest)
+    audience = Audience({}, None, manifest, bank, EmbeddingCache(tmp_path), "float32")
+    verifier = Verifier(TorchEmbedder(encoder), judge)
+    noisy = [audience.render(utterance, SUITE.conditions[1], 0) for utterance in manifest.utterances]
+    clean = [utterance.read() for utterance in manifest.utterances]
+    first = clean if protocol == "clean-enrol" else noisy
+    found = [
+        verifier.verify(first[one], noisy[other], false_acceptance=1.0)
+        for one, other in zip(trials.enrol, trials.test, strict=True)
+    ]
+    llrs = np.array([result.llr for result in found], dtype=np.float64)
+    rows = {row.threshold: row for row in outcome.decisions if row.condition == "noise_0db"}
+    assert set(rows) == {"prior 0.01", "prior 0.5", "1 %"}
+    accepted = np.array([result.accepted for result in found])
+    row = rows["1 %"]
+    assert row.cllr == pytest.approx(cllr(llrs, trials.target), abs=1e-4)
+    assert row.false_acceptance == pytest.approx(100 * accepted[~trials.target].mean(), abs=1e-6)
+    assert row.false_rejection == pytest.approx(100 * (~accepted[trials.target]).mean(), abs=1e-6)
+
+
+def test_only_calibrated_systems_have_a_cost_and_old_enrolments_have_none(
+    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, tmp_path: Path
+) -> None:
+    outcome = decided(encoder, judge, manifest, bank, tmp_path, "clean-enrol")
+    costs = {(row.system, row.condition): row.cllr for row in outcome.rows}
+    assert costs["m", "clean"] is not None
+    assert costs["bare", "clean"] is None
+    assert {row.system for row in outcome.decisions} == {"m"}
+    page = decisions_table(outcome.decisions, ["m", "bare"])
+    assert "prior 0.01" in page
+    assert "1 %" in page
+    assert decisions_table((), ["m"]) == ""
+    trials, cache = all_pairs(manifest), EmbeddingCache(tmp_path)
+    setup = Setup(SUITE, replicates=2)
+    old = evaluate({"m": encoder}, manifest, trials, bank, setup, cache, enrol=encoder, judges={"m": judge})
+    assert not old.decisions
+    assert all(row.cllr is None for row in old.rows)
