@@ -1,8 +1,9 @@
 """The trials that a calibration is fitted on: pieces of different lengths, heard in every condition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, cycle
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray, Waveform
 
+Item = TypeVar("Item")
+
 PIECES_S = ((2.0, 4.0, 1.0, 3.0), (8.0, 3.0, 1.0), (6.0, 2.0, 4.0))
 """Lengths that recordings are cut into: a calibration must have heard short and long. The first recording begins with
 the first row, the second with the second, and so on round; a longer recording goes on with the rows behind it."""
@@ -41,20 +44,39 @@ DIVIDED_S, FIRST_SHARE = 3.0, 0.6
 MOST_PIECES = 8
 """Of one recording."""
 
+MOST_OF_SPEAKER, LEAST_OF_SPEAKER, MOST_ALL = 12, 4, 4000
+"""Pieces of one speaker, at most and at least, and of all: more would take hours and settle nothing that a calibration
+of a dozen numbers needs. Of so many speakers that this leaves fewer, some are left out."""
+
 MOST_TRIALS = 60_000
 """Of a condition; more pairs are drawn from."""
 
 LEAST_SPEECH_S = 0.5
 """A piece with less active speech, in clean, is left out: a verifier abstains there."""
 
-_VERSION = 2
+_VERSION = 3
 """Raised when pieces are cut otherwise."""
 
 
 def pieces(manifest: Manifest) -> Manifest:
-    """Return the recordings cut into pieces of `PIECES_S`, at most `MOST_PIECES` of each."""
-    found = [piece for place, utterance in enumerate(manifest.utterances) for piece in _cut(utterance, place)]
-    return replace(manifest, utterances=tuple(sorted(found, key=lambda piece: piece.id)))
+    """Return the recordings cut into pieces of `PIECES_S`, at most `MOST_PIECES` of each.
+
+    Of a large corpus they are a part: `MOST_OF_SPEAKER` pieces of each speaker, fewer of very many speakers, evenly.
+    """
+    found: dict[str, list[Utterance]] = {}
+    for place, utterance in enumerate(manifest.utterances):
+        found.setdefault(utterance.speaker, []).extend(_cut(utterance, place))
+    speakers = _evenly(sorted(found), MOST_ALL // LEAST_OF_SPEAKER)
+    each = min(max(MOST_ALL // max(len(speakers), 1), LEAST_OF_SPEAKER), MOST_OF_SPEAKER)
+    chosen = [piece for speaker in speakers for piece in _evenly(found[speaker], each)]
+    return replace(manifest, utterances=tuple(sorted(chosen, key=lambda piece: piece.id)))
+
+
+def _evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return all items, or so many of them at even distances."""
+    if len(items) <= most:
+        return list(items)
+    return [items[int(place)] for place in np.linspace(0, len(items) - 1, most).round()]
 
 
 def _cut(utterance: Utterance, place: int) -> Iterator[Utterance]:
