@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from voxanchor.cli.main import run
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, ModelError, RecipeError
 from voxanchor.evaluation.background import noise_bank
@@ -94,24 +95,28 @@ def test_recordings_of_nobody_in_particular_give_drift_alone(
 
 
 def test_what_cannot_serve_is_refused_with_a_reason(
-    command: list[str | Path], models: Path, voices_folder: Path, tmp_path: Path
+    command: list[str | Path], models: Path, voices_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def refused(*arguments: str | Path, status: int) -> str:
+        assert run([str(argument) for argument in arguments]) == status
+        return capsys.readouterr().err
+
     out: list[str | Path] = ["--out", tmp_path / "out"]
     places = {name: command.index(name) + 1 for name in ("--new", "--speech", "--suite")}
 
     def changed(name: str, value: str | Path) -> list[str | Path]:
         return [*command[: places[name]], value, *command[places[name] + 1 :], *out]
 
-    refused = voxanchor(*changed("--new", models / "other"), status=4).stderr
-    assert "old has 16 dimensions and other 8" in refused
-    assert "one dimension" not in refused
+    apart = refused(*changed("--new", models / "other"), status=4)
+    assert "old has 16 dimensions and other 8" in apart
+    assert "one dimension" not in apart
     alone = tmp_path / "alone" / "s00"
     alone.mkdir(parents=True)
     for path in (voices_folder / "s00").iterdir():
         (alone / path.name).write_bytes(path.read_bytes())
-    assert "it has 1 speaker; add another" in voxanchor(*changed("--speech", alone.parent), status=3).stderr
-    assert "unseen-noise" in voxanchor(*changed("--suite", "unseen-nois"), status=2).stderr
-    assert "leave segment_s out" in voxanchor(*command, *out, "--trials", "list.txt", status=2).stderr
+    assert "it has 1 speaker; add another" in refused(*changed("--speech", alone.parent), status=3)
+    assert "unseen-noise" in refused(*changed("--suite", "unseen-nois"), status=2)
+    assert "leave segment_s out" in refused(*command, *out, "--trials", "list.txt", status=2)
     assert not (tmp_path / "out" / "run.json").exists()  # nothing bars the corrected command
     assert "Example: voxanchor compatibility" in voxanchor("compatibility", "--help").stdout.replace("\n", " ")
 

@@ -101,12 +101,12 @@ def test_all_models_hear_the_same_audio(
 ) -> None:
     seen: list[int] = []
 
-    def listening(systems: Mapping[str, Any], *rest: Any) -> Any:
+    def listening(systems: Mapping[str, Any], *rest: Any, **options: Any) -> Any:
         heard: dict[str, list[torch.Tensor]] = {}
         for name, system in systems.items():
             kept = heard.setdefault(name, [])
             system.register_forward_pre_hook(lambda _, given, kept=kept: kept.append(given[0].double().sum()))
-        outcome = evaluate(systems, *rest)
+        outcome = evaluate(systems, *rest, **options)
         sums = [torch.stack(values).sort().values for values in heard.values()]  # batches are side by side
         assert len(sums) == 6
         assert all(torch.equal(sums[0], other) for other in sums[1:])

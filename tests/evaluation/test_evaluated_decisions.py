@@ -1,5 +1,6 @@
 """What a calibrated model decides in an evaluation is what its verifier decides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ SUITE = Suite("small", (Condition(), Condition("noise", 0.0)))
 
 @pytest.fixture(scope="module")
 def manifest(voices_folder: Path) -> Manifest:
-    return segment(scan(voices_folder), 1.0, 1)
+    whole = segment(scan(voices_folder), 1.0, 1)
+    few = [utterance for utterance in whole.utterances if utterance.speaker in whole.speakers[:3]]
+    return replace(whole, utterances=tuple(few[:9]))
 
 
 @pytest.fixture(scope="module")
