@@ -13,6 +13,7 @@ from voxanchor import processes
 from voxanchor.cli import commands, data, deciding, people, using
 from voxanchor.cli.calibrating import calibrate
 from voxanchor.cli.compatibility import compatibility
+from voxanchor.cli.serving import serve
 from voxanchor.errors import VoxanchorError
 from voxanchor.heap import keep_freed_memory
 
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "export": using.export,
     "card": using.card,
     "upgrade": using.upgrade,
+    "serve": serve,
     "models": using.models,
     "data": data.data,
 }

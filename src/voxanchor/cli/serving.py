@@ -1,0 +1,105 @@
+"""The command that serves a model over HTTP."""
+
+from pathlib import Path
+
+from tyro.conf import UseAppendAction
+
+
+def serve(
+    model: str,
+    store: str,
+    beside: str = "",
+    key: Path | None = None,
+    api_keys: Path | None = None,
+    noise: UseAppendAction[tuple[str, ...]] = (),
+    host: str = "127.0.0.1",
+    port: int = 8010,
+    insecure: bool = False,
+    prior: float = 0.01,
+    false_acceptance: float | None = None,
+    keep_audio: bool = False,
+    max_upload_mb: float = 25.0,
+    max_duration_s: float = 120.0,
+    max_requests: int = 64,
+    timeout_s: float = 30.0,
+    model_threads: int = 1,
+    batch_s: float = 120.0,
+) -> int:
+    """Serve a model over HTTP: enrol, verify, identify, delete; a page to try it with a microphone; metrics, log.
+
+    Needs the extra ``serve``. docs/service.md describes the routes. SIGTERM ends it when running requests are done.
+
+    Example: voxanchor serve --model runs/robust --store voices.db --beside ge2e
+
+    Example: voxanchor serve --model runs/robust --store voices.db --api-keys keys.txt --host 0.0.0.0
+
+    Args:
+        model: a model reference (see `voxanchor models`).
+        store: who is enrolled: an SQLite file, made where it is missing; postgresql://...; or :memory:.
+        beside: another model, to show side by side what noise does to both: the one that the robust one was made from.
+        key: file with the key that encrypts the store.
+        api_keys: file with API keys, 'name key' in each line; else the environment variable VOXANCHOR_API_KEYS.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout) for the page; may be given several times. What is
+            missing there is built in.
+        host: address to listen on; without API keys one of this machine alone.
+        port: 0 for any that is free.
+        insecure: listen on other addresses without API keys, too: whoever reaches the port can enrol and delete.
+        prior: probability of one voice before anything was heard, for requests that give none.
+        false_acceptance: in percent, in place of the prior: the calibration's threshold at this rate.
+        keep_audio: keep enrolled recordings, so that another model can embed them anew.
+        max_upload_mb: largest body of a request.
+        max_duration_s: longest recording.
+        max_requests: so many with recordings are in hand at once; more are refused.
+        timeout_s: how long a request may take, its upload included.
+        model_threads: threads that run the model; it may use several cores in each of them (docs/service.md).
+        batch_s: padded seconds of audio that are embedded at once; 0 embeds each recording alone.
+    """
+    from voxanchor.service.extras import refuse_missing
+
+    refuse_missing()
+    import contextlib
+
+    import voxanchor
+    from voxanchor.errors import RecipeError
+    from voxanchor.progress import say
+    from voxanchor.service.app import make_app
+    from voxanchor.service.backgrounds import backgrounds
+    from voxanchor.service.keys import Keys
+    from voxanchor.service.running import is_local, run
+    from voxanchor.service.settings import Settings
+
+    keys = Keys.read(api_keys)
+    if not keys and not is_local(host) and not insecure:
+        raise RecipeError(
+            f"serve: without API keys everybody who reaches {host} could enrol and delete. Give keys with --api-keys, "
+            "listen on 127.0.0.1, or say --insecure"
+        )
+    settings = Settings(
+        keys=keys,
+        local_only=not keys and is_local(host),
+        max_upload_bytes=round(max_upload_mb * 2**20),
+        max_duration_s=max_duration_s,
+        timeout_s=timeout_s,
+        max_requests=max_requests,
+        model_threads=model_threads,
+        batch_s=batch_s,
+        prior=prior,
+        false_acceptance=false_acceptance,
+        labels=(Path(model).name, Path(beside).name),
+        keep_audio=keep_audio,
+    )
+    with contextlib.ExitStack() as stack:
+        verifier = stack.enter_context(voxanchor.load(model, store, None if key is None else str(key)))
+        verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
+        other = stack.enter_context(voxanchor.load(beside)) if beside else None
+        bank = stack.enter_context(backgrounds(noise))
+        if not verifier.calibrated:
+            say("the model has no calibration: there are scores, and no decisions. Fit one with voxanchor calibrate")
+        if not keys:
+            say("no API keys: " + ("everybody who reaches the port may ask" if insecure else "for this machine alone"))
+
+        def announce(address: str) -> None:
+            print(f"serving on {address}", flush=True)
+
+        run(make_app(verifier, settings, other, bank), host, port, timeout_s, announce)
+    return 0

@@ -1,0 +1,160 @@
+"""Routes that compare recordings: two of them, one with everybody, one in noise; and the log of what was decided."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query
+
+from voxanchor.errors import EnrolmentError
+from voxanchor.scoring.judge import Voices
+from voxanchor.service import answers, calls, trying
+from voxanchor.service.desk import Desk
+from voxanchor.service.failures import Refusal
+from voxanchor.service.people import (
+    FalseAcceptance,
+    Prior,
+    Upload,
+    checked_name,
+    decided,
+    out_of_order,
+    rates,
+    refused,
+)
+from voxanchor.service.uploads import waveforms
+from voxanchor.types import Waveform
+from voxanchor.verification.people import People
+from voxanchor.verification.recordings import hear
+from voxanchor.verification.verifier import Verifier
+
+MOST_RATIOS = 12
+
+Ratios = Annotated[
+    list[Annotated[float, Form(ge=-20, le=60)]],
+    Form(description="Signal-to-noise ratios in dB.", min_length=1, max_length=MOST_RATIOS),
+]
+
+
+def routes(desk: Desk) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/v1", tags=["decisions"])
+
+    @router.post("/verify", summary="Whether two recordings are of one voice; not kept in the audit log")
+    async def verify(
+        first: Upload, second: Upload, prior: Prior = None, false_acceptance: FalseAcceptance = None
+    ) -> answers.Verification:
+        def job() -> answers.Verification:
+            one, other = waveforms([first, second], desk.settings)
+            found = desk.verifier.verify(one, other, *rates(desk, prior, false_acceptance))
+            decided(desk, "pair", found.decision)
+            return answers.Verification.model_validate(found.plain())
+
+        return await desk.work(job)
+
+    @router.post("/identify", summary="Whose voice a recording is, of all who are enrolled, or that it is nobody's")
+    async def identify(
+        recording: Upload,
+        top: Annotated[int, Form(ge=1, le=100, description="Candidates to return.")] = 5,
+        prior: Annotated[float, Form(gt=0, lt=1, description="That it is one of those enrolled.")] = 0.5,
+        certainty: Annotated[float, Form(ge=0, lt=1, description="From which on the likeliest is the answer.")] = 0.5,
+    ) -> answers.Identification:
+        def job() -> answers.Identification:
+            (wave,) = waveforms([recording], desk.settings)
+            try:
+                found = desk.verifier.identify(wave, top, prior, certainty, calls.current().by)
+            except EnrolmentError as error:
+                try:
+                    desk.store.models()
+                except EnrolmentError as worse:
+                    raise out_of_order(worse) from None
+                raise Refusal(409, "other_model", str(error)) from None
+            decided(desk, "identify", found.decision)
+            return answers.Identification.model_validate(found.plain())
+
+        return await desk.work(job)
+
+    @router.post("/embed", summary="The unit vector of a recording")
+    async def embed(recording: Upload) -> answers.Embedding:
+        def job() -> answers.Embedding:
+            (wave,) = waveforms([recording], desk.settings)
+            return answers.Embedding(model=desk.verifier.fingerprint, embedding=desk.verifier.embed(wave).tolist())
+
+        return await desk.work(job)
+
+    @router.post("/try", summary="What noise does to a decision, for the served model and the one beside it")
+    async def attempt(
+        recording: Upload,
+        kind: Annotated[str, Form(description="Kind of noise, one of /v1/model's.")],
+        snr_db: Ratios,
+        person: Annotated[str | None, Form(description="Compare with this person; or give a reference.")] = None,
+        reference: Upload | None = None,
+        seed: Annotated[int, Form(ge=0, description="Draws the noise: the same seed, the same noise.")] = 0,
+        audio: Annotated[bool, Form(description="Return the first noisy recording, to listen to.")] = False,
+        prior: Prior = None,
+        false_acceptance: FalseAcceptance = None,
+    ) -> answers.Trial:
+        if desk.noise is None or kind not in desk.noise.kinds:
+            known = ", ".join(desk.noise.kinds) if desk.noise else "none"
+            raise Refusal(422, "bad_request", f"kind: no noise of this kind; there is {known}")
+        if (person is None) == (reference is None):
+            raise Refusal(422, "bad_request", "give a person or a reference recording, one of them")
+        name = None if person is None else checked_name(person)
+        bank, files = desk.noise, [recording] if reference is None else [recording, reference]
+
+        def job() -> answers.Trial:
+            wave, *others = waveforms(files, desk.settings)
+            noisy = trying.with_noise(wave, kind, snr_db, bank, seed)
+            calls.current().deadline.check()
+            for_what = rates(desk, prior, false_acceptance)
+            known = _known(desk, desk.verifier, name, others)
+            served = trying.judged(desk.verifier, known, noisy.heard, *for_what)
+            beside, remark = None, "no model beside it is served"
+            if desk.beside is not None:
+                try:
+                    voice = _known(desk, desk.beside, name, others)
+                    beside, remark = trying.judged(desk.beside, voice, noisy.heard, *for_what), ""
+                except Refusal as refusal:
+                    remark = str(refusal.detail)
+            clean, *found = trying.points(noisy, snr_db, served, beside)
+            heard = trying.wav(noisy.heard[1].waveform) if audio else None
+            return answers.Trial(
+                kind=kind, noise=noisy.description, clean=clean, noisy=found, beside_remark=remark, audio=heard
+            )
+
+        return await desk.work(job)
+
+    @router.get("/decisions", summary="The audit log, newest first")
+    async def decisions(
+        person: Annotated[str | None, Query(description="Decisions about one person alone.")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> list[answers.Decision]:
+        name = None if person is None else checked_name(person)
+
+        def job() -> list[answers.Decision]:
+            try:
+                return [answers.Decision(**vars(line)) for line in desk.store.decisions(name, limit)]
+            except EnrolmentError as error:
+                raise out_of_order(error) from None
+
+        return await desk.work(job)
+
+    return router
+
+
+def _known(desk: Desk, verifier: Verifier, name: str | None, others: list[Waveform]) -> Voices:
+    """Return what a recording is compared with.
+
+    Raises:
+        Refusal: nobody of that name, or not by this model; or a reference that holds too little speech.
+    """
+    if name is None:
+        heard = hear(others[0], "the reference")
+        voice = trying.voice_of_recording(heard, verifier)
+        if voice is None:
+            raise Refusal(422, "unusable_audio", verifier.unfit(heard))
+        return voice
+    elsewhere = None if verifier is desk.verifier else People(desk.store, verifier.fingerprint)
+    try:
+        return trying.voice_of_person(name, verifier, elsewhere)
+    except EnrolmentError as error:
+        if elsewhere is not None:
+            raise Refusal(409, "other_model", "not enrolled with this model: enrol again to compare") from None
+        raise refused(desk, name, error) from None

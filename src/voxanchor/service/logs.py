@@ -1,0 +1,45 @@
+"""The service's log: one JSON object a line, without anything of a voice or a person in it."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+LOGGER = logging.getLogger("voxanchor.service")
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON: time, level, message, and the record's ``fields``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. Of an exception its type alone: messages may name files or people."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = record.exc_info[0].__name__
+        return json.dumps(line, ensure_ascii=False)
+
+
+def write_to(stream: TextIO | None = None) -> None:
+    """Send the log of this process's services, and of the server that runs them, to a stream: by default stderr."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in ((LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def place_of(error: BaseException) -> str:
+    """Return where in the code an exception arose, and its type: what the log may say of it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"
+    return f"{type(error).__name__}{where}"

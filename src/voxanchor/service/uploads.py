@@ -1,0 +1,103 @@
+"""From uploaded files to waveforms, with the limits held before anything large is decoded."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.datastructures import UploadFile
+
+from voxanchor.audio import compressed
+from voxanchor.audio.io import AUDIO_SUFFIXES, probe, read
+from voxanchor.errors import AudioError
+from voxanchor.service import calls
+from voxanchor.service.failures import Refusal
+from voxanchor.service.settings import Settings
+from voxanchor.types import SAMPLE_RATE, Waveform
+
+_SAMPLE_BYTES = 4
+_READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read; M4A, MP4 and WebM if the file's name ends so"
+
+
+def waveforms(files: Sequence[UploadFile], settings: Settings) -> list[Waveform]:
+    """Return the recordings, (T,) float32 at 16 kHz each.
+
+    A file is told by its content; the ending of its name matters only for formats that libsndfile does not read. Each
+    is copied into a file of its own, which is removed at once after it was read.
+
+    Raises:
+        AudioError: a file that cannot be read; files are called by their place, not their name.
+        Refusal: too many recordings, or one that is longer or larger than the limits.
+    """
+    if len(files) > settings.max_recordings:
+        raise Refusal(413, "too_large", f"{len(files)} recordings; at most {settings.max_recordings} at once")
+    call = calls.current()
+    found = []
+    for number, file in enumerate(files, start=1):
+        call.deadline.check()
+        wave = _waveform(file, f"recording {number}" if len(files) > 1 else "the recording", settings)
+        call.audio_s += len(wave) / SAMPLE_RATE
+        found.append(wave)
+    return found
+
+
+def _waveform(upload: UploadFile, name: str, settings: Settings) -> Waveform:
+    with tempfile.NamedTemporaryFile(prefix="voxanchor-", suffix=_suffix(upload.filename)) as copy:
+        upload.file.seek(0)
+        shutil.copyfileobj(upload.file, copy)
+        copy.flush()
+        path = Path(copy.name)
+        try:
+            _refuse_large(path, name, settings)
+            return read(path)
+        except AudioError as error:
+            text = str(error).replace(str(path), name).replace(path.name, "FILE").replace(path.stem, "FILE")
+            hint = f". {_READABLE}" if "not a readable recording" in text else ""
+            raise AudioError(text + hint) from None
+
+
+def _suffix(filename: str | None) -> str:
+    suffix = Path(filename or "").suffix.lower()
+    return suffix if suffix in AUDIO_SUFFIXES + compressed.SUFFIXES else ""
+
+
+def _refuse_large(path: Path, name: str, settings: Settings) -> None:
+    """Do nothing for a recording within the limits.
+
+    Raises:
+        Refusal: it is longer, or larger when decoded.
+        AudioError: it cannot be read.
+    """
+    info = probe(path)
+    if info.duration_s > settings.max_duration_s:
+        raise _too_long(name, f"lasts {info.duration_s:.1f} s", settings)
+    size = info.frames * info.channels * _SAMPLE_BYTES
+    if size > settings.max_decoded_bytes:
+        limit = settings.max_decoded_bytes // 2**20
+        raise Refusal(413, "too_large", f"{name} would be {size // 2**20} MiB decoded; at most {limit} MiB are taken")
+    if compressed.is_compressed(path):
+        _refuse_long_stream(path, name, settings)
+
+
+def _refuse_long_stream(path: Path, name: str, settings: Settings) -> None:
+    """Decode without keeping anything: containers of these formats may say that they are shorter than they are.
+
+    Raises:
+        Refusal: more comes out than the limits allow.
+    """
+    import av
+
+    heard_s, size = 0.0, 0
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(audio=0):
+                heard_s += frame.samples / frame.sample_rate
+                size += frame.samples * len(frame.layout.channels) * _SAMPLE_BYTES
+                if heard_s > settings.max_duration_s or size > settings.max_decoded_bytes:
+                    raise _too_long(name, f"lasts more than {heard_s:.0f} s", settings)
+    except av.FFmpegError as error:
+        raise AudioError(f"{name}: is truncated or damaged ({error.strerror})") from None
+
+
+def _too_long(name: str, what: str, settings: Settings) -> Refusal:
+    return Refusal(413, "too_long", f"{name} {what}; at most {settings.max_duration_s:g} s are taken")
