@@ -67,9 +67,21 @@ class ForgettingError(VoxanchorError):
 
 
 class EnrolmentError(VoxanchorError):
-    """A person who is not enrolled, a store that cannot be opened, voiceprints of another model."""
+    """A store that cannot be opened or used, and all that is wrong with people in it."""
 
     exit_code = 10
+
+
+class UnknownPersonError(EnrolmentError):
+    """Nobody of that name is enrolled."""
+
+
+class OtherModelError(EnrolmentError):
+    """Enrolled by models alone that the one in use must not be compared with."""
+
+
+class TracesLeftError(EnrolmentError):
+    """Everything of a person is deleted, but the store's files could not be cleaned of it now."""
 
 
 class DownloadError(VoxanchorError):

@@ -50,8 +50,8 @@ def test_enrolling_says_what_it_came_to(verifier: Verifier, said: Said, tmp_path
 def test_one_recording_that_cannot_serve_leaves_nobody_enrolled(verifier: Verifier, said: Said, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("words")
     for bad, reason in (
-        (said(0, 0.2), "recording 1 holds"),
-        (np.zeros(32_000, np.float32), "recording 1 is silent"),
+        (said(0, 0.2), "recording 2 holds"),
+        (np.zeros(32_000, np.float32), "recording 2 is silent"),
         (tmp_path / "text.wav", "text.wav"),
         (tmp_path / "missing.wav", "missing.wav"),
     ):
@@ -68,7 +68,7 @@ def test_one_recording_that_cannot_serve_leaves_nobody_enrolled(verifier: Verifi
 def test_a_recording_unlike_the_others_is_named(verifier: Verifier, said: Said) -> None:
     made = verifier.enroll("Ada", [said(0), said(0.05), said(1.5)])
     assert [text for text in made.side.warnings if "unlike" in text] == [
-        "recording 2: unlike the others; is it the same person?"
+        "recording 3: unlike the others; is it the same person?"
     ]
     assert not verifier.enroll("Bob", said(1.5)).side.warnings
     assert not Verifier(Angles()).enroll("Ada", [said(0), said(1.5)]).side.warnings  # nothing to judge them by

@@ -133,7 +133,7 @@ def test_recordings_have_names_for_messages(voice: Voice, tmp_path: Path) -> Non
     wave = voice(1, 1)
     soundfile.write(tmp_path / "call 7.wav", wave, 16_000)
     assert [item.name for item in hear_all((wave, wave))] == ["the first recording", "the second recording"]
-    assert [item.name for item in hear_all((wave,) * 3)] == ["recording 0", "recording 1", "recording 2"]
+    assert [item.name for item in hear_all((wave,) * 3)] == ["recording 1", "recording 2", "recording 3"]
     heard = hear(tmp_path / "call 7.wav", "ignored")
     assert (heard.name, heard.source) == (str(tmp_path / "call 7.wav"), "call 7.wav")
     assert hear(wave).source == ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxanchor.enrolments import schema
 from voxanchor.enrolments.database import Row, Session
 from voxanchor.enrolments.sealing import Seal
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, TracesLeftError
 
 BUSY_S = 30.0
 """How long a change waits for that of another process."""
@@ -107,14 +107,14 @@ class SqliteDatabase:
         of them then lie in the unused part of some page: one deletion in 350 left bytes behind when it was tried.
 
         Raises:
-            EnrolmentError: another process keeps reading what was there before, or the disk is full.
+            TracesLeftError: another process keeps reading what was there before, or the disk is full.
         """
         with self._lock, self._clear("the person is deleted, but bytes of the deleted rows may be left in the file"):
             self._connection.execute("VACUUM")
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             reason = "bytes of the deleted rows are in its write-ahead log while another process reads the store"
-            raise EnrolmentError(f"{self._place}: the person is deleted, but {reason}. They go when that has ended.")
+            raise TracesLeftError(f"{self._place}: the person is deleted, but {reason}. They go when that has ended.")
 
     def close(self) -> None:
         """Close the connection; the last one to the file removes the write-ahead log."""
@@ -184,12 +184,13 @@ class SqliteDatabase:
 
     @contextlib.contextmanager
     def _clear(self, done: str = "") -> Iterator[None]:
-        """Turn what SQLite says into what it means for this store."""
+        """Turn what SQLite says into what it means for this store; `done` is what was done before it failed."""
         try:
             yield
         except sqlite3.Error as error:
             begin = f"{self._place}: {done + ': ' if done else ''}"
-            raise EnrolmentError(f"{begin}{_meaning(str(error))}") from None
+            kind = TracesLeftError if done else EnrolmentError
+            raise kind(f"{begin}{_meaning(str(error))}") from None
 
 
 def _make_private(path: Path) -> None:

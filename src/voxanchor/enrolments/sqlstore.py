@@ -15,7 +15,7 @@ from voxanchor.enrolments.checks import checked, model_name, now, person_name, p
 from voxanchor.enrolments.database import Database, Session
 from voxanchor.enrolments.records import Decision, Enrolment, Imported, Person, Print, Reembedded, Voiceprint
 from voxanchor.enrolments.sealing import read_key
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, OtherModelError
 from voxanchor.types import Embeddings
 
 
@@ -92,7 +92,7 @@ class SqlStore:
             )
             if not rows:
                 others = voices.models_of(session, person)
-                raise EnrolmentError(_of_other_models(f"'{person}' is enrolled", others, model))
+                raise OtherModelError(_of_other_models(f"'{person}' is enrolled", others, model))
         ((stored, count, speech_s, snr_db),) = rows
         total = self._database.unpack(stored, "voice", person, model)
         return Voiceprint(person, model, voices.directions(total[None])[0], count, speech_s, snr_db / count)
@@ -165,7 +165,7 @@ class SqlStore:
         if not known:
             others = [name for (name,) in session.rows("SELECT name FROM model ORDER BY name")]
             if others:
-                raise EnrolmentError(_of_other_models("everybody in this store is enrolled", others, model))
+                raise OtherModelError(_of_other_models("everybody in this store is enrolled", others, model))
             return None
         if known[0][0] != vector.size:
             raise EnrolmentError(voices.wrong_dimension("what is searched for", vector.size, known[0][0], model))

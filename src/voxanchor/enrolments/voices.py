@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from voxanchor.config import nearest
 from voxanchor.enrolments.database import Database, Session
 from voxanchor.enrolments.records import Print
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, UnknownPersonError
 
 _NAMES_AROUND = 500
 """Names before and after an unknown one, in the order of the alphabet, among which the nearest is looked for."""
@@ -153,7 +153,7 @@ def still_there(session: Session, number: int) -> bool:
     return bool(session.rows("UPDATE person SET updated = updated WHERE id = ? RETURNING id", number))
 
 
-def unknown(session: Session, person: str) -> EnrolmentError:
+def unknown(session: Session, person: str) -> UnknownPersonError:
     """Return the error for somebody who is not enrolled; it names who was perhaps meant."""
     before = session.rows("SELECT name FROM person WHERE name < ? ORDER BY name DESC LIMIT ?", person, _NAMES_AROUND)
     after = session.rows("SELECT name FROM person WHERE name >= ? ORDER BY name LIMIT ?", person, _NAMES_AROUND)
@@ -161,7 +161,7 @@ def unknown(session: Session, person: str) -> EnrolmentError:
     hint = nearest(person, names)
     if len(names) > _FEW_NAMES and hint.startswith("Known:"):
         hint = "No name in the store is near it."
-    return EnrolmentError(f"nobody called '{person}' is enrolled. {hint}")
+    return UnknownPersonError(f"nobody called '{person}' is enrolled. {hint}")
 
 
 def models_of(session: Session, person: str) -> list[str]:

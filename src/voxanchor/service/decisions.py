@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query
 
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, OtherModelError
 from voxanchor.scoring.judge import Voices
 from voxanchor.service import answers, calls, trying
 from voxanchor.service.desk import Desk
@@ -19,7 +19,7 @@ from voxanchor.service.people import (
     rates,
     refused,
 )
-from voxanchor.service.uploads import waveforms
+from voxanchor.service.uploads import recordings, waveforms
 from voxanchor.types import Waveform
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import hear
@@ -42,7 +42,7 @@ def routes(desk: Desk) -> APIRouter:
         first: Upload, second: Upload, prior: Prior = None, false_acceptance: FalseAcceptance = None
     ) -> answers.Verification:
         def job() -> answers.Verification:
-            one, other = waveforms([first, second], desk.settings)
+            one, other = recordings([first, second], desk.settings)
             found = desk.verifier.verify(one, other, *rates(desk, prior, false_acceptance))
             decided(desk, "pair", found.decision)
             return answers.Verification.model_validate(found.plain())
@@ -57,15 +57,13 @@ def routes(desk: Desk) -> APIRouter:
         certainty: Annotated[float, Form(ge=0, lt=1, description="From which on the likeliest is the answer.")] = 0.5,
     ) -> answers.Identification:
         def job() -> answers.Identification:
-            (wave,) = waveforms([recording], desk.settings)
+            (heard,) = recordings([recording], desk.settings)
             try:
-                found = desk.verifier.identify(wave, top, prior, certainty, calls.current().by)
-            except EnrolmentError as error:
-                try:
-                    desk.store.models()
-                except EnrolmentError as worse:
-                    raise out_of_order(worse) from None
+                found = desk.verifier.identify(heard, top, prior, certainty, calls.current().by)
+            except OtherModelError as error:
                 raise Refusal(409, "other_model", str(error)) from None
+            except EnrolmentError as error:
+                raise out_of_order(error) from None
             decided(desk, "identify", found.decision)
             return answers.Identification.model_validate(found.plain())
 
@@ -74,8 +72,8 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/embed", summary="The unit vector of a recording")
     async def embed(recording: Upload) -> answers.Embedding:
         def job() -> answers.Embedding:
-            (wave,) = waveforms([recording], desk.settings)
-            return answers.Embedding(model=desk.verifier.fingerprint, embedding=desk.verifier.embed(wave).tolist())
+            (heard,) = recordings([recording], desk.settings)
+            return answers.Embedding(model=desk.verifier.fingerprint, embedding=desk.verifier.embed(heard).tolist())
 
         return await desk.work(job)
 
@@ -157,4 +155,4 @@ def _known(desk: Desk, verifier: Verifier, name: str | None, others: list[Wavefo
     except EnrolmentError as error:
         if elsewhere is not None:
             raise Refusal(409, "other_model", "not enrolled with this model: enrol again to compare") from None
-        raise refused(desk, name, error) from None
+        raise refused(name, error) from None

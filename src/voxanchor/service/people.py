@@ -7,12 +7,12 @@ from fastapi import APIRouter, File, Form, Path, UploadFile
 
 from voxanchor.enrolments.checks import person_name
 from voxanchor.enrolments.records import Enrolment
-from voxanchor.errors import EnrolmentError, VoxanchorError
+from voxanchor.errors import EnrolmentError, OtherModelError, TracesLeftError, UnknownPersonError, VoxanchorError
 from voxanchor.service import answers, calls
 from voxanchor.service.desk import Desk
 from voxanchor.service.failures import Refusal, StoreError
 from voxanchor.service.trying import side_answer
-from voxanchor.service.uploads import waveforms
+from voxanchor.service.uploads import recordings as uploaded
 
 Name = Annotated[str, Path(description="The person: up to 200 characters, no slash. Kept in Unicode's composed form.")]
 Upload = Annotated[UploadFile, File(description="A recording in a common format, of any rate and channel count.")]
@@ -38,15 +38,13 @@ def checked_name(name: str) -> str:
         raise Refusal(422, "bad_name", str(error)) from None
 
 
-def refused(desk: Desk, name: str, error: EnrolmentError) -> Exception:
+def refused(name: str, error: EnrolmentError) -> Exception:
     """Return what an error about a person comes to: somebody unknown, another model, or a store out of order."""
-    try:
-        known = any(person.name == name for person in desk.store.people())
-    except EnrolmentError as worse:
-        return out_of_order(worse, name)
-    if not known:
+    if isinstance(error, UnknownPersonError):
         return Refusal(404, "unknown_person", str(error))
-    return Refusal(409, "other_model", str(error))
+    if isinstance(error, OtherModelError):
+        return Refusal(409, "other_model", str(error))
+    return out_of_order(error, name)
 
 
 def out_of_order(error: EnrolmentError, name: str = "") -> StoreError:
@@ -106,12 +104,12 @@ def routes(desk: Desk) -> APIRouter:
         name = checked_name(name)
 
         def job() -> answers.Verification:
-            (wave,) = waveforms([recording], desk.settings)
+            (heard,) = uploaded([recording], desk.settings)
             by = calls.current().by
             try:
-                found = desk.verifier.verify_as(name, wave, *rates(desk, prior, false_acceptance), by)
+                found = desk.verifier.verify_as(name, heard, *rates(desk, prior, false_acceptance), by)
             except EnrolmentError as error:
-                raise refused(desk, name, error) from None
+                raise refused(name, error) from None
             decided(desk, "verify", found.decision)
             return answers.Verification.model_validate(found.plain())
 
@@ -126,8 +124,8 @@ def routes(desk: Desk) -> APIRouter:
 
 
 def _enrol(desk: Desk, name: str, files: list[UploadFile]) -> answers.Enrolled:
-    waves, by = waveforms(files, desk.settings), calls.current().by
-    given = waves if len(waves) > 1 else waves[0]
+    heard, by = uploaded(files, desk.settings), calls.current().by
+    given = heard if len(heard) > 1 else heard[0]
     try:
         found = desk.verifier.enroll(name, given, by, desk.settings.keep_audio)
     except EnrolmentError as error:
@@ -144,7 +142,7 @@ def _enrolments(desk: Desk, name: str) -> list[answers.Enrolment]:
     try:
         found = desk.store.enrolments(name)
     except EnrolmentError as error:
-        raise refused(desk, name, error) from None
+        raise refused(name, error) from None
     return [_enrolment(item) for item in found]
 
 
@@ -172,12 +170,12 @@ def _delete(desk: Desk, name: str) -> answers.Deleted:
     count, remark = len(_enrolments(desk, name)), ""
     try:
         desk.store.delete(name)
-    except EnrolmentError as error:
-        if not isinstance(refusal := refused(desk, name, error), Refusal) or refusal.status_code != 404:
-            raise out_of_order(error, name) from None
+    except TracesLeftError:
         # the rows are gone, and the store could not clean its files while another process reads them
         remark = "deleted; traces in the store's files go when other processes have ended"
         calls.current().problem = "deleted, but the store's files could not be cleaned"
+    except EnrolmentError as error:
+        raise out_of_order(error, name) from None
     if desk.beside is not None:
         with contextlib.suppress(EnrolmentError):  # enrolled before this process began
             desk.beside.store.delete(name)

@@ -8,19 +8,20 @@ from pathlib import Path
 from starlette.datastructures import UploadFile
 
 from voxanchor.audio import compressed
-from voxanchor.audio.io import AUDIO_SUFFIXES, probe, read
+from voxanchor.audio.io import AUDIO_SUFFIXES, probe, read_original
 from voxanchor.errors import AudioError
 from voxanchor.service import calls
 from voxanchor.service.failures import Refusal
 from voxanchor.service.settings import Settings
-from voxanchor.types import SAMPLE_RATE, Waveform
+from voxanchor.types import Waveform
+from voxanchor.verification.recordings import hear
 
 _SAMPLE_BYTES = 4
 _READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read; M4A, MP4 and WebM if the file's name ends so"
 
 
-def waveforms(files: Sequence[UploadFile], settings: Settings) -> list[Waveform]:
-    """Return the recordings, (T,) float32 at 16 kHz each.
+def recordings(files: Sequence[UploadFile], settings: Settings) -> list[tuple[Waveform, int]]:
+    """Return the recordings, each (T,) float32 at its own rate, and that rate in Hz: what a verifier takes.
 
     A file is told by its content; the ending of its name matters only for formats that libsndfile does not read. Each
     is copied into a file of its own, which is removed at once after it was read.
@@ -35,13 +36,18 @@ def waveforms(files: Sequence[UploadFile], settings: Settings) -> list[Waveform]
     found = []
     for number, file in enumerate(files, start=1):
         call.deadline.check()
-        wave = _waveform(file, f"recording {number}" if len(files) > 1 else "the recording", settings)
-        call.audio_s += len(wave) / SAMPLE_RATE
-        found.append(wave)
+        wave, rate = _recording(file, f"recording {number}" if len(files) > 1 else "the recording", settings)
+        call.audio_s += len(wave) / rate
+        found.append((wave, rate))
     return found
 
 
-def _waveform(upload: UploadFile, name: str, settings: Settings) -> Waveform:
+def waveforms(files: Sequence[UploadFile], settings: Settings) -> list[Waveform]:
+    """Return the recordings, (T,) float32 at 16 kHz each; as `recordings`."""
+    return [hear(recording).waveform for recording in recordings(files, settings)]
+
+
+def _recording(upload: UploadFile, name: str, settings: Settings) -> tuple[Waveform, int]:
     with tempfile.NamedTemporaryFile(prefix="voxanchor-", suffix=_suffix(upload.filename)) as copy:
         upload.file.seek(0)
         shutil.copyfileobj(upload.file, copy)
@@ -49,7 +55,7 @@ def _waveform(upload: UploadFile, name: str, settings: Settings) -> Waveform:
         path = Path(copy.name)
         try:
             _refuse_large(path, name, settings)
-            return read(path)
+            return read_original(path)
         except AudioError as error:
             text = str(error).replace(str(path), name).replace(path.name, "FILE").replace(path.stem, "FILE")
             hint = f". {_READABLE}" if "not a readable recording" in text else ""

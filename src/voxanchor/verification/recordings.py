@@ -79,7 +79,8 @@ def hear_all(recordings: Sequence[Recording]) -> list[Heard]:
     """
     names = ("the first recording", "the second recording") if len(recordings) == 2 else ()
     return [
-        hear(recording, names[place] if names else f"recording {place}") for place, recording in enumerate(recordings)
+        hear(recording, names[place] if names else f"recording {place + 1}")
+        for place, recording in enumerate(recordings)
     ]
 
 
