@@ -201,6 +201,7 @@ def robustify(
     print(
         f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
     )
+    print(f"give it thresholds, by other such speakers: voxanchor calibrate --model {made.folder} --speech DIR ...")
     return 0
 
 
