@@ -1,6 +1,7 @@
 """From a model reference to a verifier, without torch where the model needs none, and for many threads at once."""
 
 import base64
+import importlib.util
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from safetensors.numpy import save, save_file
 from tests.verification.by_hand import Said, line
 
 import voxanchor
-from voxanchor.errors import EnrolmentError, ModelError
+from voxanchor.errors import EnrolmentError, MissingExtraError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import FORMAT, seal, unsealed
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE
@@ -210,4 +211,11 @@ def test_the_cohort_of_another_model_is_refused(folder: Path, encoder: SpeakerEn
     (folder / FILE).write_text(record.text())
     save_file({"embeddings": np.eye(16, dtype=np.float32)}, folder / COHORT_FILE, {"model": "another"})
     with pytest.raises(ModelError, match="embedded by the model another"):
+        voxanchor.load(folder)
+
+
+def test_a_device_without_torch_is_told_to_give_an_exported_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    with pytest.raises(MissingExtraError, match="give an exported .onnx file"):
         voxanchor.load(folder)

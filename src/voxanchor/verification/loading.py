@@ -1,6 +1,7 @@
 """From a model reference to a verifier. Torch is imported for models that need it, and not for exported files."""
 
 import base64
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from voxanchor.enrolments.store import Store, open_store
-from voxanchor.errors import ModelError
+from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, CalibrationRecord
 from voxanchor.scoring.cohort import Cohort
@@ -41,15 +42,29 @@ def load(reference: str | Path, store: str | Path | Store | None = None, key: by
         embedder: Embedder = exported
         files: Mapping[str, bytes] = _from_metadata(exported.described, str(path))
     else:
-        from voxanchor.models import registry
-        from voxanchor.models.torch_embedder import TorchEmbedder
-
-        embedder = TorchEmbedder(registry.load(reference))
+        embedder = _by_torch(reference)
         files = _from_folder(path) if path.is_dir() else {}
     judge, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
     # last of all, so that a model that cannot be loaded leaves no new store behind
     opened = open_store(store, key) if isinstance(store, str | Path) else store
     return Verifier(embedder, judge, opened, older)
+
+
+def _by_torch(reference: str | Path) -> Embedder:
+    """Return the model of a reference that is no exported file.
+
+    Raises:
+        ModelError: nothing of that name, or something that cannot be loaded.
+        MissingExtraError: torch is not installed, as on a device that runs exported files alone.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(
+            "torch", f"the model '{reference}'", "pip install torch, or give an exported .onnx file"
+        )
+    from voxanchor.models import registry
+    from voxanchor.models.torch_embedder import TorchEmbedder
+
+    return TorchEmbedder(registry.load(reference))
 
 
 def judge_of(reference: str | Path, fingerprint: str) -> Judge:
