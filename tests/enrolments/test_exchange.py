@@ -12,7 +12,7 @@ from voxanchor.enrolments.checks import person_name
 from voxanchor.enrolments.records import Print
 from voxanchor.enrolments.sealing import new_key
 from voxanchor.enrolments.store import open_store
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, OutputError
 
 
 def usable(name: str) -> bool:
@@ -84,3 +84,17 @@ def test_a_name_in_a_file_is_checked_too(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b'"Ann"', b'"A\\n"'))
         with pytest.raises(EnrolmentError, match="line 2: the name"):
             store.import_from(path)
+
+
+def test_an_export_replaces_an_older_one_and_nothing_else(tmp_path: Path) -> None:
+    with open_store(tmp_path / "people.db") as store:
+        store.enroll("Ann", [some(1)], "m")
+        assert store.export_to(tmp_path / "all") == 1
+        assert store.export_to(tmp_path / "all") == 1
+        (tmp_path / "notes").write_text("words")
+        for other in ("people.db", "notes", "."):
+            with pytest.raises(OutputError, match="something else than an older export"):
+                store.export_to(tmp_path / other)
+        assert (tmp_path / "notes").read_text() == "words"
+    with open_store(tmp_path / "people.db") as store:
+        assert [person.name for person in store.people()] == ["Ann"]

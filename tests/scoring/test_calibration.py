@@ -342,3 +342,15 @@ def test_a_threshold_is_looked_up_by_its_rate() -> None:
     for rate in (0.5, 0.0, float("nan")):
         with pytest.raises(RecipeError, match=r"there is one for 1, 0\.1 %"):
             record.threshold(rate)
+
+
+def test_a_range_is_that_of_the_trials_and_not_of_others_in_their_group() -> None:
+    trials, same = noisy(4000, 3)
+    trials.enrol.snr_db[7], trials.test.speech_s[8] = -10, 90
+    rows = (trials.enrol_index != 7) & (trials.test_index != 8)
+    known = replace(
+        trials, scores=trials.scores[rows], enrol_index=trials.enrol_index[rows], test_index=trials.test_index[rows]
+    )
+    ranges = fit_calibration([(known, same[rows])], "cosine", ("speech", "snr")).ranges
+    assert ranges["snr"][0] >= 0
+    assert ranges["speech"][1] <= np.log(8)

@@ -23,7 +23,7 @@ NAME, FILE = "Ada Countess of Lovelace", "ada-lovelace-monday.wav"
 def written() -> Iterator[io.StringIO]:
     """The log of the service, and all that goes to other loggers."""
     stream = io.StringIO()
-    loggers = [logging.getLogger(name) for name in (logs.LOGGER.name, "uvicorn")]
+    loggers = [logging.getLogger(name) for name in (logs.LOGGER.name, "uvicorn", "psycopg", "python_multipart")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     logs.write_to(stream)
     other = logging.StreamHandler(stream)
@@ -95,6 +95,14 @@ def test_a_store_that_fails_is_described_without_names(
     (line,) = [json.loads(line) for line in written.getvalue().splitlines() if "request" in line]
     assert "the store was closed" in line["problem"]
     assert NAME not in written.getvalue()
+
+
+def test_libraries_write_json_or_nothing(client: TestClient, written: io.StringIO) -> None:
+    logging.getLogger("psycopg.pool").warning("error connecting:\nno such file")
+    broken = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/embed", content=b"--broken", headers=broken).status_code == 400
+    lines = [json.loads(line) for line in written.getvalue().splitlines() if "HTTP Request" not in line]
+    assert [line["event"] for line in lines] == ["error connecting:\nno such file", "request"]
 
 
 def test_metrics_count_what_was_asked(client: TestClient, recording: Recording) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from tests.service.asking import encoded, one, several
 
 from voxanchor.errors import RecipeError
 from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.service import about
 from voxanchor.service.app import make_app
 from voxanchor.service.keys import Keys
 from voxanchor.service.settings import Settings
+from voxanchor.verification.people import People
 from voxanchor.verification.verifier import Verifier
 
 Recording = Callable[..., bytes]
@@ -76,6 +79,61 @@ def test_people_and_numbers_that_are_not(client: TestClient, recording: Recordin
     assert refusal(client.get("/v1/nothing")) == (404, "not_found")
     assert refusal(client.put("/v1/people")) == (405, "method_not_allowed")
     assert refusal(client.get("/v1/decisions", params={"limit": 0})) == (422, "bad_request")
+
+
+def test_names_that_nobody_could_be_asked_for_again(client: TestClient, recording: Recording) -> None:
+    # bytes that are not UTF-8 arrive as one character: two people would be one
+    assert refusal(client.post("/v1/people/J%F6rg", files=several(recording(1, 1)))) == (422, "bad_name")
+    assert refusal(client.get("/v1/decisions?person=J%F6rg")) == (422, "bad_name")
+    for name in ("%2E", "%2E%2E"):
+        assert refusal(client.post(f"/v1/people/{name}", files=several(recording(1, 1)))) == (422, "bad_name")
+    assert client.get("/v1/people").json() == []
+
+
+def test_words_for_common_mistakes(client: TestClient) -> None:
+    answer = client.post("/v1/embed", data={"recording": "test.wav"})  # curl -F recording=test.wav
+    assert "@FILE" in answer.json()["error"]["message"]
+    unsized = bytearray(encoded(np.zeros(16_000), "FLAC"))
+    unsized[21:26] = bytes([unsized[21] & 0xF0, 0, 0, 0, 0])  # as FLAC is when written to a pipe
+    answer = client.post("/v1/embed", files=one(bytes(unsized), "a.flac"))
+    assert refusal(answer) == (422, "unusable_audio")
+    assert "does not say how long it is" in answer.json()["error"]["message"]
+
+
+def test_methods_and_slashes(client: TestClient) -> None:
+    answer = client.put("/v1/people/ada")
+    assert refusal(answer) == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == "DELETE, GET, POST"
+    assert client.post("/").headers["Allow"] == "GET"
+    for path in ("/v1/people/", "/metrics/"):  # no redirection: behind a proxy it would lead to plain HTTP
+        assert refusal(client.get(path, follow_redirects=False)) == (404, "not_found")
+
+
+def test_somebody_deleted_while_a_voice_is_looked_for(
+    client: TestClient, recording: Recording, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ada", "bob"):
+        client.post(f"/v1/people/{name}", files=several(recording(1, 1)))
+    found = People.nearest
+
+    def racing(self: People, *arguments: Any) -> Any:
+        if any(person.name == "bob" for person in self.store.people()):
+            client.delete("/v1/people/bob")
+            self.voice("bob")
+        return found(self, *arguments)
+
+    monkeypatch.setattr(People, "nearest", racing)
+    answer = client.post("/v1/identify", files=one(recording(1, 2)))
+    assert (answer.status_code, answer.json()["person"]) == (200, "ada")
+
+    def hopeless(self: People, *arguments: Any) -> Any:
+        self.voice("bob")
+
+    monkeypatch.setattr(People, "nearest", hopeless)
+    assert refusal(client.post("/v1/identify", files=one(recording(1, 2)))) == (503, "store_unavailable")
+    fields = [getattr(record, "fields", {}) for record in caplog.records]
+    assert "ada" not in str(fields)
+    assert "bob" not in str(fields)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +325,8 @@ def test_pages_of_other_sites_are_refused(calibrated: Verifier, recording: Recor
     with TestClient(make_app(calibrated, Settings(local_only=True)), base_url="http://127.0.0.1:8010") as client:
         assert client.get("/v1/people").status_code == 200
         assert client.get("/v1/people", headers={"Origin": "http://127.0.0.1:8010"}).status_code == 200
-        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8010"}):
+        wrong = [{"Origin": origin} for origin in ("https://evil.example", "null", "http://[::1", "")]
+        for headers in (*wrong, {"Host": "evil.example:8010"}, {"Host": "[::1"}):
             assert refusal(client.get("/v1/people", headers=headers)) == (403, "forbidden")
         answer = client.post(
             "/v1/people/eve", files=several(recording(1, 1)), headers={"Origin": "https://evil.example"}
@@ -282,3 +341,14 @@ def test_pages_of_other_sites_are_refused(calibrated: Verifier, recording: Recor
 def test_limits_that_cannot_be(limits: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="serve"):
         Settings(**limits)
+
+
+def test_health_does_not_wait_for_a_store_that_says_nothing(
+    client: TestClient, calibrated: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = threading.Event()
+    monkeypatch.setattr(about, "HEALTH_S", 0.1)
+    monkeypatch.setattr(calibrated.store, "models", lambda: away.wait(20))
+    answer = client.get("/health")
+    away.set()
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "store": False})

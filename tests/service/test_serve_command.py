@@ -1,5 +1,6 @@
 """The command: a process with a port, what it refuses to start with, and how it ends."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -134,6 +135,31 @@ def test_from_start_to_end(start: Start, recording: Recording, tmp_path: Path) -
     assert again.end(signal.SIGINT) == 0
 
 
+def test_a_connection_on_which_no_request_comes_is_closed(start: Start) -> None:
+    running = start("--store", ":memory:", "--timeout-s", "1")
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10)) for _ in range(3)
+        ]
+        for connection, begin in zip(connections, (b"", b"GET / HT", whole + b"GET"), strict=True):
+            connection.sendall(begin)
+        assert [connection.recv(10_000)[:12] for connection in connections] == [b"", b"", b"HTTP/1.1 200"]
+        while connections[2].recv(10_000):
+            pass
+    # one whose requests come slowly, but come, is answered
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        for _ in range(3):
+            connection.sendall(whole[:20])
+            time.sleep(0.6)
+            connection.sendall(whole[20:])
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(10_000)
+            assert answer.startswith(b"HTTP/1.1 200")
+    assert running.end() == 0
+
+
 def test_keys_from_a_file(start: Start, tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("door correct-horse-battery\n")
     running = start("--store", ":memory:", "--api-keys", str(tmp_path / "keys.txt"))
@@ -181,6 +207,21 @@ def test_without_the_extra(package: str, monkeypatch: pytest.MonkeyPatch, capsys
 )
 def test_which_addresses_are_this_machine(host: str, local: bool) -> None:
     assert is_local(host) is local
+
+
+def test_an_exported_model_is_served_without_pytorch(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    assert run(["export", str(model), "--out", str(tmp_path / "tiny.onnx")]) == 0
+    code = (
+        "import sys, voxanchor, voxanchor.cli.serving, voxanchor.service.app as app, voxanchor.service.running\n"
+        "from voxanchor.service.backgrounds import backgrounds\n"
+        f"with voxanchor.load({str(tmp_path / 'tiny.onnx')!r}) as verifier, backgrounds([]) as bank:\n"
+        "    app.make_app(verifier, noise=bank)\n"
+        "    print(*bank.kinds, 'torch' in sys.modules)\n"
+        "    print(type(bank.source('noise')).__name__)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"(babble )?music noise False\nSyntheticNoise\n", found.stdout)
 
 
 def test_noise_with_and_without_talkers(noise_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, no_empty_store, print_json, text_of
+from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
 
 if TYPE_CHECKING:
     from voxanchor.verification.result import Identification, Side, Verification
 
-STATUS = {"accepted": 0, "uncalibrated": 0, "abstained": 8, "rejected": 11}
-"""Exit status by decision."""
+STATUS = {"accepted": 0, "uncalibrated": 8, "abstained": 8, "rejected": 11}
+"""Exit status by decision: 0 lets somebody in, and nothing else is 0."""
 
 
 def verify(
@@ -25,7 +25,7 @@ def verify(
 ) -> int:
     """Decide whether two recordings are of one speaker; a model without a calibration gives the score alone.
 
-    Exit status: 0 accepted, 11 rejected, 8 when a recording holds too little speech to say; 0 for a score alone.
+    Exit status: 0 accepted, 11 rejected, 8 no decision: a recording holds too little speech to say, or a score alone.
 
     Example: voxanchor verify enrolment.wav test.wav --model runs/calibrated
 
@@ -71,7 +71,7 @@ def enroll(
 
     if not files:
         raise RecipeError("enroll: give at least one recording behind the name")
-    with no_empty_store(store), voxanchor.load(model, store=store, key=text_of(key)) as verifier:
+    with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
         made = verifier.enroll(name, files, by, keep_audio)
     if json:
         quality = vars(made.side.quality)
@@ -95,7 +95,8 @@ def verify_as(
 ) -> int:
     """Decide whether a recording is of a person who is enrolled; the decision goes into the store's log.
 
-    Exit status: 0 accepted, 11 rejected, 8 when the recording holds too little speech to say, 10 nobody of that name.
+    Exit status: 0 accepted, 11 rejected, 8 no decision: too little speech to say, or a model without a calibration; 10
+    nobody of that name.
 
     Example: voxanchor verify-as "Ada Lovelace" call.wav --model runs/calibrated --store people.db
 
@@ -112,7 +113,7 @@ def verify_as(
     """
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
         return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
 
 
@@ -129,7 +130,7 @@ def identify(
 ) -> int:
     """Say whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the store's log.
 
-    Exit status: 0 somebody, 11 nobody, 8 when the recording holds too little speech to say.
+    Exit status: 0 somebody, 11 nobody, 8 no decision: too little speech to say, or a model without a calibration.
 
     Example: voxanchor identify call.wav --model runs/calibrated --store people.db
 
@@ -146,7 +147,7 @@ def identify(
     """
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
         found = verifier.identify(recording, top, prior, certainty, by)
     if json:
         print_json(found.plain())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, no_empty_store, print_json, text_of
+from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
 from voxanchor.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def export(out: Path, store: str, key: Path | None = None, out_key: Path | None 
         out_key: file with a key to encrypt it with.
     """
     with _opened(store, key) as opened:
-        count = opened.export_to(out, text_of(out_key))
+        count = opened.export_to(out, key_file(out_key))
     print(f"{count} recordings written to {out}" + ("" if out_key else ", in clear"))
     return 0
 
@@ -110,7 +110,7 @@ def import_people(file: Positional[Path], store: str, key: Path | None = None, f
         file_key: file with the key that it was encrypted with.
     """
     with no_empty_store(store), _opened(store, key, new=True) as opened:
-        found = opened.import_from(file, text_of(file_key))
+        found = opened.import_from(file, key_file(file_key))
     print(f"{found.recordings} recordings added, {found.skipped} were there")
     return 0
 
@@ -148,7 +148,7 @@ def reembed(model: str, store: str, key: Path | None = None, json: Json = False)
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 
-    with voxanchor.load(model, store=existing_store(store), key=text_of(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
         found = job(verifier)
     if json:
         print_json(asdict(found))
@@ -211,7 +211,7 @@ def key(out: Path) -> int:
 def _opened(store: str, key: Path | None, new: bool = False) -> "People":
     from voxanchor.enrolments.store import open_store
 
-    return open_store(store if new else existing_store(store), text_of(key))
+    return open_store(store if new else existing_store(store), key_file(key))
 
 
 def people() -> int:

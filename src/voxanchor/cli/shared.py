@@ -68,19 +68,28 @@ def existing_store(place: str) -> str:
 def no_empty_store(place: str) -> Iterator[None]:
     """Remove a store that was made meanwhile, where the command fails: a mistyped first try must leave none behind.
 
-    A store is made with a key or without, and stays so.
+    A store is made with a key or without, and stays so. One that somebody else has open, or put people into, stays.
     """
+    from voxanchor.enrolments.connection import remove_empty
+
     path = Path(place)
     new = "://" not in place and place != ":memory:" and not path.exists()
     try:
         yield
     except VoxanchorError:
-        if new:
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        if new and path.exists():
+            remove_empty(path)
         raise
 
 
-def text_of(path: Path | None) -> str | None:
-    """Return a path as text, and nothing as nothing."""
+def key_file(path: Path | None) -> str | None:
+    """Return the path of a file with a key as text, and nothing as nothing.
+
+    Raises:
+        EnrolmentError: there is no such file. A key itself is not taken: every user of the machine sees commands.
+    """
+    if path is not None and not path.is_file():
+        raise EnrolmentError(
+            "the file given for a key does not exist. Give the path of one; voxanchor people key --out FILE makes one."
+        )
     return None if path is None else str(path)

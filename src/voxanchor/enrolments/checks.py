@@ -55,7 +55,11 @@ def model_name(model: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text that any database takes: what is not Unicode, as in some names of files, is written out."""
+    """Return a text that any database takes: what is not Unicode, as in some names of files, is written out.
+
+    In composed form, as names are: a name that stands in it is found when its person is deleted.
+    """
+    text = unicodedata.normalize("NFC", text)
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 

@@ -193,6 +193,23 @@ class SqliteDatabase:
             raise kind(f"{begin}{_meaning(str(error))}") from None
 
 
+def remove_empty(path: Path) -> None:
+    """Remove a store in which nothing is, and leave any other, and one that a connection has open, as it is."""
+    with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(_alone(path)) as connection:
+        # only one that is alone gets the file out of write-ahead mode
+        if connection.execute("PRAGMA journal_mode = DELETE").fetchone() != ("delete",):
+            return
+        connection.execute("BEGIN EXCLUSIVE")
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        counted = [f"SELECT 1 FROM {name}" for name in ("person", "decision") if name in tables]
+        if not any(connection.execute(statement).fetchone() for statement in counted):
+            path.unlink()
+
+
+def _alone(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=0.0, isolation_level=None)
+
+
 def _make_private(path: Path) -> None:
     """Make an empty file that others may not read, before SQLite makes one that they may; its log takes the same mode.
 

@@ -7,6 +7,7 @@ base64 of the sealed line, bound to the file's id and to the line's number. The 
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -24,10 +25,12 @@ from voxanchor.enrolments.database import Database, Session
 from voxanchor.enrolments.records import Imported, Print
 from voxanchor.enrolments.sealing import Seal, seal_of
 from voxanchor.enrolments.voices import Recording
-from voxanchor.errors import EnrolmentError
+from voxanchor.errors import EnrolmentError, OutputError
 from voxanchor.files import replacing
 
 FORMAT, VERSION = "voxanchor-enrolments", 1
+
+_BEGIN = f'{{"format": "{FORMAT}"'.encode("ascii")
 
 _AT_ONCE = 1000
 """Recordings of one person and model that are added together when they follow each other."""
@@ -36,7 +39,12 @@ _Entry = tuple[str, str, Recording]
 
 
 def export_to(database: Database, path: Path, key: bytes | None) -> int:
-    """Write all enrolments to a file that its owner alone may read, and return how many."""
+    """Write all enrolments to a file that its owner alone may read, and return how many.
+
+    Raises:
+        OutputError: something stands there that no export wrote, such as a store.
+    """
+    _refuse_other(path)
     seal, identity, count = seal_of(key), uuid.uuid4().hex, 0
     digest = hashlib.sha256()
     with replacing(path) as temporary, _private(temporary) as file, database.reading() as session:
@@ -80,6 +88,17 @@ def import_from(database: Database, path: Path, key: bytes | None) -> Imported:
     except OSError as error:
         raise EnrolmentError(f"{path}: cannot be read ({error.strerror}). Give a file that an export wrote.") from None
     return Imported(added, skipped)
+
+
+def _refuse_other(path: Path) -> None:
+    if not path.exists():
+        return
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(_BEGIN)) == _BEGIN:
+                    return
+    raise OutputError(f"{path}: is something else than an older export, perhaps a store. Choose another name.")
 
 
 def _entries(database: Database, session: Session) -> Iterator[dict[str, object]]:

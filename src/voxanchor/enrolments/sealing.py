@@ -142,7 +142,7 @@ def _decoded(text: bytes | str, where: str) -> bytes:
     except (ValueError, binascii.Error):
         key = b""
     if len(key) != KEY_BYTES:  # never shows what was given: it may be nearly a key
-        make = "python -c 'from voxanchor.enrolments.sealing import new_key; print(new_key())'"
+        make = "voxanchor people key --out FILE"
         raise EnrolmentError(f"{where} is not a key: 32 bytes in urlsafe base64. Make one with: {make}")
     return key
 

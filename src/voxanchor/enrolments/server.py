@@ -136,6 +136,7 @@ class PostgresDatabase:
                 max_size=MOST_CONNECTIONS,
                 kwargs={"autocommit": True},
                 configure=configure,
+                timeout=_CONNECT_S,
                 open=True,
             )
 

@@ -132,7 +132,7 @@ class Store(Protocol):
         In clear, audio included and even from a store with a key, unless a key is given here.
 
         Raises:
-            OutputError: it cannot be written there.
+            OutputError: it cannot be written there, or something stands there that no export wrote, such as a store.
         """
         ...
 

@@ -53,8 +53,8 @@ class Audience:
 
     def heard_as(self, condition: Condition, seed: int) -> tuple[str | int, ...]:
         """Return what the sound of all segments in a condition depends on, as a key."""
-        drawn_from = _drawn_from(condition, self.bank)
-        return self.corpus, condition.name, drawn_from, seed if condition.room or condition.noise else 0
+        drawn = drawn_from(condition, self.bank)
+        return self.corpus, condition.name, drawn, seed if condition.room or condition.noise else 0
 
     def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
         """Return each model's embeddings of all segments in a condition."""
@@ -91,8 +91,8 @@ class Audience:
         return found.astype(np.float64)
 
 
-def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
-    """What the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
+def drawn_from(condition: Condition, bank: NoiseBank) -> str:
+    """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
         bank.fingerprint if condition.noise else "",

@@ -90,8 +90,7 @@ def calibrated(
     Raises:
         CorpusError: too few speakers.
     """
-    if speakers < LEAST_SPEAKERS:
-        raise CorpusError(f"calibration needs at least {LEAST_SPEAKERS} speakers, and gets better with hundreds")
+    require_speakers(speakers)
     folds = _folds(speakers)
     held_out = _held_out(groups, kind, measures, folds, "calibration, four folds")
     by_score = _held_out(plain, "cosine", (), folds, "calibration by the score alone")
@@ -117,6 +116,19 @@ def calibrated(
     every.sort(key=lambda judged: not judged.group.clean_enrol)
     figures = tuple(_figures(judged, marks) for judged in (pool, *every))
     return Calibrated(_fit(groups, kind, measures), thresholds, figures)
+
+
+def require_speakers(speakers: int) -> None:
+    """Do nothing where there are enough speakers.
+
+    Raises:
+        CorpusError: there are not.
+    """
+    if speakers < LEAST_SPEAKERS:
+        raise CorpusError(
+            f"calibration needs at least {LEAST_SPEAKERS} speakers, better hundreds, and {speakers} have speech enough "
+            "to be compared: give more of them"
+        )
 
 
 def _fit(groups: Sequence[Group], kind: Kind, measures: Sequence[Measure]) -> Calibration:

@@ -10,6 +10,26 @@ def markdown(record: CalibrationRecord) -> str:
     return "\n".join((*_map(record), *_thresholds(record), *_conditions(record))) + "\n"
 
 
+USELESS = 0.9
+"""Bits, of 1 that knowing nothing costs."""
+
+
+def remarks(pool: ConditionFigures) -> list[str]:
+    """Return what is wrong with a calibration by its figures over all trials; nothing as a rule."""
+    found = []
+    if pool.cllr > USELESS:
+        found.append(
+            f"the log-likelihood ratios say next to nothing (a cost of {pool.cllr:.3f} bits of 1): this model hardly "
+            "tells these speakers apart, so do not decide by it"
+        )
+    if pool.cllr > pool.cllr_score:
+        found.append(
+            f"quality makes the calibration worse here ({pool.cllr_score:.3f} -> {pool.cllr:.3f} bits): the speakers "
+            "are too few, or their recordings too much alike in length. Give more of them"
+        )
+    return found
+
+
 def summary(record: CalibrationRecord) -> str:
     """Return a few lines for the command line."""
     pool = record.figures[0]

@@ -19,6 +19,7 @@ from voxanchor.corpus.trials import Trials as Pairs
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError
+from voxanchor.evaluation.audience import drawn_from
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed_with
@@ -155,7 +156,7 @@ class CalibrationTrials:
     ) -> None:
         self.encoder, self.suite, self.bank, self.cache = encoder, suite, bank, cache
         self.seed, self.precision = seed, precision
-        self._mark = f"{encoder.fingerprint}/{precision}/{bank.fingerprint}"
+        self._mark = f"{encoder.fingerprint}/{precision}"
         self.store = WaveStore()
         self.pieces = self._with_speech(pieces(recordings))
         self.pairs: Pairs = all_pairs(self.pieces, MOST_TRIALS)
@@ -216,7 +217,8 @@ class CalibrationTrials:
 
     def _hear(self, condition: Condition) -> _Heard:
         """Return every piece as the model hears it in a condition, and what it is worth."""
-        key = (self._mark, self.pieces.fingerprint, condition.name, self.seed, _VERSION, QUALITY_VERSION)
+        sound = (condition.name, drawn_from(condition, self.bank), self.seed)
+        key = (self._mark, self.pieces.fingerprint, *sound, _VERSION, QUALITY_VERSION)
         embeddings, values = self.cache.get(*key), self.cache.get("quality", *key)
         if embeddings is None or values is None:
             values = np.zeros((len(self.pieces.utterances), 2), dtype=np.float32)

@@ -224,7 +224,12 @@ def _weights(same: BoolArray) -> FloatArray:
 
 
 def _range(groups: Sequence[Trials], name: Measure) -> tuple[float, float]:
-    sides = [side.measure(name) for group in groups for side in (group.enrol, group.test)]
+    # of the trials' own sides: a group may hold others, of speakers that the fit must not know
+    sides = [
+        side.measure(name)[index]
+        for group in groups
+        for side, index in ((group.enrol, group.enrol_index), (group.test, group.test_index))
+    ]
     return min(float(side.min()) for side in sides), max(float(side.max()) for side in sides)
 
 

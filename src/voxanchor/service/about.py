@@ -17,6 +17,9 @@ from voxanchor.verification.verifier import Verifier
 
 PAGE = Path(__file__).parent / "page"
 
+HEALTH_S = 5.0
+"""A store that says nothing for so long is unavailable: a database may be away."""
+
 
 def routes(desk: Desk) -> APIRouter:
     """Return the routes for programs."""
@@ -51,7 +54,10 @@ def routes(desk: Desk) -> APIRouter:
                 return False
             return True
 
-        usable = await asyncio.to_thread(job)  # not among the requests: it must be answered while they wait
+        try:  # not among the requests: it must be answered while they wait
+            usable = await asyncio.wait_for(asyncio.to_thread(job), HEALTH_S)
+        except TimeoutError:
+            usable = False
         response.status_code = 200 if usable else 503
         return answers.Health(status="ok" if usable else "unavailable", store=usable)
 

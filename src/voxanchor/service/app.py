@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 import voxanchor
-from voxanchor.audio.bank import NoiseBank
 from voxanchor.service import about, answers, decisions, failures, people
 from voxanchor.service.desk import Desk
 from voxanchor.service.envelope import Envelope
@@ -16,7 +15,11 @@ from voxanchor.service.gate import Gate
 from voxanchor.service.settings import Settings
 from voxanchor.verification.verifier import Verifier
 
+if TYPE_CHECKING:
+    from voxanchor.audio.bank import NoiseBank
+
 _REFUSALS = {
+    400: "A form that cannot be taken apart.",
     401: "No API key, or one that is not known.",
     403: "From a page of another site.",
     404: "Nobody of that name.",
@@ -32,7 +35,7 @@ def make_app(
     verifier: Verifier,
     settings: Settings | None = None,
     beside: Verifier | None = None,
-    noise: NoiseBank | None = None,
+    noise: "NoiseBank | None" = None,
 ) -> FastAPI:
     """Return the application. It holds no state outside of itself; several may live in one process.
 
@@ -55,6 +58,7 @@ def make_app(
         summary="Whose voice is it: enrol people, verify and identify recordings.",
         docs_url=None,  # these pages load scripts from elsewhere; about.add_page adds one that does not
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy that ends TLS they would lead to plain HTTP
         lifespan=lifespan,
     )
     failures.install(app)

@@ -2,23 +2,38 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.clips import ClipCache
-from voxanchor.audio.music import SyntheticMusic
-from voxanchor.audio.sources import RecordedNoise
-from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import MissingExtraError
-from voxanchor.evaluation.background import noise_bank
+
+if TYPE_CHECKING:
+    from voxanchor.audio.bank import NoiseBank
 
 TALKERS = 8
 
 
+class _Later:
+    """A noise bank that is made when noise is first drawn: it needs PyTorch, which an exported model does without."""
+
+    def __init__(self, kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> None:
+        self.kinds = kinds
+        self._make = make
+        self._lock = threading.Lock()
+        self._bank: NoiseBank | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._bank is None:
+                self._bank = self._make()
+        return getattr(self._bank, name)
+
+
 @contextlib.contextmanager
-def backgrounds(folders: Sequence[str]) -> Iterator[NoiseBank]:
+def backgrounds(folders: Sequence[str]) -> "Iterator[NoiseBank]":
     """Give ``noise``, ``music`` and ``babble``, from folders in MUSAN layout or built in.
 
     Babble needs people who talk: where no folder has ``speech``, synthetic voices, which need the extra ``synthetic``.
@@ -34,9 +49,20 @@ def backgrounds(folders: Sequence[str]) -> Iterator[NoiseBank]:
             try:
                 talkers = _talkers(voices)
             except MissingExtraError:
-                yield _without_babble(folders)
+                yield _made(folders, ("music", "noise"), lambda: _without_babble(folders))
                 return
-        yield noise_bank(folders, talkers, built_in_share=0.0, for_evaluation=True)
+        yield _made(folders, ("babble", "music", "noise"), lambda: _with_babble(folders, talkers))
+
+
+def _made(folders: Sequence[str], kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> "NoiseBank":
+    """Return the bank; one of folders at once, so that what is wrong with them is said at the start."""
+    return make() if folders else cast("NoiseBank", _Later(kinds, make))
+
+
+def _with_babble(folders: Sequence[str], talkers: Manifest) -> "NoiseBank":
+    from voxanchor.evaluation.background import noise_bank
+
+    return noise_bank(folders, talkers, built_in_share=0.0, for_evaluation=True)
 
 
 def _talkers(folder: str) -> Manifest:
@@ -46,7 +72,13 @@ def _talkers(folder: str) -> Manifest:
     return scan(folder)
 
 
-def _without_babble(folders: Sequence[str]) -> NoiseBank:
+def _without_babble(folders: Sequence[str]) -> "NoiseBank":
+    from voxanchor.audio.bank import NoiseBank
+    from voxanchor.audio.clips import ClipCache
+    from voxanchor.audio.music import SyntheticMusic
+    from voxanchor.audio.sources import RecordedNoise
+    from voxanchor.audio.synthetic import SyntheticNoise
+
     found, cache = [noise_folder(folder) for folder in folders], ClipCache()
     noise = [clip for folder in found for clip in folder.noise]
     music = [clip for folder in found for clip in folder.music]

@@ -1,10 +1,12 @@
 """Routes that compare recordings: two of them, one with everybody, one in noise; and the log of what was decided."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query
 
-from voxanchor.errors import EnrolmentError, OtherModelError
+from voxanchor.errors import EnrolmentError, OtherModelError, UnknownPersonError
 from voxanchor.scoring.judge import Voices
 from voxanchor.service import answers, calls, trying
 from voxanchor.service.desk import Desk
@@ -23,9 +25,12 @@ from voxanchor.service.uploads import recordings, waveforms
 from voxanchor.types import Waveform
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import hear
+from voxanchor.verification.result import Identification
 from voxanchor.verification.verifier import Verifier
 
 MOST_RATIOS = 12
+
+_TRIES = 5
 
 Ratios = Annotated[
     list[Annotated[float, Form(ge=-20, le=60)]],
@@ -58,8 +63,9 @@ def routes(desk: Desk) -> APIRouter:
     ) -> answers.Identification:
         def job() -> answers.Identification:
             (heard,) = recordings([recording], desk.settings)
+            by = calls.current().by
             try:
-                found = desk.verifier.identify(heard, top, prior, certainty, calls.current().by)
+                found = _unless_deleted(lambda: desk.verifier.identify(heard, top, prior, certainty, by))
             except OtherModelError as error:
                 raise Refusal(409, "other_model", str(error)) from None
             except EnrolmentError as error:
@@ -135,6 +141,18 @@ def routes(desk: Desk) -> APIRouter:
         return await desk.work(job)
 
     return router
+
+
+def _unless_deleted(identify: Callable[[], Identification]) -> Identification:
+    """Return the answer; where a candidate was deleted while it was sought, once more without them.
+
+    Raises:
+        EnrolmentError: as `Verifier.identify`.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(UnknownPersonError):
+            return identify()
+    return identify()
 
 
 def _known(desk: Desk, verifier: Verifier, name: str | None, others: list[Waveform]) -> Voices:

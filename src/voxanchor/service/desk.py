@@ -4,9 +4,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from voxanchor.audio.bank import NoiseBank
 from voxanchor.enrolments.records import Decision
 from voxanchor.enrolments.store import Store
 from voxanchor.service import calls
@@ -14,6 +13,9 @@ from voxanchor.service.batching import BatchingEmbedder
 from voxanchor.service.metrics import Metrics
 from voxanchor.service.settings import Settings
 from voxanchor.verification.verifier import Verifier
+
+if TYPE_CHECKING:
+    from voxanchor.audio.bank import NoiseBank
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class Desk:
     """
 
     def __init__(
-        self, verifier: Verifier, settings: Settings, beside: Verifier | None, noise: NoiseBank | None
+        self, verifier: Verifier, settings: Settings, beside: Verifier | None, noise: "NoiseBank | None"
     ) -> None:
         self.settings = settings
         self.noise = noise

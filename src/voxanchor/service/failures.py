@@ -21,6 +21,9 @@ CODES = {
 """Codes of refusals that the framework makes by itself."""
 
 
+_NO_FILE = "a file is needed here, and text came; curl takes -F name=@FILE, with the @"
+
+
 class Refusal(HTTPException):
     """An answer other than success, whose message the caller may read.
 
@@ -53,11 +56,19 @@ def refusal_of(error: VoxanchorError) -> Refusal | None:
     return None
 
 
+def _methods(request: Request) -> set[str]:
+    """Return what may be asked of a request's address."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return {method.upper() for method in request.app.openapi()["paths"].get(path, ())} or {"GET"}
+
+
 def install(app: FastAPI) -> None:
     """Have every refusal of an app answered in the one form. Other exceptions pass on to the middleware."""
 
-    async def refused(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:  # the framework names the methods of one route, and not all of the address
+            return answer(HTTPException(405, error.detail, {"Allow": ", ".join(sorted(_methods(request)))}))
         return answer(error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
@@ -65,7 +76,8 @@ def install(app: FastAPI) -> None:
         found = error.errors()[0]
         # the value that was sent is left out: it may be a name
         place = ".".join(str(part) for part in found["loc"][1:])
-        return answer(Refusal(422, "bad_request", f"{place}: {found['msg']}" if place else str(found["msg"])))
+        message = _NO_FILE if "Expected UploadFile" in found["msg"] else found["msg"]
+        return answer(Refusal(422, "bad_request", f"{place}: {message}" if place else str(message)))
 
     async def unusable(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
         assert isinstance(error, VoxanchorError)

@@ -82,9 +82,9 @@ class Gate:
         if self.settings.keys:
             return
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self.settings.local_only and urlsplit(f"//{host}").hostname not in _LOOPBACK:
+        if self.settings.local_only and _hostname(host) not in _LOOPBACK:
             raise Refusal(403, "forbidden", "without API keys the service answers on this machine's own names only")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise Refusal(403, "forbidden", "a page of another site may not use a service without API keys")
 
     def _refuse_large(self, headers: Headers) -> None:
@@ -131,6 +131,13 @@ class Gate:
         task.cancel()
         await asyncio.wait({task})
         await answer(calls.timed_out())(scope, receive, send)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # a bracket that does not close
+        return None
 
 
 def _guarded(path: str) -> bool:

@@ -26,10 +26,17 @@ class JsonLines(logging.Formatter):
 
 
 def write_to(stream: TextIO | None = None) -> None:
-    """Send the log of this process's services, and of the server that runs them, to a stream: by default stderr."""
+    """Send the log of this process's services, and of the libraries they run on, to a stream: by default stderr."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in ((LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING)):
+    # the parser of forms says what is wrong with one, which is answered
+    levels = (
+        (LOGGER.name, logging.INFO),
+        ("uvicorn", logging.WARNING),
+        ("psycopg", logging.WARNING),
+        ("python_multipart", logging.ERROR),
+    )
+    for name, level in levels:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

@@ -26,12 +26,19 @@ FalseAcceptance = Annotated[
 ]
 
 
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+_STEPS = {".", ".."}
+
+
 def checked_name(name: str) -> str:
     """Return a person's name as it is kept.
 
     Raises:
-        Refusal: a name that no person has.
+        Refusal: a name that no person has, or that was not sent in UTF-8: all such bytes arrive as one character, so
+            that two people would be one.
     """
+    if _UNREADABLE in name:
+        raise Refusal(422, "bad_name", "the name is not percent-encoded UTF-8")
     try:
         return person_name(name)
     except EnrolmentError as error:
@@ -48,9 +55,10 @@ def refused(name: str, error: EnrolmentError) -> Exception:
 
 
 def out_of_order(error: EnrolmentError, name: str = "") -> StoreError:
-    """Return the error of a store that cannot be used; the log gets its message, without the person's name."""
-    text = str(error)
-    calls.current().problem = text.replace(name, "(name)") if name else text
+    """Return the error of a store that cannot be used; the log gets its message, without names of people."""
+    text = str(error).replace(name, "(name)") if name else str(error)
+    names_others = isinstance(error, UnknownPersonError | OtherModelError)
+    calls.current().problem = type(error).__name__ if names_others else text
     return StoreError()
 
 
@@ -95,6 +103,8 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/{name}", summary="Enrol: add recordings to a person, all of them or none", status_code=201)
     async def enrol(name: Name, recordings: Uploads) -> answers.Enrolled:
         name = checked_name(name)
+        if name in _STEPS:  # browsers and curl take them out of an address: nobody could ask for this person again
+            raise Refusal(422, "bad_name", f"the name {name!r} is a step in an address: take another one")
         return await desk.work(lambda: _enrol(desk, name, recordings))
 
     @router.post("/{name}/verify", summary="Whether a recording is of this person")
@@ -174,8 +184,8 @@ def _delete(desk: Desk, name: str) -> answers.Deleted:
         # the rows are gone, and the store could not clean its files while another process reads them
         remark = "deleted; traces in the store's files go when other processes have ended"
         calls.current().problem = "deleted, but the store's files could not be cleaned"
-    except EnrolmentError as error:
-        raise out_of_order(error, name) from None
+    except EnrolmentError as error:  # somebody else may have deleted the person since
+        raise refused(name, error) from None
     if desk.beside is not None:
         with contextlib.suppress(EnrolmentError):  # enrolled before this process began
             desk.beside.store.delete(name)

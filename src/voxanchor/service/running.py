@@ -1,5 +1,6 @@
 """The application in a server, from its start to the signal that ends it."""
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -10,6 +11,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from voxanchor.errors import RecipeError
 from voxanchor.service import logs
@@ -40,6 +42,7 @@ def run(app: FastAPI, host: str, port: int, timeout_s: float, announce: Callable
     """
     config = uvicorn.Config(
         app,
+        http=_impatient(timeout_s),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -53,6 +56,51 @@ def run(app: FastAPI, host: str, port: int, timeout_s: float, announce: Callable
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
         _Server(config, lambda: announce(address)).run([listener])
+
+
+def _impatient(seconds: float) -> type[asyncio.Protocol]:
+    """Return the server's protocol, which closes connections on which no whole head of a request comes in that time.
+
+    Requests have a limit of their own; without this one, connections that send nothing would take all files a process
+    may have open.
+    """
+
+    class Impatient(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # one of two, by what is installed
+        _patience: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._wait()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._wait()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            self._calm()
+
+        def _wait(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._calm()
+            elif self._patience is None:
+                self._patience = self.loop.call_later(seconds, self._close)
+
+        def _calm(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+
+        def _close(self) -> None:
+            self._patience = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return Impatient
 
 
 class _Server(uvicorn.Server):

@@ -4,13 +4,11 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.conditions.render import render
-from voxanchor.conditions.spec import Condition
 from voxanchor.errors import EnrolmentError
 from voxanchor.rng import generator
 from voxanchor.scoring.judge import UNCALIBRATED, Voices
@@ -22,6 +20,9 @@ from voxanchor.verification.recordings import Heard, hear
 from voxanchor.verification.result import Side
 from voxanchor.verification.verifier import Verifier
 from voxanchor.verification.voices import side_of, voices_of
+
+if TYPE_CHECKING:
+    from voxanchor.audio.bank import NoiseBank
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,16 @@ class Noisy:
     description: str
 
 
-def with_noise(waveform: Waveform, kind: str, snrs_db: Sequence[float], bank: NoiseBank, seed: int) -> Noisy:
+def with_noise(waveform: Waveform, kind: str, snrs_db: Sequence[float], bank: "NoiseBank", seed: int) -> Noisy:
     """Return a recording and its noisy copies: the same stretch of noise, louder or softer.
 
     Raises:
         AudioError: the recording is silent, or a recording of noise cannot be read.
         RecipeError: a ratio that cannot be.
     """
+    from voxanchor.conditions.render import render  # these need PyTorch, which an exported model does without
+    from voxanchor.conditions.spec import Condition
+
     heard, described = [hear(waveform)], ""
     for snr_db in snrs_db:
         made = render(waveform, Condition(kind, snr_db), bank, generator(seed, 0, kind, "try"))

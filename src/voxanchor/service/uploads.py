@@ -17,6 +17,7 @@ from voxanchor.types import Waveform
 from voxanchor.verification.recordings import hear
 
 _SAMPLE_BYTES = 4
+_UNKNOWN_FRAMES = 2**62
 _READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read; M4A, MP4 and WebM if the file's name ends so"
 
 
@@ -75,6 +76,8 @@ def _refuse_large(path: Path, name: str, settings: Settings) -> None:
         AudioError: it cannot be read.
     """
     info = probe(path)
+    if info.frames >= _UNKNOWN_FRAMES:
+        raise AudioError(f"{name}: does not say how long it is, as FLAC written to a pipe: write it to a file")
     if info.duration_s > settings.max_duration_s:
         raise _too_long(name, f"lasts {info.duration_s:.1f} s", settings)
     size = info.frames * info.channels * _SAMPLE_BYTES

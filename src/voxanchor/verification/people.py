@@ -8,6 +8,7 @@ import numpy as np
 from voxanchor.audio.quality import Quality
 from voxanchor.enrolments.records import Voiceprint
 from voxanchor.enrolments.store import Store
+from voxanchor.errors import OtherModelError, UnknownPersonError
 from voxanchor.scoring.judge import Voices
 from voxanchor.types import Embeddings
 from voxanchor.verification.older import OlderModel, variant
@@ -47,7 +48,8 @@ class People:
     def nearest(self, embedding: Embeddings, top: int) -> list["Neighbour"]:
         """Return who is nearest to a (1, D) embedding, at most `top` by each model, in no order.
 
-        Each by the one voiceprint that `voice` takes, too.
+        Each by the one voiceprint that `voice` takes, too. Of a model whose voiceprints go through a map it is
+        everybody, person by person: among many people `voxanchor people upgrade` first.
 
         Raises:
             EnrolmentError: people are enrolled, but nobody by a model that this one may be compared with.
@@ -58,13 +60,16 @@ class People:
         for relative in relatives:
             for name in self._names_near(relative, embedding, top):
                 taken = self._relative_of(name)
-                if taken is not None and taken.fingerprint == relative.fingerprint:
-                    stored = self.store.voiceprint(name, relative.fingerprint)
+                if taken is None or taken.fingerprint != relative.fingerprint:
+                    continue
+                if stored := self._still_there(name, relative.fingerprint):
                     found.append(Neighbour(name, stored, relative.carried(stored.embedding[None]), relative.warning))
         if self.model in models or not relatives:
-            for match in self.store.search(embedding[0], self.model, top):
-                stored = self.store.voiceprint(match.person, self.model)
-                found.append(Neighbour(match.person, stored, stored.embedding[None]))
+            found += [
+                Neighbour(match.person, stored, stored.embedding[None])
+                for match in self.store.search(embedding[0], self.model, top)
+                if (stored := self._still_there(match.person, self.model))
+            ]
         return found
 
     def count(self) -> int:
@@ -76,6 +81,13 @@ class People:
         usable = [self.model, *(relative.fingerprint for relative in self._relatives(voices))]
         return sum(voices.get(model, 0) for model in usable)
 
+    def _still_there(self, name: str, model: str) -> Voiceprint | None:
+        """Return a voiceprint; None of somebody who was deleted, or carried to another model, since the search."""
+        try:
+            return self.store.voiceprint(name, model)
+        except (UnknownPersonError, OtherModelError):
+            return None
+
     def _names_near(self, relative: OlderModel, embedding: Embeddings, top: int) -> Sequence[str]:
         if relative.matrix is None:
             return [match.person for match in self.store.search(embedding[0], relative.fingerprint, top)]
@@ -84,7 +96,10 @@ class People:
 
     def _relative_of(self, name: str) -> OlderModel | None:
         """Return the model to take a person's voiceprint of; None for this one, and where there is none to take."""
-        made_by = {enrolment.model for enrolment in self.store.enrolments(name)}
+        try:
+            made_by = {enrolment.model for enrolment in self.store.enrolments(name)}
+        except UnknownPersonError:
+            return None
         return None if self.model in made_by else next(iter(self._relatives(made_by)), None)
 
     def _relatives(self, models: Collection[str]) -> list[OlderModel]:

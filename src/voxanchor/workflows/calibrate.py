@@ -16,8 +16,8 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.calibrating import calibrated
-from voxanchor.evaluation.calibration_text import markdown
+from voxanchor.evaluation.calibrating import calibrated, require_speakers
+from voxanchor.evaluation.calibration_text import markdown, remarks
 from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials
 from voxanchor.evaluation.embed import embed_with
 from voxanchor.files import write_bytes, write_text
@@ -101,12 +101,15 @@ def calibrate(
     cache = EmbeddingCache(out / WORK_FOLDER)
     arithmetic = resolve(precision, device)
     trials = CalibrationTrials(encoder, recordings, suite, bank, cache, material.seed, arithmetic)
+    require_speakers(trials.speakers)
     if trials.speakers < FEW_SPEAKERS:
         say(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
     cohort = _cohort(encoder, material.cohort, recordings, arithmetic) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     found = calibrated(trials.groups(cohort, kind), trials.groups(), kind, measures, trials.speakers)
+    for remark in remarks(found.figures[0]):
+        say(remark)
     facts = {
         "speech": f"{Path(material.speech).name}: {trials.speakers} speakers, {len(trials.pieces.utterances)} pieces "
         f"of {min(map(min, PIECES_S)):g} to {max(map(max, PIECES_S)):g} s",
@@ -139,7 +142,8 @@ def _refuse_other(out: Path, encoder: SpeakerEncoder) -> None:
     if not out.exists():
         return
     names = {entry.name for entry in out.iterdir()} if out.is_dir() else {""}
-    if names <= {WORK_FOLDER.parts[0]}:  # empty, or left by a run that was stopped
+    stopped = (out / WORK_FOLDER).is_dir() and artefact.CONFIG_NAME not in names  # perhaps while the model was copied
+    if stopped or names <= {WORK_FOLDER.parts[0]}:
         return
     try:
         same = SpeakerEncoder.load(out).fingerprint == encoder.fingerprint

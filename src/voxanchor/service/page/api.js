@@ -2,7 +2,8 @@
 
 const KEY = "voxanchor-key";
 
-function askForKey() {
+function askForKey(message) {
+  document.getElementById("key-wrong").textContent = message;
   const dialog = document.getElementById("ask"), input = document.getElementById("key");
   if (dialog.open) return new Promise((done) => dialog.addEventListener("close", () => done(true), { once: true }));
   input.value = "";
@@ -29,8 +30,12 @@ export async function call(method, path, fields = null) {
   }
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
-  if (response.status === 401 && await askForKey()) return call(method, path, fields);
+  if (response.status === 401 && await askForKey(key ? "The key that was given is not known here." : "")) return call(method, path, fields);
   throw new Error(answer.error ? answer.error.message : `The service answered ${response.status}.`);
 }
 
-export const person = (name) => `/v1/people/${encodeURIComponent(name)}`;
+export function person(name) {
+  // browsers take such steps out of an address, and a slash ends a name there
+  if (name === "." || name === ".." || name.includes("/")) throw new Error("A name with a slash, or of dots alone, cannot be used here.");
+  return `/v1/people/${encodeURIComponent(name)}`;
+}

@@ -32,7 +32,7 @@ function verdict(judged, names = VERDICTS) {
 }
 
 function meaning(judged, prior) {
-  if (judged.llr === null) return judged.reason;
+  if (judged.llr === null) return sentence(judged.reason);
   const posterior = 1 / (1 + Math.exp(-judged.llr - Math.log(prior / (1 - prior))));
   const what = judged.llr >= 0 ? "if one person speaks in both than if two do" : "if two people speak than if one does";
   return `What was heard is ${times(judged.llr)} times likelier ${what}. `
@@ -55,12 +55,13 @@ function quality(sides, names) {
 }
 
 const answer = (...children) => $("answer").replaceChildren(...children);
-const failed = (error, where = $("answer")) => where.replaceChildren(element("p", { class: "warnings" }, error.message));
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+const failed = (error, where = $("answer")) => where.replaceChildren(element("p", { class: "warnings" }, sentence(error.message)));
 
 function showVerification(found, names) {
   const parts = [verdict(found)];
   if (found.score !== null) parts.push(scale(found));
-  parts.push(element("p", {}, found.score === null ? found.reason : meaning(found, found.prior ?? state.service.prior)));
+  parts.push(element("p", {}, found.score === null ? sentence(found.reason) : meaning(found, found.prior ?? state.service.prior)));
   parts.push(...warnings(found.sides, names), quality(found.sides, names));
   answer(...parts);
 }
@@ -72,7 +73,7 @@ function showIdentification(found) {
     element("td", {}, one.probability === null ? "" : percent(one.probability)),
     element("td", {}, one.llr === null ? `cosine ${shown(one.score, 3)}` : `log-likelihood ratio ${shown(one.llr)}`)));
   if (found.nobody !== null && rows.length) rows.push(element("tr", {}, element("td", {}, "nobody of these"), element("td", {}, percent(found.nobody)), element("td")));
-  answer(verdict(found, names), element("p", {}, found.reason), element("table", {}, element("tbody", {}, ...rows)), ...warnings([found.side], ["recording"]));
+  answer(verdict(found, names), element("p", {}, sentence(found.reason)), element("table", {}, element("tbody", {}, ...rows)), ...warnings([found.side], ["recording"]));
 }
 
 function showEnrolled(found) {
@@ -89,8 +90,11 @@ function enable() {
 }
 
 async function busy(job, where = undefined) {
+  const pressed = document.activeElement;
   state.busy = true; enable();
   try { await job(); } catch (error) { failed(error, where); } finally { state.busy = false; enable(); }
+  // a button that is disabled for a while loses the keyboard
+  if (document.activeElement === document.body) pressed.focus();
 }
 
 function option(value, words) { return element("option", { value }, words); }
@@ -164,11 +168,11 @@ function noiseFields(snrs) {
 
 function judgedBy(name, title, judged, point, remark) {
   const box = element("div", {}, element("h3", { class: `${name}-name` }, title));
-  if (!judged) box.append(element("p", { class: "quiet" }, remark));
+  if (!judged) box.append(element("p", { class: "quiet" }, sentence(remark)));
   else {
     box.append(verdict(judged));
     if (judged.score !== null) box.append(scale(judged));
-    box.append(element("p", { class: "quiet" }, judged.llr === null && judged.score !== null ? "Not calibrated: the cosine alone." : judged.reason));
+    box.append(element("p", { class: "quiet" }, judged.llr === null && judged.score !== null ? "Not calibrated: the cosine alone." : sentence(judged.reason)));
   }
   return box;
 }
@@ -199,7 +203,7 @@ async function runSweep() {
   const rows = points.map((point) => element("tr", {}, element("th", { scope: "row" }, point.snr_db === null ? "as recorded" : `${point.snr_db} dB`), ...names.map((name) => element("td", {}, cell(point[name])))));
   $("chart").replaceChildren(sweep(scored, calibrated),
     element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)),
-    element("figcaption", {}, `Added: ${found.noise}, the same stretch at every ratio.${calibrated || !names[1] ? "" : " Not both models are calibrated: cosines of different models are on different scales."} ${points[0].beside ? "" : found.beside_remark}`));
+    element("figcaption", {}, `Added: ${found.noise}, the same stretch at every ratio.${calibrated || !names[1] ? "" : " Not both models are calibrated: cosines of different models are on different scales."} ${state.service.beside && !points[0].beside ? sentence(found.beside_remark) : ""}`));
 }
 
 function describe(service) {
@@ -211,6 +215,7 @@ function describe(service) {
   $("note").textContent = "This model has no calibration: it gives cosines, and no decisions. voxanchor calibrate fits one.";
   $("kind").replaceChildren(...service.noise.map((kind) => option(kind, kind)));
   $("noise").hidden = service.noise.length === 0;
+  if (service.beside) $("who").textContent = "both models decide";
 }
 
 $("record").onclick = () => record().catch((error) => { $("state").textContent = error.message; });
@@ -234,14 +239,22 @@ $("verify").onclick = () => busy(async () => {
 });
 $("identify").onclick = () => busy(async () => showIdentification(await call("POST", "/v1/identify", [["recording", state.sound]])));
 $("compare").onclick = () => busy(async () => showVerification(await call("POST", "/v1/verify", [["first", state.reference], ["second", state.sound]]), ["reference", "recording"]));
-$("snr").oninput = () => { $("snr-text").textContent = `${shown(Number($("snr").value), 0)} dB`; };
+$("snr").oninput = () => {
+  $("snr-text").textContent = `${shown(Number($("snr").value), 0)} dB`;
+  $("snr").setAttribute("aria-valuetext", `${$("snr").value} dB`);
+};
 $("against").onchange = enable;
 $("try").onclick = () => busy(addNoise, $("tried"));
 $("sweep").onclick = () => busy(runSweep, $("chart"));
 addEventListener("resize", () => state.samples && waveform($("wave"), state.samples));
 
 busy(async () => {
-  state.service = await call("GET", "/v1/model");
+  try {
+    state.service = await call("GET", "/v1/model");
+  } catch (error) {
+    $("about").textContent = "The service has not answered. Load this page again to ask once more.";
+    throw error;
+  }
   describe(state.service);
   await refresh();
 });
