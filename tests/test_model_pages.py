@@ -60,7 +60,8 @@ def go_through(page: str, place: Path, exporting: bool) -> None:
         (shutil.copytree if found.is_dir() else shutil.copyfile)(found, place / name)
     for command in commands(page):
         if exporting or (command[0] != "export" and "robust.onnx" not in command):
-            assert run([*command, *SHORTER.get(command[0], [])]) == 0, command
+            undecided = command[0] == "verify"  # these models have no calibration: a score alone
+            assert run([*command, *SHORTER.get(command[0], [])]) == (8 if undecided else 0), command
 
 
 @pytest.mark.parametrize("page", PAGES)

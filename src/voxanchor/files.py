@@ -41,6 +41,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_private(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path` atomically, for its owner alone (mode 600)."""
+    with (
+        replacing(path) as temporary,
+        os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
+        file.write(content)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` atomically, as UTF-8."""
     write_bytes(path, text.encode("utf-8"))

@@ -1,6 +1,7 @@
 """From a model reference to a verifier, without torch where the model needs none, and for many threads at once."""
 
 import base64
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -105,18 +106,20 @@ def test_an_exported_file_carries_all_that_a_directory_does(
 ) -> None:
     draw = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
     embeddings = draw / np.linalg.norm(draw, axis=1, keepdims=True)
-    record = replace(line(encoder.fingerprint), cohort_top=10)
+    content = save({"embeddings": embeddings}, {"model": encoder.fingerprint})
+    digest = hashlib.sha256(content).hexdigest()
+    record = replace(line(encoder.fingerprint), cohort_top=10, cohort_sha256=digest)
     report = json.dumps({"old": {"fingerprint": "old"}, "verdict": {"decision": "upgrade"}})
     matrix = np.eye(16, dtype=np.float32)
     (folder / FILE).write_text(record.text())
-    save_file({"embeddings": embeddings}, folder / COHORT_FILE, {"model": record.model})
+    (folder / COHORT_FILE).write_bytes(content)
     (folder / COMPATIBILITY_FILE).write_text(report)
     save_file({"matrix": matrix}, folder / MAP_FILE)
     path = described(
         plain,
         tmp_path / "m.onnx",
         calibration=record.text(),
-        cohort=base64.b64encode(save({"embeddings": embeddings}, {"model": record.model})).decode(),
+        cohort=base64.b64encode(content).decode(),
         compatible=report,
         enrolment_map=base64.b64encode(save({"matrix": matrix})).decode(),
     )
@@ -212,10 +215,13 @@ def test_the_cohort_of_another_model_is_refused(folder: Path, encoder: SpeakerEn
     save_file({"embeddings": np.eye(16, dtype=np.float32)}, folder / COHORT_FILE, {"model": "another"})
     with pytest.raises(ModelError, match="embedded by the model another"):
         voxanchor.load(folder)
+    save_file({"embeddings": np.eye(16, dtype=np.float32)}, folder / COHORT_FILE, {"model": record.model})
+    with pytest.raises(ModelError, match="not the one that the calibration was fitted with"):
+        voxanchor.load(folder)
 
 
 def test_a_device_without_torch_is_told_to_give_an_exported_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(MissingExtraError, match="give an exported .onnx file"):
+    with pytest.raises(MissingExtraError, match=r"give an exported \.onnx file"):
         voxanchor.load(folder)

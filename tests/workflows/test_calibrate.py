@@ -118,6 +118,7 @@ def test_a_cohort_is_stored_and_taken_into_account(with_cohort: tuple[Path, Cali
     out, record = with_cohort
     assert record.calibration.measures == ("speech", "snr", "likeness")
     assert record.cohort_top == 6
+    assert (out / COHORT_FILE).stat().st_mode & 0o777 == 0o600
     embeddings = load_file(out / COHORT_FILE)["embeddings"]
     assert embeddings.shape == (6, 16)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)

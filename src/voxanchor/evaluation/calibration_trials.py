@@ -73,6 +73,17 @@ def pieces(manifest: Manifest) -> Manifest:
     return replace(manifest, utterances=tuple(sorted(chosen, key=lambda piece: piece.id)))
 
 
+def part_of(manifest: Manifest, most_speakers: int, most_of_each: int) -> tuple[Utterance, ...]:
+    """Return the utterances of at most so many speakers, and so many of each, evenly chosen, in their order."""
+    found: dict[str, list[Utterance]] = {}
+    for utterance in manifest.utterances:
+        found.setdefault(utterance.speaker, []).append(utterance)
+    chosen = [
+        item for speaker in _evenly(sorted(found), most_speakers) for item in _evenly(found[speaker], most_of_each)
+    ]
+    return tuple(sorted(chosen, key=lambda utterance: utterance.id))
+
+
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
     """Return all items, or so many of them at even distances."""
     if len(items) <= most:

@@ -86,6 +86,7 @@ class CalibrationRecord:
         figures: by condition, all trials together first.
         material: what it was fitted on, label -> value.
         cohort_top: how many of the stored cohort count; 0 without a cohort.
+        cohort_sha256: of the cohort's file, so that another calibration's is not taken for it.
         format: of the file.
     """
 
@@ -95,6 +96,7 @@ class CalibrationRecord:
     figures: tuple[ConditionFigures, ...]
     material: dict[str, str]
     cohort_top: int = 0
+    cohort_sha256: str = ""
     format: str = FORMAT
 
     def text(self) -> str:

@@ -1,6 +1,7 @@
 """From a model reference to a verifier. Torch is imported for models that need it, and not for exported files."""
 
 import base64
+import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -99,6 +100,8 @@ def read_cohort(content: bytes, record: CalibrationRecord, where: str) -> Cohort
         made_by = json.loads(content[8 : 8 + length])["__metadata__"]["model"]
         if made_by != record.model:
             raise ValueError(f"embedded by the model {made_by}, the calibration is for {record.model}")
+        if hashlib.sha256(content).hexdigest() != record.cohort_sha256:
+            raise ValueError("it is not the one that the calibration was fitted with")
         return Cohort(load_tensors(content)["embeddings"], record.cohort_top)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: {COHORT_FILE} cannot be used ({error}). Copy the model again.") from None

@@ -1,6 +1,7 @@
 """Fitting a calibration to a model, and leaving both in one model directory."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.calibrating import calibrated, require_speakers
 from voxanchor.evaluation.calibration_text import markdown, remarks
-from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials
+from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials, part_of
 from voxanchor.evaluation.embed import embed_with
-from voxanchor.files import write_bytes, write_text
+from voxanchor.files import write_private, write_text
 from voxanchor.models import artefact, registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
@@ -34,6 +35,9 @@ WORK_FOLDER = Path("run", "calibration")
 
 TOP = 300
 """How many of a cohort count, those most alike; all of a smaller one."""
+
+COHORT_SPEAKERS, COHORT_RECORDINGS = 2000, 4
+"""Speakers of a cohort, and recordings of each, at most; of more an even part."""
 
 FEW_SPEAKERS = 50
 
@@ -104,7 +108,7 @@ def calibrate(
     require_speakers(trials.speakers)
     if trials.speakers < FEW_SPEAKERS:
         say(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
-    cohort = _cohort(encoder, material.cohort, recordings, arithmetic) if material.cohort else None
+    cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     found = calibrated(trials.groups(cohort, kind), trials.groups(), kind, measures, trials.speakers)
@@ -121,6 +125,7 @@ def calibrate(
         facts["cohort"] = f"{Path(material.cohort).name}: {len(cohort.embeddings)} speakers, {cohort.top} of them count"
     if heard:
         facts["heard in training"] = f"{heard} speakers have names of speakers of the training"
+    content = save({"embeddings": cohort.embeddings}, {"model": encoder.fingerprint}) if cohort else b""
     record = CalibrationRecord(
         encoder.fingerprint,
         found.calibration,
@@ -128,8 +133,9 @@ def calibrate(
         found.figures,
         facts,
         cohort.top if cohort else 0,
+        hashlib.sha256(content).hexdigest() if cohort else "",
     )
-    _write(encoder, model, record, cohort, out)
+    _write(encoder, model, record, content, out)
     return record
 
 
@@ -170,13 +176,13 @@ def _in_training(model: str, recordings: Manifest) -> int:
     return len(shared)
 
 
-def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precision: str) -> Cohort:
+def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precision: str, layout: str) -> Cohort:
     """Return the cohort of a folder: the mean of each speaker's embeddings.
 
     Raises:
         CorpusError: fewer than two speakers, or recordings of the trials.
     """
-    manifest = scan(folder)
+    manifest = scan(folder, layout=layout)
     speakers = [utterance.speaker for utterance in manifest.utterances]
     if not all(speakers) or len(set(speakers)) < 2:
         raise CorpusError(f"{folder}: a cohort needs recordings of at least two speakers, one folder per speaker")
@@ -192,18 +198,20 @@ def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precisio
             f"{len(shared)} speakers of the cohort have names of speakers that calibrate ({sorted(shared)[0]}): if "
             "they are the same, give a cohort of others"
         )
-    (embeddings,) = embed_with([encoder], manifest.utterances, label="cohort", precision=precision)
+    chosen = part_of(manifest, COHORT_SPEAKERS, COHORT_RECORDINGS)
+    (embeddings,) = embed_with([encoder], chosen, label="cohort", precision=precision)
+    speakers = [utterance.speaker for utterance in chosen]
     return Cohort.of_speakers(embeddings, speakers, min(TOP, len(set(speakers))))
 
 
-def _write(encoder: SpeakerEncoder, model: str, record: CalibrationRecord, cohort: Cohort | None, out: Path) -> None:
+def _write(encoder: SpeakerEncoder, model: str, record: CalibrationRecord, cohort: bytes, out: Path) -> None:
     """Write the model, where it is not there yet, and what belongs to the calibration, ``calibration.json`` last."""
     if not (out / artefact.CONFIG_NAME).exists():
         _copy(encoder, Path(model), out)
     # without this file nothing takes the others for a calibration, so that a stop here leaves none that is mixed
     (out / FILE).unlink(missing_ok=True)
     if cohort:
-        write_bytes(out / COHORT_FILE, save({"embeddings": cohort.embeddings}, {"model": record.model}))
+        write_private(out / COHORT_FILE, cohort)  # embeddings of people
     else:
         (out / COHORT_FILE).unlink(missing_ok=True)
     write_text(out / TEXT_FILE, markdown(record))
