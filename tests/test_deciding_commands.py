@@ -155,7 +155,7 @@ def test_verify_as_ends_with_a_status_that_is_the_decision(voxanchor: Command, p
     assert set(found) == VERIFICATION
     assert found["sides"][0]["recordings"] == 2
     log = voxanchor("people", "log", "--store", store, "--json").json
-    assert [item["decision"] for item in log] == ["accepted", "abstained", "rejected", "accepted"]
+    assert [item["decision"] for item in log] == ["accepted", "unknown", "abstained", "rejected", "accepted"]
     assert set(log[0]) == DECISION
     assert log[-1]["by"] == "door"
     assert [

@@ -12,7 +12,7 @@ from tests.verification.by_hand import Angles, Said, line
 
 from voxanchor.enrolments.records import Print
 from voxanchor.enrolments.store import open_store
-from voxanchor.errors import AudioError, EnrolmentError, ModelError, RecipeError
+from voxanchor.errors import AudioError, EnrolmentError, ModelError, RecipeError, UnknownPersonError
 from voxanchor.scoring.judge import Judge
 from voxanchor.verification.older import OlderModel, older_model
 from voxanchor.verification.reembedding import reembed
@@ -90,10 +90,12 @@ def test_a_claim_is_accepted_or_rejected_and_logged(two: Verifier, said: Said) -
     assert [item.decision for item in two.store.decisions("Bob")] == ["rejected"]
 
 
-def test_nobody_of_a_name_is_an_error_and_no_decision(two: Verifier, said: Said) -> None:
-    with pytest.raises(EnrolmentError, match="Eve"):
-        two.verify_as("Eve", said(0))
-    assert two.store.decisions() == []
+def test_nobody_of_a_name_is_an_error_and_no_decision_but_a_line_of_the_log(two: Verifier, said: Said) -> None:
+    with pytest.raises(UnknownPersonError, match="Eve"):
+        two.verify_as("Eve", said(0), by="door")
+    (line,) = two.store.decisions()
+    assert (line.person, line.decision, line.llr, line.by) == (None, "unknown", None, "door")
+    assert "Eve" not in line.reason
     with pytest.raises(RecipeError, match="prior"):
         two.verify_as("Ada", said(0), prior=2)
 

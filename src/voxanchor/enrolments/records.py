@@ -103,7 +103,8 @@ class Decision:
     Attributes:
         person: who was claimed or found; None where nobody was found, or where the person was deleted since.
         kind: what was asked.
-        decision: the answer: accepted, rejected, abstained, nobody.
+        decision: the answer: accepted, rejected, abstained, uncalibrated, nobody; unknown for a claim of a name that
+            nobody has.
         score: cosine, or whatever the threshold applies to.
         llr: log-likelihood ratio.
         threshold: what the score was compared with.

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxanchor.enrolments.records import Decision, Kind, Print
 from voxanchor.enrolments.store import Store, open_store
-from voxanchor.errors import AudioError
+from voxanchor.errors import AudioError, UnknownPersonError
 from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices
 from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
@@ -188,7 +188,12 @@ class Verifier:
         """
         threshold = self.judge.threshold(prior, false_acceptance)
         used = None if false_acceptance is not None else prior
-        known, enrolled = self.people.voice(name)
+        try:
+            known, enrolled = self.people.voice(name)
+        except UnknownPersonError:
+            # without the name that was tried, which may be anything: that somebody tries names is what counts
+            self._log("verify", None, "unknown", None, None, threshold, "nobody of the claimed name", by)
+            raise
         heard = hear(recording)
         sides = (enrolled, side_of(heard))
         if reason := self.unfit(heard):
