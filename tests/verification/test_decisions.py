@@ -92,8 +92,8 @@ def noisy(wave: Waveform) -> Waveform:
 
 
 def test_what_is_worse_than_the_calibration_has_heard_is_a_warning(verifier: Verifier, said: Said) -> None:
-    assert verifier.verify(said(0), said(0)).warnings == ()
-    short = verifier.verify(said(0, 0.8), said(0))
+    assert verifier.verify(said(0), said(0.1)).warnings == ()
+    short = verifier.verify(said(0, 0.8), said(0.1))
     assert "first: less speech than the calibration has heard" in short.warnings
     assert not any(text.startswith("second") for text in short.warnings)
     loud = verifier.verify(said(0), noisy(said(0)))
@@ -177,3 +177,11 @@ def test_without_evidence_the_prior_is_shared_out() -> None:
     found, nobody = posteriors([0.0, 0.0], 8, 0.4)
     assert found == pytest.approx([0.05, 0.05])
     assert nobody == pytest.approx(0.6)
+
+
+def test_the_same_recording_again_is_accepted_with_a_warning(verifier: Verifier, said: Said) -> None:
+    again, anew = verifier.verify(said(0), said(0)), verifier.verify(said(0), said(0.1))
+    assert again.accepted
+    assert again.warnings == ("second: the same recording as the other side's: was it played again?",)
+    assert anew.accepted
+    assert anew.warnings == ()

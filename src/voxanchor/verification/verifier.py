@@ -24,6 +24,11 @@ from voxanchor.verification.voices import side_of, together, voices_of
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
 
+SAME_RECORDING = 0.9999
+"""Nobody says something twice so alike: from this cosine on it is the same recording."""
+
+REPLAYED = "the same recording as the other side's: was it played again?"
+
 STEADY_DB = -8.0
 """A sound whose loud parts rise above its quiet ones by less is steady: noise or a tone. Speech in white noise of 5 dB
 more than itself is below it in 1 of 125 recordings, white noise alone always."""
@@ -255,9 +260,10 @@ class Verifier:
         self, voices: tuple[Voices, Voices], sides: tuple[Side, Side], threshold: float | None, prior: float | None
     ) -> Verification:
         scores, llrs = self.judge.compare(*voices)
+        replayed = float(voices[0].embeddings[0] @ voices[1].embeddings[0]) > SAME_RECORDING
         sides = tuple(  # type: ignore[assignment]
-            Side(side.quality, side.recordings, (*side.warnings, *self.judge.beyond(voice)))
-            for side, voice in zip(sides, voices, strict=True)
+            Side(side.quality, side.recordings, (*side.warnings, *self.judge.beyond(voice), *warnings))
+            for side, voice, warnings in zip(sides, voices, ((), (REPLAYED,) * replayed), strict=True)
         )
         score = float(scores[0])
         if llrs is None or threshold is None:
