@@ -29,7 +29,7 @@ SEGMENT_S, MOST_SEGMENTS = 3.0, 4
 def main(model: str, folders: list[str]) -> None:
     """Print a table, a row for every folder and threshold."""
     encoder = registry.load(model)
-    judge = judge_of(model, encoder.fingerprint)
+    judge = judge_of(model, encoder)
     assert judge.record is not None, "calibrate the model first"
     marks = {"prior 0.01": log_odds(0.01), "prior 0.5": log_odds(0.5)}
     marks |= {f"{item.false_acceptance:g} %": item.llr for item in judge.record.thresholds if item.llr is not None}

@@ -27,7 +27,7 @@ RATE = 1.0
 def main(model: str, folders: list[str]) -> None:
     """Print a table: errors at the threshold for 1 % by the number of recordings enrolled, pieces of 2 s in clean."""
     encoder = registry.load(model)
-    judge = judge_of(model, encoder.fingerprint)
+    judge = judge_of(model, encoder)
     print("| speech | enrolled | FA | FR | Cllr | min |")
     print("|---|---|---|---|---|---|")
     for folder in folders:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from voxanchor.errors import ModelError, RecipeError
 from voxanchor.scoring.calibration import (
     LARGEST_COSINE,
     LEAST_SPEECH_S,
-    MEASURES,
     Calibration,
     Measure,
     Sides,
@@ -96,7 +95,7 @@ def test_every_condition_weighs_the_same_however_many_its_trials() -> None:
 @given(
     seed=st.integers(0, 1000),
     normalised=st.booleans(),
-    measures=st.lists(st.sampled_from(MEASURES), unique=True).map(tuple),
+    measures=st.lists(st.sampled_from(get_args(Measure)), unique=True).map(tuple),
 )
 def test_the_sides_are_exchangeable_and_higher_scores_never_lose(
     seed: int, normalised: bool, measures: tuple[Measure, ...]
@@ -111,10 +110,10 @@ def test_the_sides_are_exchangeable_and_higher_scores_never_lose(
 
 
 def test_the_least_slope_is_that_of_the_worst_quality() -> None:
-    fitted = fit_calibration([noisy(2000)], "cosine", MEASURES)
+    fitted = fit_calibration([noisy(2000)], "cosine", get_args(Measure))
     draw = np.random.default_rng(0)
     count = 20_000
-    lows, highs = zip(*(fitted.ranges[name] for name in MEASURES), strict=True)
+    lows, highs = zip(*(fitted.ranges[name] for name in get_args(Measure)), strict=True)
     enrol, test = (
         Sides(
             np.exp(draw.choice([lows[0], highs[0]], count)),
@@ -131,8 +130,8 @@ def test_the_least_slope_is_that_of_the_worst_quality() -> None:
 
 
 def test_qualities_beyond_the_ranges_count_as_their_ends() -> None:
-    fitted = fit_calibration([noisy(2000)], "cosine", MEASURES)
-    (fewest, most), (noisiest, cleanest), (strange, like) = (fitted.ranges[name] for name in MEASURES)
+    fitted = fit_calibration([noisy(2000)], "cosine", get_args(Measure))
+    (fewest, most), (noisiest, cleanest), (strange, like) = (fitted.ranges[name] for name in get_args(Measure))
     worst, best = (np.exp(fewest), 10 * noisiest, strange), (np.exp(most), 10 * cleanest, like)
     inside = fitted.llr(one_trial(0.5, worst, best))[0]
     outside = fitted.llr(one_trial(0.5, (0.0, -90.0, -5.0), (1e6, 900.0, 5.0)))[0]
@@ -233,7 +232,7 @@ RATES = st.dictionaries(st.sampled_from(["1", "0.1", "0.01"]), SHARE)
 
 @st.composite
 def records(draw: st.DrawFn) -> CalibrationRecord:
-    measures: tuple[Measure, ...] = draw(st.lists(st.sampled_from(MEASURES), unique=True).map(tuple))
+    measures: tuple[Measure, ...] = draw(st.lists(st.sampled_from(get_args(Measure)), unique=True).map(tuple))
     shifts, tilts, ranges = ({str(name): draw(kind) for name in measures} for kind in (PAIR, PAIR, RISING))
     calibration = Calibration(
         draw(st.sampled_from(["cosine", "as-norm"])),

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import voxanchor
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
-from voxanchor.evaluation import calibration_trials, embed
+from voxanchor.evaluation import audience, embed
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord
 from voxanchor.workflows import calibrate as job
@@ -222,8 +222,8 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_lacks(
         embedded.append(label)
         return whole(*arguments, label=label, **others)
 
-    monkeypatch.setattr(calibration_trials, "embed_with", embed_or_stop)
-    stop, out = "noise_5db", tmp_path / "out"
+    monkeypatch.setattr(audience, "embed_with", embed_or_stop)
+    stop, out = "noise_5db, noise seed 0", tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         calibrate(str(model), material, out)
     assert embedded == ["clean"]
@@ -231,7 +231,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_lacks(
     assert not (out / FILE).exists()
     stop = ""
     assert calibrate(str(model), material, out) == made[1]
-    assert embedded == ["clean", "noise_5db", "babble_5db"]
+    assert embedded == ["clean", "noise_5db, noise seed 0", "babble_5db, noise seed 0"]
     assert names(out) == names(made[0])
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
@@ -27,7 +28,17 @@ ENROL = "\0enrolment"
 
 
 class Audience:
-    """Every model that listens, so that each recording is rendered once for all of them."""
+    """Every model that listens, so that each recording is rendered once for all of them.
+
+    Args:
+        systems: models by name.
+        enrol: the model that enrols, where it is not one of them.
+        manifest: the segments.
+        bank: noise and rooms.
+        cache: where embeddings and qualities are kept.
+        precision: of the models' matrix products.
+        with_quality: measure what the segments are worth while they are rendered, since `quality` will be asked.
+    """
 
     def __init__(
         self,
@@ -37,9 +48,10 @@ class Audience:
         bank: NoiseBank,
         cache: EmbeddingCache,
         precision: str,
+        with_quality: bool = False,
     ) -> None:
         self.models = {**systems, **({} if enrol is None else {ENROL: enrol})}
-        self.precision = precision
+        self.precision, self.with_quality = precision, with_quality
         self.fingerprints = {name: embeddings_key(model, precision) for name, model in self.models.items()}
         self.manifest, self.bank, self.cache = manifest, bank, cache
         self.corpus = manifest.fingerprint
@@ -53,7 +65,7 @@ class Audience:
 
     def heard_as(self, condition: Condition, seed: int) -> tuple[str | int, ...]:
         """Return what the sound of all segments in a condition depends on, as a key."""
-        drawn = drawn_from(condition, self.bank)
+        drawn = _drawn_from(condition, self.bank)
         return self.corpus, condition.name, drawn, seed if condition.room or condition.noise else 0
 
     def hear(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
@@ -63,9 +75,13 @@ class Audience:
         heard = {name: self.cache.get(*key) for name, key in keys.items()}
         missing = [name for name, embeddings in heard.items() if embeddings is None]
         if missing:
+            measured: dict[str, tuple[float, float]] = {}
 
             def read(utterance: Utterance) -> Waveform:
-                return self.render(utterance, condition, seed)
+                wave = self.render(utterance, condition, seed)
+                if self.with_quality:
+                    measured[utterance.id] = _worth(wave)
+                return wave
 
             label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
             models: Sequence[Embedder] = [self.models[name] for name in missing]
@@ -73,25 +89,34 @@ class Audience:
             for name, embeddings in zip(missing, made, strict=True):
                 self.cache.put(embeddings, *keys[name])
                 heard[name] = embeddings
+            if self.with_quality:
+                self._keep([measured[utterance.id] for utterance in self.manifest.utterances], condition, seed)
         return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
 
     def quality(self, condition: Condition, seed: int) -> Qualities:
         """Return what all segments are worth in a condition: (N, 2), seconds of speech and estimated ratio in dB."""
-        key = ("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
-        found = self.cache.get(*key)
-        if found is None:
+        found = self.cache.get("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
+        if found is None:  # embedded before anybody asked
+            rows = []
             with track(f"quality, {condition.name}", len(self.manifest.utterances)) as advance:
-                rows = []
                 for utterance in self.manifest.utterances:
-                    heard = Quality.of(self.render(utterance, condition, seed))
-                    rows.append((heard.speech_s, heard.snr_db))
+                    rows.append(_worth(self.render(utterance, condition, seed)))
                     advance(1)
-            found = np.array(rows, dtype=np.float32)
-            self.cache.put(found, *key)
+            found = self._keep(rows, condition, seed)
         return found.astype(np.float64)
 
+    def _keep(self, rows: Sequence[tuple[float, float]], condition: Condition, seed: int) -> NDArray[np.float32]:
+        kept = np.array(rows, dtype=np.float32)
+        self.cache.put(kept, "quality", QUALITY_VERSION, *self.heard_as(condition, seed))
+        return kept
 
-def drawn_from(condition: Condition, bank: NoiseBank) -> str:
+
+def _worth(wave: Waveform) -> tuple[float, float]:
+    quality = Quality.of(wave)
+    return quality.speech_s, quality.snr_db
+
+
+def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
     """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",

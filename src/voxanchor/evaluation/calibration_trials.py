@@ -8,27 +8,21 @@ from typing import TypeVar
 import numpy as np
 
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.quality import VERSION as QUALITY_VERSION
 from voxanchor.audio.quality import Quality
-from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.store import WaveStore
 from voxanchor.corpus.trials import Trials as Pairs
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import AudioError
-from voxanchor.evaluation.audience import drawn_from
-from voxanchor.evaluation.background import voices
+from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed_with
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.rng import generator
 from voxanchor.scoring.calibration import Kind, Sides, Trials
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
-from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray, Waveform
+from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray
 
 Item = TypeVar("Item")
 
@@ -54,9 +48,6 @@ MOST_TRIALS = 60_000
 
 LEAST_SPEECH_S = 0.5
 """A piece with less active speech, in clean, is left out: a verifier abstains there."""
-
-_VERSION = 3
-"""Raised when pieces are cut otherwise."""
 
 
 def pieces(manifest: Manifest) -> Manifest:
@@ -165,11 +156,9 @@ class CalibrationTrials:
         seed: int = 0,
         precision: str = "float32",
     ) -> None:
-        self.encoder, self.suite, self.bank, self.cache = encoder, suite, bank, cache
-        self.seed, self.precision = seed, precision
-        self._mark = f"{encoder.fingerprint}/{precision}"
-        self.store = WaveStore()
+        self.suite, self.seed, self.encoder = suite, seed, encoder
         self.pieces = self._with_speech(pieces(recordings))
+        self._audience = Audience({"model": encoder}, None, self.pieces, bank, cache, precision, with_quality=True)
         self.pairs: Pairs = all_pairs(self.pieces, MOST_TRIALS)
         names = sorted(set(self.pairs.speakers))
         self.speakers = len(names)
@@ -219,7 +208,7 @@ class CalibrationTrials:
         kept = []
         for utterance in found.utterances:
             try:
-                wave = self.store.get(utterance.id, utterance.read)
+                wave = utterance.read()
             except AudioError:
                 continue  # it was read once while the folder was looked through: a file that went away since
             enough = len(wave) >= self.encoder.min_samples and Quality.of(wave).speech_s >= LEAST_SPEECH_S
@@ -228,32 +217,9 @@ class CalibrationTrials:
 
     def _hear(self, condition: Condition) -> _Heard:
         """Return every piece as the model hears it in a condition, and what it is worth."""
-        sound = (condition.name, drawn_from(condition, self.bank), self.seed)
-        key = (self._mark, self.pieces.fingerprint, *sound, _VERSION, QUALITY_VERSION)
-        embeddings, values = self.cache.get(*key), self.cache.get("quality", *key)
-        if embeddings is None or values is None:
-            values = np.zeros((len(self.pieces.utterances), 2), dtype=np.float32)
-            places = {utterance.id: place for place, utterance in enumerate(self.pieces.utterances)}
-
-            def read(utterance: Utterance) -> Waveform:
-                wave = self.store.get(utterance.id, utterance.read)
-                draw = generator(self.seed, 0, utterance.id, f"condition/{condition.name}")
-                heard = render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
-                quality = Quality.of(heard)
-                values[places[utterance.id]] = quality.speech_s, quality.snr_db
-                return heard
-
-            (embeddings,) = embed_with(
-                [self.encoder], self.pieces.utterances, label=condition.name, read=read, precision=self.precision
-            )
-            self.cache.put(embeddings, *key)
-            self.cache.put(values, "quality", *key)
-        return _Heard(embeddings, values[:, 0].astype(np.float64), values[:, 1].astype(np.float64))
-
-    @property
-    def hours(self) -> float:
-        """Hours of clean sound in the pieces."""
-        return sum(utterance.duration_s for utterance in self.pieces.utterances) / 3600
+        embeddings = self._audience.hear(condition, self.seed)["model"]
+        quality = self._audience.quality(condition, self.seed)
+        return _Heard(embeddings, quality[:, 0], quality[:, 1])
 
 
 def _sides(heard: _Heard, statistics: CohortStatistics | None) -> Sides:

@@ -118,14 +118,14 @@ def evaluate(
         raise CorpusError(f"suite '{setup.suite.name}' goes through classes of noise: name them with Suite.expanded")
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
-    audience = Audience(systems, enrol, manifest, bank, cache, setup.precision)
+    plain = enrol is None and cohort is None
+    decider = Decider(judges, trials, setup.protocol, setup.suite.name) if plain and judges else None
+    audience = Audience(systems, enrol, manifest, bank, cache, setup.precision, with_quality=decider is not None)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
     bootstrap = bootstrap_of(manifest, trials, setup.replicates)
     normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache, setup.precision)
     clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
-    plain = enrol is None and cohort is None
-    decider = Decider(judges or {}, trials, setup.protocol, setup.suite.name) if plain and judges else None
     outcome = Outcome()
     pooled: dict[tuple[str, str], list[NDArray[np.float32]]] = {}  # half the memory, for drawing
     panels = _panels(setup.suite)

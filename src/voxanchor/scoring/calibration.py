@@ -26,8 +26,6 @@ from voxanchor.types import BoolArray, FloatArray, IntArray
 
 Kind = Literal["cosine", "as-norm"]
 Measure = Literal["speech", "snr", "likeness"]
-
-MEASURES: tuple[Measure, ...] = ("speech", "snr", "likeness")
 """Logarithm of the seconds of speech; estimated signal-to-noise ratio in tens of dB; mean of the highest scores with a
 cohort of strangers."""
 

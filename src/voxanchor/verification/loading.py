@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from voxanchor.scoring.judge import Judge
 from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
 from voxanchor.verification.verifier import Verifier
+
+if TYPE_CHECKING:
+    from voxanchor.models.encoder import SpeakerEncoder
 
 
 def load(reference: str | Path, store: str | Path | Store | None = None, key: bytes | str | None = None) -> Verifier:
@@ -68,20 +72,22 @@ def _by_torch(reference: str | Path) -> Embedder:
     return TorchEmbedder(registry.load(reference))
 
 
-def judge_of(reference: str | Path, fingerprint: str) -> Judge:
+def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> Judge:
     """Return what decides with a model, empty where it has no calibration.
 
     Args:
         reference: a model reference.
-        fingerprint: of the model.
+        model: what was loaded from it.
 
     Raises:
         ModelError: a calibration that is damaged, or of another model.
     """
     path = Path(reference)
-    if path.suffix == SUFFIX and not path.is_dir():
-        return _judge(_from_metadata(ExportedEncoder.load(path).described, str(path)), fingerprint, str(path))
-    return _judge(_from_folder(path) if path.is_dir() else {}, fingerprint, str(reference))
+    if isinstance(model, ExportedEncoder):
+        files = _from_metadata(model.described, str(path))
+    else:
+        files = _from_folder(path) if path.is_dir() else {}
+    return _judge(files, model.fingerprint, str(reference))
 
 
 def read_cohort(content: bytes, record: CalibrationRecord, where: str) -> Cohort:

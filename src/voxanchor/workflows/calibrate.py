@@ -111,7 +111,9 @@ def calibrate(
     cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
-    found = calibrated(trials.groups(cohort, kind), trials.groups(), kind, measures, trials.speakers)
+    groups = trials.groups(cohort, kind)
+    plain = trials.groups() if normalise else groups  # what they hold beside the score does not matter there
+    found = calibrated(groups, plain, kind, measures, trials.speakers)
     for remark in remarks(found.figures[0]):
         say(remark)
     facts = {

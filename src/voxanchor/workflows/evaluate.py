@@ -191,7 +191,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
     enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    judges = {name: judge_of(reference, systems[name].fingerprint) for name, reference in comparison.models.items()}
+    judges = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
     calibrated = {name: judge for name, judge in judges.items() if judge.record is not None}
     outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated)
     return Measured(outcome, segments, trials, bank, tuple(notes))
