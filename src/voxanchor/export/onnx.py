@@ -149,12 +149,12 @@ def describe(path: Path, entries: Mapping[str, str]) -> int:
 class _Batch(nn.Module):
     """Waveforms and lengths to unit vectors, without the checks that look at values."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, encoder: SpeakerEncoder) -> None:
         super().__init__()
-        self.network = network
+        self.encoder = encoder
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
-        return F.normalize(self.network(waves, lengths), dim=1)
+        return F.normalize(self.encoder.network(self.encoder.normalised(waves, lengths), lengths), dim=1)
 
 
 def _graph(encoder: SpeakerEncoder, name: str) -> Any:
@@ -167,7 +167,7 @@ def _graph(encoder: SpeakerEncoder, name: str) -> Any:
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _Batch(encoder.network).eval(),
+                _Batch(encoder).eval(),
                 (waves, lengths),
                 dynamo=True,
                 verbose=False,

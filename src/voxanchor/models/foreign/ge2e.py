@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.filterbank import Analysis, slaney_mel
+from voxanchor.models.level import InputConfig
 from voxanchor.models.masks import frame_mask
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.models.tracing import is_exporting
@@ -50,6 +51,9 @@ class GE2E(nn.Module):
 
     MIN_SAMPLES = 4_800
     """0.3 s: a shorter recording would be a window of more than four fifths silence."""
+
+    WANTED_INPUT = InputConfig(level_db=-30.0, high_pass=True)
+    """Its features are powers, without a logarithm whose mean could be taken away."""
 
     def __init__(self, _config: GE2EConfig) -> None:
         super().__init__()
