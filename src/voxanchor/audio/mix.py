@@ -9,6 +9,9 @@ from voxanchor.audio.level import active_level_db, high_pass
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 
+VERSION = 2
+"""Raised when the same speech and noise give another mixture."""
+
 
 @dataclass(frozen=True)
 class Mixture:

@@ -18,17 +18,20 @@ _TOLD = {
     "gsm": "telephone band, GSM full rate",
     "opus": "Opus at {} kbit/s",
     "clipped": "clipped {} dB above the active level",
+    "dead_channel": "one of two channels silent",
+    "gain": "a recorder's gain of {} dB, 16 bits",
+    "dc": "a recorder's DC offset of {} of full scale, 16 bits",
 }
 
 
 @dataclass(frozen=True)
 class Channel:
-    """The last thing that happens to a recording: a telephone's band, a codec, clipping.
+    """The last thing that happens to a recording: a telephone's band, a codec, clipping, a recorder's gain or offset.
 
     Attributes:
-        kind: ``telephone``, ``mulaw``, ``gsm``, ``opus`` or ``clipped``.
+        kind: ``telephone``, ``mulaw``, ``gsm``, ``opus``, ``clipped``, ``gain``, ``dc`` or ``dead_channel``.
         amount: kbit/s of ``opus``, from 6 to 256; ceiling of ``clipped`` in dB above the active level, from -20 to 40;
-            None for the others.
+            dB of ``gain``, from -60 to 40; full scales of ``dc``, from -0.5 to 0.5; None for the others.
 
     Raises:
         RecipeError: no such channel, an amount beyond its range, or one too many or missing.
@@ -60,7 +63,7 @@ class Channel:
         return _TOLD[self.kind].format("" if self.amount is None else number(self.amount))
 
     def apply(self, waveform: Waveform) -> Waveform:
-        """Return (T,) float32: a recording after the channel, as long as it was, at its own level, and not late.
+        """Return (T,) float32: a recording after the channel, as long as it was, and not late.
 
         Args:
             waveform: (T,) float32 at 16 kHz.

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.mix import VERSION as MIX_VERSION
 from voxanchor.audio.quality import VERSION as QUALITY_VERSION
 from voxanchor.audio.quality import Quality
 from voxanchor.conditions.render import render
@@ -120,7 +121,7 @@ def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
     """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
-        bank.fingerprint if condition.noise else "",
+        f"{bank.fingerprint}/{MIX_VERSION}" if condition.noise else "",
         channels.fingerprint(condition.channel.kind) if condition.channel else "",
     ]
     return "+".join(part for part in parts if part)

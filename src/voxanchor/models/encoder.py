@@ -41,6 +41,16 @@ class EncoderConfig:
     min_samples: int = 0
     input: InputConfig | None = None
 
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Self:
+        """Return the configuration that a ``config.json`` holds, as `described` gave it.
+
+        Raises:
+            RecipeError: keys or values that none has.
+        """
+        found = build_config(cls, values, where="encoder")
+        return dataclasses.replace(found, input=found.input or AS_IT_COMES)
+
     def described(self) -> dict[str, Any]:
         """Return the configuration as ``config.json`` holds it, and as the fingerprint counts it.
 
@@ -194,8 +204,7 @@ class SpeakerEncoder(nn.Module):
         """
         config, state = artefact.read(folder)
         try:
-            found = build_config(EncoderConfig, config, where="encoder")
-            encoder = cls(dataclasses.replace(found, input=found.input or AS_IT_COMES))
+            encoder = cls(EncoderConfig.stored(config))
         except UntrustedCodeError as error:
             raise UntrustedCodeError(error.target, str(folder)) from None
         except (ModelError, RecipeError) as error:

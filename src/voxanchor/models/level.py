@@ -5,10 +5,12 @@ of the voice all the same: GE2E accepts two strangers who are both recorded quie
 such a network, inside the model, where training, evaluation, use and an exported file have it alike.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from voxanchor.audio.batched import activity, frame_energy, high_pass
 from voxanchor.errors import ModelError
@@ -42,8 +44,46 @@ class InputConfig:
             raise ModelError(f"input: a level_db of {self.level_db} dB is none that speech can be brought to")
 
 
+    def __str__(self) -> str:
+        """Say it in a sentence for a model card."""
+        if self.level_db is None:
+            return "DC and drift are taken out of a recording." if self.high_pass else "A recording is heard as it comes."
+        filtered = "DC and drift are taken out, and a" if self.high_pass else "A"
+        return f"{filtered} recording is brought to an active level of {self.level_db:g} dB of full scale."
+
+
 AS_IT_COMES = InputConfig()
 """How models heard before there was a choice."""
+
+
+GAINS_DB = (-40.0, 10.0)
+"""Gains within which no recording's embedding may change: those of quiet microphones and of loud ones."""
+
+OFFSET = 0.1
+"""DC offset, in full scales, that may not change one either."""
+
+SAME_COSINE = 0.99
+"""From this cosine on two embeddings are of one recording."""
+
+
+def wanted_by(embed: Callable[[Tensor], Tensor], samples: int) -> InputConfig:
+    """Return what a network needs that nothing is known of: it hears the same sound louder, softer and with an offset.
+
+    Args:
+        embed: embeddings (B, D) of waveforms (B, T), at the network's own rate.
+        samples: length of a recording that it accepts.
+    """
+    draw = torch.Generator().manual_seed(0)
+    syllables = torch.rand(1, samples // 800 + 1, generator=draw).repeat_interleave(800, dim=1)[:, :samples]
+    sound = 0.1 * syllables * torch.randn(1, samples, generator=draw)
+    alike = F.normalize(embed(sound), dim=1)
+
+    def moves(changed: Tensor) -> bool:
+        # not "<": an embedding that is not finite has moved as well
+        return not float((F.normalize(embed(changed), dim=1) * alike).sum()) >= SAME_COSINE
+
+    by_gain = any(moves(sound * 10.0 ** (gain_db / 20.0)) for gain_db in GAINS_DB)
+    return InputConfig(LEVEL_DB if by_gain else None, high_pass=moves(sound + OFFSET))
 
 
 def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:

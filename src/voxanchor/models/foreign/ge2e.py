@@ -18,6 +18,7 @@ from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.filterbank import Analysis, slaney_mel
 from voxanchor.models.level import InputConfig
 from voxanchor.models.masks import frame_mask
+from voxanchor.models.precision import multiplies_bfloat16
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.models.tracing import is_exporting
 from voxanchor.types import SAMPLE_RATE
@@ -114,7 +115,11 @@ class GE2E(nn.Module):
         return mel
 
     def _embed_windows(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, (hidden, _) = self.lstm(mel)
+        kind = mel.device.type
+        # Processors without instructions for bfloat16 have no such LSTM at all.
+        rounded = torch.is_autocast_enabled(kind) and multiplies_bfloat16(mel.device)
+        with torch.autocast(kind, enabled=rounded):
+            outputs, (hidden, _) = self.lstm(mel)
         return outputs, F.normalize(F.relu(self.linear(hidden[-1])).float(), dim=1)
 
 
