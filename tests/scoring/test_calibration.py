@@ -314,7 +314,7 @@ def test_a_file_of_before_searches_were_measured_is_read_and_states_no_measured_
     assert record.text() == path.read_text()
     # of single comparisons its thresholds know the rate, from which a bound follows
     assert record.search_rate(4.5, 1) == SearchRate(
-        1.0, "measured", 0.5, 2.0, "measured with one person at a threshold of 4.50"
+        1.0, "measured", 0.5, 2.0, remark="measured with one person at a threshold of 4.50"
     )
     assert record.search_rate(5.0, 7) == SearchRate(
         7.0, "extrapolated", remark="7 times the 1 % measured with one person"
@@ -330,8 +330,10 @@ def with_searches() -> CalibrationRecord:
     """Rates as a model may have them: a tenth of a percent a comparison at 4, a hundredth at 6."""
     found = []
     for people, low, high in ((1, 0.1, 0.01), (10, 0.8, 0.09), (50, 3.0, 0.4)):
-        found.append(SearchFigures(people, "prior", 0.02, 4.0, 900, 99, 20, low, low / 2, 2 * low))
-        found.append(SearchFigures(people, "comparison", 0.01, 6.0, 900, 40, 20, high, high / 2, 2 * high))
+        found.append(SearchFigures(people, "prior", 0.02, 4.0, 900, 99, 20, low, low / 2, 2 * low, 4 * low, "clean"))
+        found.append(
+            SearchFigures(people, "comparison", 0.01, 6.0, 900, 40, 20, high, high / 2, 2 * high, 4 * high, "clean")
+        )
         found.append(SearchFigures(people, "list", 0.1, None, 900, 3, 2, remark="too few"))
         found.append(SearchFigures(people, "comparison", 0.001, 8.0, 900, 3, 2, false_negative=50.0, remark="too few"))
     return replace(example(), thresholds=(), searches=tuple(found))
@@ -340,7 +342,7 @@ def with_searches() -> CalibrationRecord:
 def test_a_rate_is_that_of_as_many_people_or_a_bound_from_fewer() -> None:
     record = with_searches()
     assert record.search_rate(4.0, 10) == SearchRate(
-        0.8, "measured", 0.4, 1.6, "measured with 10 people at a threshold of 4.00"
+        0.8, "measured", 0.4, 1.6, 3.2, "clean", "measured with 10 people at a threshold of 4.00"
     )
     # seven people are no worse than ten
     assert record.search_rate(4.0, 7) == record.search_rate(4.0, 10)
@@ -348,7 +350,9 @@ def test_a_rate_is_that_of_as_many_people_or_a_bound_from_fewer() -> None:
     assert record.search_rate(5.9, 50).rate == 3.0
     assert record.search_rate(7.0, 50).rate == 0.4
     beyond = record.search_rate(6.0, 120)
-    assert (beyond.rate, beyond.kind, beyond.low) == (pytest.approx(12 * 0.09), "extrapolated", None)
+    assert beyond.rate == pytest.approx(12 * 0.09)
+    assert (beyond.kind, beyond.low, beyond.condition) == ("extrapolated", None, "clean")
+    assert beyond.highest == pytest.approx(4 * 12 * 0.09)
     assert beyond.remark == "12 times the 0.09 % measured with 10 people"
     assert record.search_rate(3.9, 1).kind == "not stated"
     assert "more speakers" in record.search_rate(4.0, 5000).remark

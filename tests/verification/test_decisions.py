@@ -122,7 +122,7 @@ def test_an_answer_is_plain_json(verifier: Verifier, said: Said) -> None:
             *("decision", "person", "candidates", "nobody", "side", "reason", "remark"),
             *("threshold", "prior", "people", "false_acceptance"),
         }
-        assert set(plain["false_acceptance"]) == {"rate", "kind", "low", "high", "remark"}
+        assert set(plain["false_acceptance"]) == {"rate", "kind", "low", "high", "highest", "condition", "remark"}
     assert json.dumps(Verifier(Angles()).verify(said(0), said(0)).plain(), allow_nan=False)
 
 

@@ -42,7 +42,7 @@ def summary(record: CalibrationRecord) -> str:
     if usual:
         lines.append(
             f"searches among many (identify) at threshold {usual[0].llr:.2f}, for a prior of {usual[0].value:g}: "
-            "strangers taken for somebody / people on the list not found"
+            "strangers taken for somebody (interval; highest condition) / people on the list not found"
         )
         lines += [f"  {item.people} people: {_both(item)}" for item in usual]
     return "\n".join(lines)
@@ -98,8 +98,8 @@ def _searches(record: CalibrationRecord) -> Iterator[str]:
         f"What `identify` does: {record.searches[0].searches:,} recordings, clean and noisy, each looked for among N "
         "speakers of whom one clean recording each is enrolled; the mean over all lists of N. Strangers who are taken "
         "for somebody (FPIR), and people on the list who are not found or taken for others (FNIR), with 95 % intervals "
-        "over speakers. By the threshold alone: the certainty that is asked for besides can only make nobody of "
-        "somebody."
+        "over speakers, and the FPIR in the condition where it is highest. By the threshold alone: the certainty that "
+        "is asked for besides can only make nobody of somebody."
     )
     yield ""
     single = [column for column in columns if column[0] != "list"]
@@ -116,13 +116,6 @@ def _searches(record: CalibrationRecord) -> Iterator[str]:
     yield "Thresholds for a rate of the whole list (`identify --false-acceptance`) / FNIR:"
     yield ""
     yield from _table(sizes, heads, [[_for_list(at[people, *column]) for column in whole] for people in sizes])
-    if usual := [item for item in record.searches if item.purpose == "prior" and item.highest is not None]:
-        item = usual[-1]
-        yield (
-            f"These are rates of all conditions together. Among {item.people} people, at a prior of {item.value:g}, "
-            f"the FPIR is highest in {item.condition}: {item.highest:.2g} %."
-        )
-        yield ""
 
 
 def _table(sizes: Sequence[int], heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -137,7 +130,7 @@ def _both(item: SearchFigures) -> str:
     found = (
         f"not stated ({_too_few(item)})"
         if item.false_positive is None
-        else f"{item.false_positive:.2g} % ({item.low:.2g} to {item.high:.2g})"
+        else f"{item.false_positive:.2g} % ({item.low:.2g} to {item.high:.2g}; {item.highest:.2g} in {item.condition})"
     )
     return f"{found} / {_missed(item)}"
 
@@ -149,7 +142,7 @@ def _for_list(item: SearchFigures) -> str:
 
 
 def _too_few(item: SearchFigures) -> str:
-    return f"{item.passing} comparisons of {item.pairs} pairs of speakers"
+    return f"comparisons that pass: {item.passing}, pairs of speakers: {item.pairs}"
 
 
 def _missed(item: SearchFigures) -> str:

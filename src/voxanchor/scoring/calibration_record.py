@@ -133,11 +133,13 @@ class SearchRate:
     """How often a stranger who is looked for among so many people is taken for one of them.
 
     Attributes:
-        rate: in percent, at most; None where it is not stated.
+        rate: in percent, at most, over all conditions of the calibration; None where it is not stated.
         kind: ``measured`` among as many people or more; ``extrapolated`` from fewer, a bound that nobody measured;
             ``not stated``.
         low: lower end of the 95 % interval of what was measured, with other speakers; None of an extrapolation.
         high: upper end.
+        highest: the rate in the condition where it is highest; None where it is not known.
+        condition: that condition.
         remark: what it rests on, or why it is not stated.
     """
 
@@ -145,19 +147,18 @@ class SearchRate:
     kind: Literal["measured", "extrapolated", "not stated"]
     low: float | None = None
     high: float | None = None
+    highest: float | None = None
+    condition: str = ""
     remark: str = ""
 
 
 class _Bound(NamedTuple):
-    """A rate of false positives in percent that holds from a threshold on, and how often one measured is in it."""
+    """Figures that bound the rate among more people, and how many times theirs is no less; of the same threshold."""
 
-    rate: float
-    llr: float
+    figures: SearchFigures
     times: int
-    measured: float
-    people: int
-    low: float | None
-    high: float | None
+    llr: float
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -233,12 +234,14 @@ class CalibrationRecord:
         if best is None or best.rate >= 100:
             known = "is of no use among so many" if best else "has no figures for it"
             return SearchRate(None, "not stated", remark=f"the calibration {known}. Calibrate with more speakers")
-        among = f"{best.people} people" if best.people > 1 else "one person"
-        if best.times > 1:
-            remark = f"{best.times} times the {best.measured:.2g} % measured with {among}"
-            return SearchRate(best.rate, "extrapolated", remark=remark)
+        figures, times = best.figures, best.times
+        among = f"{figures.people} people" if figures.people > 1 else "one person"
+        highest = None if figures.highest is None else min(times * figures.highest, 100.0)
+        if times > 1:
+            remark = f"{times} times the {figures.false_positive:.2g} % measured with {among}"
+            return SearchRate(best.rate, "extrapolated", None, None, highest, figures.condition, remark)
         remark = f"measured with {among} at a threshold of {best.llr:.2f}"
-        return SearchRate(best.rate, "measured", best.low, best.high, remark)
+        return SearchRate(best.rate, "measured", figures.low, figures.high, highest, figures.condition, remark)
 
     def search_threshold(self, false_acceptance: float, people: int) -> float:
         """Return the lowest threshold at which at most so many strangers, in percent, are taken for one of `people`.
@@ -259,15 +262,18 @@ class CalibrationRecord:
         return min(found)
 
     def _bounds(self, people: int) -> Iterator[_Bound]:
-        for item in self.searches:
+        for item in self.searches or self._single():
             if item.llr is not None and item.false_positive is not None:
                 times = math.ceil(people / item.people)
-                measured = item.false_positive
-                yield _Bound(times * measured, item.llr, times, measured, item.people, item.low, item.high)
-        for pair in () if self.searches else self.thresholds:
-            if pair.llr is not None:
-                rate = pair.false_acceptance
-                yield _Bound(people * rate, pair.llr, people, rate, 1, pair.low, pair.high)
+                yield _Bound(item, times, item.llr, times * item.false_positive)
+
+    def _single(self) -> Iterator[SearchFigures]:
+        """Yield what the thresholds say of searches: among one person each is a comparison."""
+        for item in self.thresholds:
+            rate = item.false_acceptance
+            yield SearchFigures(
+                *(1, "comparison", rate, item.llr, item.trials, item.passing, item.pairs, rate, item.low, item.high)
+            )
 
 
 def _refuse(constant: str) -> None:

@@ -45,10 +45,12 @@ class Candidate(BaseModel):
 class SearchRate(BaseModel):
     """How often a stranger who is looked for among so many people is taken for one of them."""
 
-    rate: float | None = Field(description="In percent, at most; null where it is not stated.")
+    rate: float | None = Field(description="In percent, at most, over all conditions; null where it is not stated.")
     kind: Literal["measured", "extrapolated", "not stated"]
     low: float | None = Field(description="Lower end of the 95 % interval of what was measured.")
     high: float | None = Field(description="Upper end.")
+    highest: float | None = Field(description="The rate in the condition where it is highest; null where unknown.")
+    condition: str = Field(description="That condition; empty where unknown.")
     remark: str = Field(description="What it rests on, or why it is not stated.")
 
 
