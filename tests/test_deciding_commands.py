@@ -192,7 +192,7 @@ def test_identify_says_how_many_were_searched_by_what_threshold_and_at_what_rate
     assert (
         "2 people searched, threshold 4.60 for a prior of 0.01; of strangers at most 2 % are taken for somebody" in said
     )
-    assert "(extrapolated: 2 times the 1 % measured with one person)" in said
+    assert "(extrapolated, not measured: 2 times the 1 % of one person)" in said
     assert "is not stated: " in voxanchor("identify", *common, "--prior", "0.9").out
     rate = voxanchor("identify", *common, "--false-acceptance", "2").out
     assert "2 people searched, threshold 0.00; of strangers at most 2 %" in rate

@@ -317,7 +317,7 @@ def test_a_file_of_before_searches_were_measured_is_read_and_states_no_measured_
         1.0, "measured", 0.5, 2.0, remark="measured with one person at a threshold of 4.50"
     )
     assert record.search_rate(5.0, 7) == SearchRate(
-        7.0, "extrapolated", remark="7 times the 1 % measured with one person"
+        7.0, "extrapolated", remark="extrapolated, not measured: 7 times the 1 % of one person"
     )
     assert record.search_rate(5.0, 100).kind == "not stated"
     assert record.search_rate(4.4, 1).kind == "not stated"
@@ -353,7 +353,7 @@ def test_a_rate_is_that_of_as_many_people_or_a_bound_from_fewer() -> None:
     assert beyond.rate == pytest.approx(12 * 0.09)
     assert (beyond.kind, beyond.low, beyond.condition) == ("extrapolated", None, "clean")
     assert beyond.highest == pytest.approx(4 * 12 * 0.09)
-    assert beyond.remark == "12 times the 0.09 % measured with 10 people"
+    assert beyond.remark == "extrapolated, not measured: 12 times the 0.09 % of 10 people"
     assert record.search_rate(3.9, 1).kind == "not stated"
     assert "more speakers" in record.search_rate(4.0, 5000).remark
 

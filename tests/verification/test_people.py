@@ -275,7 +275,9 @@ def test_an_answer_states_how_many_were_searched_and_the_rate_among_so_many(two:
     found = two.identify(said(0.05))
     assert found.people == 2
     # of one comparison the calibration knows 1 % at 2.5, and its threshold is higher
-    assert found.false_acceptance == SearchRate(2.0, "extrapolated", remark="2 times the 1 % measured with one person")
+    assert found.false_acceptance == SearchRate(
+        2.0, "extrapolated", remark="extrapolated, not measured: 2 times the 1 % of one person"
+    )
     loose = two.identify(said(0.05), prior=0.5)
     assert (loose.false_acceptance.rate, loose.false_acceptance.kind) == (None, "not stated")
     assert "more speakers" in loose.false_acceptance.remark

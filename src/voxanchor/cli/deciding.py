@@ -207,8 +207,8 @@ def _asked(threshold: float, prior: float | None) -> str:
 def _rate(found: "SearchRate") -> str:
     if found.rate is None:
         return f"the share of strangers who are taken for somebody is not stated: {found.remark}"
-    most = "" if found.highest is None else f", {found.highest:.2g} % in {found.condition}"
-    return f"of strangers at most {found.rate:.2g} % are taken for somebody{most} ({found.kind}: {found.remark})"
+    most = "" if found.highest is None else f" over all conditions, {found.highest:.2g} % in {found.condition}"
+    return f"of strangers at most {found.rate:.2g} % are taken for somebody{most} ({found.remark})"
 
 
 def _words(side: "Side") -> str:

@@ -238,7 +238,7 @@ class CalibrationRecord:
         among = f"{figures.people} people" if figures.people > 1 else "one person"
         highest = None if figures.highest is None else min(times * figures.highest, 100.0)
         if times > 1:
-            remark = f"{times} times the {figures.false_positive:.2g} % measured with {among}"
+            remark = f"extrapolated, not measured: {times} times the {figures.false_positive:.2g} % of {among}"
             return SearchRate(best.rate, "extrapolated", None, None, highest, figures.condition, remark)
         remark = f"measured with {among} at a threshold of {best.llr:.2f}"
         return SearchRate(best.rate, "measured", figures.low, figures.high, highest, figures.condition, remark)

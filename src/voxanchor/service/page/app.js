@@ -81,9 +81,9 @@ function searched(found) {
   if (found.threshold === null || !found.people) return [];
   const rate = found.false_acceptance, who = found.people === 1 ? "1 person was searched" : `${found.people} people were searched`;
   const digits = (value) => Number(value.toPrecision(2));
-  const most = rate.highest === null ? "" : `, ${digits(rate.highest)} % in ${rate.condition}`;
+  const most = rate.highest === null ? "" : ` over all conditions, ${digits(rate.highest)} % in ${rate.condition}`;
   const often = rate.rate === null ? `How many strangers are taken for somebody is not stated: ${rate.remark}.`
-    : `Of strangers at most ${digits(rate.rate)} % are taken for somebody${most} (${rate.kind}: ${rate.remark}).`;
+    : `Of strangers at most ${digits(rate.rate)} % are taken for somebody${most} (${rate.remark}).`;
   const asked = found.prior === null ? "" : `, for a prior of ${found.prior}`;
   const parts = [element("p", { class: "quiet" }, `${who}; the threshold on the log-likelihood ratio is ${shown(found.threshold)}${asked}. ${often}`)];
   if (found.remark) parts.unshift(element("p", {}, `${sentence(found.remark)}.`));
