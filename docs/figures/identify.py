@@ -33,7 +33,7 @@ from voxanchor.verification.result import Identification, Side
 from voxanchor.verification.verifier import Verifier
 from voxanchor.verification.voices import voices_of
 
-CONDITIONS = ("clean", "noise_10db", "babble_10db", "babble_5db", "babble_0db")
+CONDITIONS = ("clean", "noise_10db", "babble_10db")
 ENROL_S, HEARD_S, LEAST_S, MOST_HEARD = 7.0, 5.0, 3.0, 4
 LISTS, MOST_LISTS = (3, 10, 50), 12
 

@@ -101,6 +101,8 @@ def test_a_search_goes_by_the_threshold_of_a_claim_and_states_the_rate_of_the_li
     assert (usual["threshold"], usual["prior"], usual["people"]) == (claim["threshold"], claim["prior"], 2)
     assert usual["false_acceptance"]["kind"] == "extrapolated"
     assert usual["false_acceptance"]["rate"] == 2.0
+    assert usual["candidates"][0]["warning"] == "the same recording as the other side's: was it played again?"
+    assert usual["candidates"][1]["warning"] == ""
     assert found(prior="0.5")["threshold"] == 0.0
     whole = found(false_acceptance="2")
     assert (whole["threshold"], whole["prior"]) == (2.0, None)

@@ -40,6 +40,7 @@ class Candidate(BaseModel):
     score: float = Field(description=SCORE)
     llr: float | None = Field(description=LLR)
     probability: float | None = Field(description="That it is this person, all others and nobody taken into account.")
+    warning: str = Field(description="What to know when it decides; empty where there is nothing.")
 
 
 class SearchRate(BaseModel):

@@ -68,12 +68,14 @@ function showVerification(found, names) {
 
 function showIdentification(found) {
   const names = { ...VERDICTS, accepted: `It is ${found.person}`, rejected: "Nobody who is enrolled" };
+  const warned = found.candidates.filter((one) => one.warning);
   const rows = found.candidates.map((one) => element("tr", {},
     element("td", {}, one.person),
     element("td", {}, one.probability === null ? "" : percent(one.probability)),
     element("td", {}, one.llr === null ? `cosine ${shown(one.score, 3)}` : `log-likelihood ratio ${shown(one.llr)}`)));
   if (found.nobody !== null && rows.length) rows.push(element("tr", {}, element("td", {}, "nobody of these"), element("td", {}, percent(found.nobody)), element("td")));
-  answer(verdict(found, names), element("p", {}, sentence(found.reason)), element("table", {}, element("tbody", {}, ...rows)), ...searched(found), ...warnings([found.side], ["recording"]));
+  answer(verdict(found, names), element("p", {}, sentence(found.reason)), element("table", {}, element("tbody", {}, ...rows)), ...searched(found),
+    ...warnings([found.side, ...warned.map((one) => ({ warnings: [one.warning] }))], ["recording", ...warned.map((one) => one.person)]));
 }
 
 // by what threshold, among how many, how often a stranger is taken for somebody, and where a claim would have been accepted
