@@ -174,11 +174,35 @@ def test_identify_ends_with_a_status_that_is_the_answer(
     assert voxanchor("identify", tmp_path / "eve.wav", *common, status=11).out.splitlines()[0] == "nobody"
     assert voxanchor("identify", place / "short.wav", *common, status=8).out.startswith("abstained")
     found = voxanchor("identify", place / "bob.wav", *common, "--json").json
-    assert set(found) == {"decision", "person", "candidates", "nobody", "side", "reason"}
+    assert set(found) == {
+        *("decision", "person", "candidates", "nobody", "side", "reason", "remark"),
+        *("threshold", "prior", "people", "false_acceptance"),
+    }
     assert set(found["side"]) == SIDE
     assert [set(item) for item in found["candidates"]] == [{"person", "score", "llr", "probability", "warning"}] * 2
     assert found["person"] == found["candidates"][0]["person"] == "Bob"
     assert len(voxanchor("identify", place / "bob.wav", *common, "--top", "1", "--json").json["candidates"]) == 1
+
+
+def test_identify_says_how_many_were_searched_by_what_threshold_and_at_what_rate(
+    voxanchor: Command, place: Path, store: Path
+) -> None:
+    common: list[str | Path] = [place / "ada.wav", "--model", place / "model", "--store", store]
+    said = voxanchor("identify", *common).out
+    assert (
+        "2 people searched, threshold 4.60 for a prior of 0.01; of strangers at most 2 % are taken for somebody" in said
+    )
+    assert "(extrapolated, not measured: 2 times the 1 % of one person)" in said
+    assert "is not stated: " in voxanchor("identify", *common, "--prior", "0.9").out
+    rate = voxanchor("identify", *common, "--false-acceptance", "2").out
+    assert "2 people searched, threshold 0.00; of strangers at most 2 %" in rate
+    assert (
+        "the lowest rate that it supports is 2 %"
+        in voxanchor("identify", *common, "--false-acceptance", "1", status=2).err
+    )
+    unsure = voxanchor("identify", *common, "--certainty", "0.9999999999", status=11).out
+    assert unsure.startswith("nobody")
+    assert "note: verified as Ada it would be accepted" in unsure
 
 
 def test_people_are_listed_shown_and_deleted(voxanchor: Command, store: Path) -> None:

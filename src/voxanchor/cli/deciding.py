@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
 
 if TYPE_CHECKING:
+    from voxanchor.scoring.calibration_record import SearchRate
     from voxanchor.verification.result import Identification, Side, Verification
 
 STATUS = {"accepted": 0, "uncalibrated": 8, "abstained": 8, "rejected": 11}
@@ -123,12 +124,15 @@ def identify(
     store: str,
     key: Path | None = None,
     top: int = 5,
-    prior: float = 0.5,
+    prior: float = 0.01,
+    false_acceptance: float | None = None,
     certainty: float = 0.5,
     by: str = "",
     json: Json = False,
 ) -> int:
     """Say whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the store's log.
+
+    It is the likeliest person where verify-as, with the same options, would accept that claim, too.
 
     Exit status: 0 somebody, 11 nobody, 8 no decision: too little speech to say, or a model without a calibration.
 
@@ -140,15 +144,19 @@ def identify(
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         top: so many candidates are listed.
-        prior: probability, before anything was heard, that it is one of those enrolled.
-        certainty: the likeliest is the answer when more probable than this.
+        prior: probability of one speaker before anything was heard, of the recording and any one person.
+        false_acceptance: take the threshold at which at most so many strangers, in percent, are taken for somebody on
+            the whole list instead; it rises with the number of people.
+        certainty: the likeliest is the answer when more probable than this, all others and nobody taken into account.
         by: who asks, for the log.
-        json: print decision, candidates, probabilities and quality.
+        json: print decision, candidates, probabilities, threshold, rate of false acceptance and quality.
     """
     import voxanchor
 
     with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
-        found = verifier.identify(recording, top, prior, certainty, by)
+        found = verifier.identify(
+            recording, top, prior=prior, false_acceptance=false_acceptance, certainty=certainty, by=by
+        )
     if json:
         print_json(found.plain())
     else:
@@ -165,8 +173,8 @@ def _answer(found: "Verification", as_json: bool) -> int:
         print(f"{found.score:.4f}")
         print(f"no decision: {found.reason}", file=sys.stderr)
     else:
-        asked = "" if found.prior is None else f" for a prior of {found.prior:g}"
-        print(f"{found.decision}: log-likelihood ratio {found.llr:.2f}, threshold {found.threshold:.2f}{asked}")
+        asked = _asked(found.threshold, found.prior)
+        print(f"{found.decision}: log-likelihood ratio {found.llr:.2f}, {asked}")
         print(f"score {found.score:.4f}; " + "; ".join(_words(side) for side in found.sides))
         _warn(found.warnings)
     return STATUS[found.decision]
@@ -182,9 +190,25 @@ def _tell(found: "Identification") -> None:
         print(f"  {item.person}  score {item.score:.4f}{chance}")
     if found.nobody is not None:
         print(f"  nobody  probability {found.nobody:.3f}")
+    if found.threshold is not None and found.people:
+        searched = f"{found.people} {'person' if found.people == 1 else 'people'} searched"
+        print(f"{searched}, {_asked(found.threshold, found.prior)}; {_rate(found.false_acceptance)}")
+    if found.remark:
+        print(f"note: {found.remark}")
     if found.reason:
         print(f"({found.reason})", file=sys.stderr)
     _warn((*found.side.warnings, *(f"{item.person}: {item.warning}" for item in found.candidates if item.warning)))
+
+
+def _asked(threshold: float, prior: float | None) -> str:
+    return f"threshold {threshold:.2f}" + ("" if prior is None else f" for a prior of {prior:g}")
+
+
+def _rate(found: "SearchRate") -> str:
+    if found.rate is None:
+        return f"the share of strangers who are taken for somebody is not stated: {found.remark}"
+    most = "" if found.highest is None else f" over all conditions, {found.highest:.2g} % in {found.condition}"
+    return f"of strangers at most {found.rate:.2g} % are taken for somebody{most} ({found.remark})"
 
 
 def _words(side: "Side") -> str:

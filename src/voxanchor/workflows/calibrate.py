@@ -113,7 +113,7 @@ def calibrate(
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     groups = trials.groups(cohort, kind)
     plain = trials.groups() if normalise else groups  # what they hold beside the score does not matter there
-    found = calibrated(groups, plain, kind, measures, trials.speakers)
+    found = calibrated(groups, plain, kind, measures, trials.speakers, trials.searches(cohort, kind))
     for remark in remarks(found.figures[0]):
         say(remark)
     facts = {
@@ -136,6 +136,7 @@ def calibrate(
         facts,
         cohort.top if cohort else 0,
         hashlib.sha256(content).hexdigest() if cohort else "",
+        found.searches,
     )
     _write(encoder, model, record, content, out)
     return record
