@@ -158,21 +158,23 @@ def find_audio(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"{folder}: is a file; give the folder that holds the recordings")
     found: list[Path] = []
-    visited: set[str] = set()
     for parent, names, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        # A link may lead back to a folder above it.
-        real = os.path.realpath(parent)
-        if real in visited:
-            names.clear()
-            continue
-        visited.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(name for name in names if not (name.startswith(".") or _leads_up(Path(parent, name), folder)))
         found += [
             Path(parent, name)
             for name in files
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES + compressed.SUFFIXES
         ]
     return sorted(found)
+
+
+def _leads_up(path: Path, top: Path) -> bool:
+    """Return whether a folder below `top` is a link to one that lies above it, on the way from `top` or beyond."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    above = path.parents[: len(path.parts) - len(top.parts)]
+    return any(folder.resolve().is_relative_to(target) for folder in above)
 
 
 def _refuse_folder(error: OSError) -> None:
