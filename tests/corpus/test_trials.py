@@ -1,5 +1,6 @@
 """Trials of a manifest and trial lists."""
 
+import contextlib
 import tempfile
 import tracemalloc
 import unicodedata
@@ -365,6 +366,44 @@ def test_portions_read_whole_agree_with_line_by_line(
         (names[i], names[j]) for i, j, _ in rows
     ]
     assert trials.target.tolist() == [target for *_, target in rows]
+
+
+TOKENS = [
+    "1",
+    "0",
+    "-1",
+    "target",
+    "imp",
+    "label",
+    "enrol",
+    "test",
+    "a.wav",
+    "b",
+    "/",
+    "..",
+    ".wav",
+    '"',
+    '""',
+    "#",
+    "\0",
+]
+GLUE = [" ", "\t", ",", ";", "\n", "\r", "\\", "\u00e9", "\ufeff", "\u2028", "\x0c"]
+
+
+@given(
+    st.lists(st.sampled_from(TOKENS + GLUE), max_size=60).map("".join),
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.integers(1, 40),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_list_holds_it_is_read_or_refused(text: str, encoding: str, portion: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "list.txt"
+        path.write_bytes(text.encode(encoding, "replace"))
+        patch.setattr(trial_lines, "_PORTION", portion)
+        with contextlib.suppress(CorpusError):  # and nothing else
+            trials = read_trials(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav"))
+            assert same(trials, one_by_one(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav")))
 
 
 def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
