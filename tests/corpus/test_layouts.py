@@ -1,6 +1,9 @@
 """Scanning folders of speech and of noise: layouts, bad files, and what is said about them."""
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,6 +13,7 @@ import soundfile
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.owners import detect
+from voxanchor.corpus.room_folders import room_manifest
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.errors import CorpusError, RecipeError
 
@@ -246,6 +250,26 @@ def test_a_kaldi_directory_names_recordings_and_speakers(tmp_path: Path) -> None
         scan(folder, layout="flat")
     kaldi(folder, wav_scp=f"ann-1 {sounds}/1.wav\n", utt2spk="ann-1 ann\n")
     assert scan(folder).utterances[0].read().shape == (RATE,)
+
+
+@pytest.mark.parametrize("look", [scan, noise_folder, room_manifest])
+def test_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], object]
+) -> None:
+    plain = Path.stat
+
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.is_relative_to(tmp_path / "closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(CorpusError, match=r"closed/speech.*Permission denied.*check its permissions"):
+        look(tmp_path / "closed" / "speech")
+
+
+def test_a_folder_may_be_called_like_a_file_of_kaldi(tmp_path: Path) -> None:
+    assert scan(files(tmp_path / "segments", "ann/1.wav")).speakers == ("ann",)
 
 
 def test_segments_of_kaldi_are_utterances(tmp_path: Path) -> None:

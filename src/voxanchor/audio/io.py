@@ -147,16 +147,20 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
 def find_audio(folder: str | Path) -> list[Path]:
     """Return the recordings in a folder and all folders below it, sorted by path, hidden ones left out.
 
-    Recordings that need the extra ``m4a`` are in the list with or without it: reading them says what to do.
+    Recordings that need the extra ``m4a`` are in the list with or without it: reading them says what to do. Links to
+    folders are followed, but for those to a folder above: two names of one folder are both listed.
 
     Raises:
         CorpusError: the folder, or one below it, is missing, not a folder or not readable.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise CorpusError(f"{folder}: no such folder")
-    if not folder.is_dir():
-        raise CorpusError(f"{folder}: is a file; give the folder that holds the recordings")
+    try:
+        if not folder.exists():
+            raise CorpusError(f"{folder}: no such folder")
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: is a file; give the folder that holds the recordings")
+    except OSError as error:  # in a folder that may not be entered
+        _refuse_folder(error)
     found: list[Path] = []
     for parent, names, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         names[:] = sorted(name for name in names if not (name.startswith(".") or _leads_up(Path(parent, name), folder)))

@@ -227,17 +227,19 @@ def kind_of_list(path: Path) -> str:
     Raises:
         CorpusError: the file cannot be read.
     """
-    if (path / "wav.scp").is_file() or path.name in ("wav.scp", "utt2spk", "spk2utt", "segments"):
-        return "kaldi"
-    if not path.is_file():
-        return ""
-    if path.name.endswith((".jsonl.gz", ".json.gz")):
-        return "lhotse"
     try:
+        if (path / "wav.scp").is_file():
+            return "kaldi"
+        if not path.is_file():
+            return ""
+        if path.name in ("wav.scp", "utt2spk", "spk2utt", "segments"):
+            return "kaldi"
+        if path.name.endswith((".jsonl.gz", ".json.gz")):
+            return "lhotse"
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             line = file.readline(_LONGEST_LINE)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
+        raise CorpusError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     try:
         record = json.loads(line)
     except ValueError:
