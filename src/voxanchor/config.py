@@ -125,7 +125,7 @@ def dump(config: Any) -> str:
 def fingerprint(*parts: Any) -> str:
     """Return 16 hexadecimal digits that change when any of `parts` (plain values or dataclasses) does."""
     text = json.dumps([_plain(part) for part in parts], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # names of files need not be UTF-8
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

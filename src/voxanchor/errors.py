@@ -21,6 +21,19 @@ class AudioError(VoxanchorError):
 
     exit_code = 3
 
+    @classmethod
+    def of(cls, path: object, error: Exception) -> "AudioError":
+        """Return what any error of a decoder, a library or the file system means for a recording."""
+        if isinstance(error, AudioError):
+            return error
+        if isinstance(error, MemoryError):
+            reason = "it takes more memory than there is"
+        elif isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        return cls(f"{path}: cannot be read ({reason})")
+
 
 class CorpusError(VoxanchorError):
     """A folder, trial list or set of recordings that cannot serve the purpose it was given for."""

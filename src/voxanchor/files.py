@@ -51,5 +51,13 @@ def write_private(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` to `path` atomically, as UTF-8.
+
+    Bytes of a file name that are not UTF-8 are written as escapes, which JSON reads back as what they were.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def printable(path: str | Path) -> str:
+    r"""Return a path as text that can be written anywhere: bytes that are not UTF-8 as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

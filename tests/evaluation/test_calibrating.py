@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError
@@ -18,6 +23,7 @@ from voxanchor.evaluation.calibration_trials import (
     MOST_PIECES,
     PIECES_S,
     SHORTEST_S,
+    CalibrationTrials,
     Group,
     pieces,
     selected,
@@ -369,3 +375,16 @@ def test_a_selection_keeps_what_belongs_together() -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name)[rows])
     for name in ("scores", "enrol_index", "test_index"):
         np.testing.assert_array_equal(getattr(found.trials, name), getattr(made.trials, name)[rows])
+
+
+def test_recordings_that_went_away_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * np.random.default_rng(number).standard_normal(48_000), 16_000)
+    found = scan(tmp_path, "flat")
+    (tmp_path / "1.wav").unlink()
+    listener = cast("CalibrationTrials", SimpleNamespace(encoder=SimpleNamespace(min_samples=1_600)))
+    kept = CalibrationTrials._with_speech(listener, found)
+    assert {utterance.id for utterance in kept.utterances} <= {"0.wav", "2.wav"}
+    said = capsys.readouterr().err
+    assert "1 pieces of recordings cannot be read any more and are left out, for example: " in said
+    assert "1.wav: no such file" in said

@@ -5,6 +5,7 @@ Whatever is kept, packed or trained on goes through here, so it sounds the same 
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -111,6 +112,29 @@ def load(path: str, start_s: float = 0.0, duration_s: float | None = None, store
     Raises:
         AudioError: as `voxanchor.audio.io.read`.
     """
+    try:
+        return _load(path, start_s, duration_s, stored)
+    except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
+        raise AudioError.of(path, error) from error
+
+
+@contextlib.contextmanager
+def known_usable() -> Iterator[None]:
+    """Say of a recording that cannot be read what to do, where its folder was read through before and it could.
+
+    Raises:
+        AudioError: the one raised inside, with that advice.
+    """
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(
+            f"{error}\nIt could be read when its folder was looked through. Mend it and start the same command again; "
+            "or, if it is gone for good, begin anew without it"
+        ) from error
+
+
+def _load(path: str, start_s: float, duration_s: float | None, stored: Stored | None) -> Pcm:
     if stored is not None:
         whole: Pcm | None = stored.pcm()
     else:

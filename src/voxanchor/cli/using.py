@@ -80,10 +80,10 @@ def embed(
     if out is not None:
         from safetensors.numpy import save
 
-        from voxanchor.files import write_bytes
+        from voxanchor.files import printable, write_bytes
         from voxanchor.workflows.upgrade import EMBEDDINGS_FORMAT
 
-        tensors = dict(zip(files, embeddings, strict=True))
+        tensors = dict(zip(map(printable, files), embeddings, strict=True))
         write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": EMBEDDINGS_FORMAT}))
     if json:
         print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])

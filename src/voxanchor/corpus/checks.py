@@ -1,13 +1,16 @@
 """Decoding every file of a folder once, to know its length and whether it can be used."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from voxanchor.audio import io, level
 from voxanchor.errors import AudioError
+from voxanchor.files import printable
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
@@ -26,12 +29,22 @@ class Checked:
     reason: str = ""
 
 
-def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
+def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
+    """Return what listening to a file showed; whatever goes wrong with it is a reason not to use it.
+
+    A name that is not UTF-8 is such a reason, too: manifests, packs and tables are UTF-8 and could not name the file.
+    """
+    if printable(path) != str(path):
+        return Checked(reason="its path is not UTF-8, and lists of recordings are: rename it, with convmv for example")
     try:
-        with _one_long_file if io.probe(path).duration_s > _LONG_S else nullcontext():
-            waveform = io.read(path)
-    except AudioError as error:
-        return Checked(reason=str(error).removeprefix(f"{path}: "))
+        return listen()
+    except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
+        return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
+
+
+def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
+    with _one_long_file if io.probe(path).duration_s > _LONG_S else nullcontext():
+        waveform = io.read(path)
     length_s = len(waveform) / SAMPLE_RATE
     if length_s < min_duration_s:
         return Checked(reason=f"too short: {length_s:.2f} s, {min_duration_s:g} s needed")
@@ -54,7 +67,7 @@ def check_files(paths: list[Path], min_duration_s: float, min_active_s: float, l
     """
     results: list[Checked] = []
     with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(lambda path: _check(path, min_duration_s, min_active_s), paths):
+        for result in pool.map(lambda path: checked(path, partial(_check, path, min_duration_s, min_active_s)), paths):
             results.append(result)
             advance(1)
     return results

@@ -14,7 +14,7 @@ from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.store import WaveStore
-from voxanchor.corpus.utterance import Utterance
+from voxanchor.corpus.utterance import Utterance, read_known
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.decisions import Qualities
@@ -60,7 +60,7 @@ class Audience:
 
     def render(self, utterance: Utterance, condition: Condition, seed: int) -> Waveform:
         """Return a segment as it sounds in a condition."""
-        wave = self.store.get(utterance.id, utterance.read)
+        wave = self.store.get(utterance.id, lambda: read_known(utterance))
         draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
         return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
 

@@ -15,10 +15,11 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import Trials as Pairs
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import AudioError
+from voxanchor.errors import VoxanchorError
 from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.progress import say
 from voxanchor.rng import generator
 from voxanchor.scoring.calibration import Kind, Sides, Trials
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
@@ -243,14 +244,17 @@ class CalibrationTrials:
         return cohort.statistics(heard.embeddings) if cohort else None
 
     def _with_speech(self, found: Manifest) -> Manifest:
-        kept = []
+        kept, gone = [], []
         for utterance in found.utterances:
             try:
                 wave = utterance.read()
-            except AudioError:
-                continue  # it was read once while the folder was looked through: a file that went away since
+            except VoxanchorError as error:  # it could be read while the folder was looked through
+                gone.append(str(error))
+                continue
             enough = len(wave) >= self.encoder.min_samples and Quality.of(wave).speech_s >= LEAST_SPEECH_S
             kept += [utterance] if enough else []
+        if gone:
+            say(f"{len(gone)} pieces of recordings cannot be read any more and are left out, for example: {gone[0]}")
         return replace(found, utterances=tuple(kept))
 
     def _hear(self, condition: Condition) -> _Heard:

@@ -14,6 +14,7 @@ from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import all_pairs
+from voxanchor.corpus.utterance import read_known
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
@@ -155,7 +156,7 @@ def _parted(manifest: Manifest, precision: Precision) -> tuple[Manifest, list[Wa
         )
     rest, aside = manifest.hold_out(max(1, round(RANGES_SHARE * len(manifest.speakers))), 0)
     segments = cut(aside, SEGMENT_S, MOST_SEGMENTS).utterances
-    return rest, [segments[i].read() for i in _spread(len(segments), MOST_FOR_RANGES)]
+    return rest, [read_known(segments[i]) for i in _spread(len(segments), MOST_FOR_RANGES)]
 
 
 def _spread(count: int, most: int) -> list[int]:
