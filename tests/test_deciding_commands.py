@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_is_refused(voxanchor: Command, place: Path, store:
     voxanchor("verify-as", "Ada", ada, *people, "--prior", "0", status=2)
     voxanchor("identify", ada, *people, "--top", "0", status=2)
     voxanchor("enroll", "Ada", *people, status=2)
-    voxanchor("people", status=0)
+    assert "delete" in voxanchor("people", status=2).err
     voxanchor("people", "rename", "--store", store, status=2)
 
 
@@ -296,8 +296,7 @@ def test_another_model_takes_over_by_kept_audio_or_by_its_map(voxanchor: Command
     ids=" ".join,
 )
 def test_help_shows_an_example(voxanchor: Command, command: tuple[str, ...]) -> None:
-    said = voxanchor(*command, "--help").out.replace("\n", " ")
-    assert f"Example: voxanchor {' '.join(command)}" in " ".join(said.replace("│", " ").split())
+    assert f"\n  voxanchor {' '.join(command)} " in voxanchor(*command, "--help").out
 
 
 def test_help_names_the_group_and_the_exit_status(voxanchor: Command) -> None:

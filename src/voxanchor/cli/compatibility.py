@@ -3,34 +3,46 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import UseAppendAction
-
-from voxanchor.cli.shared import Json, print_json
+from voxanchor.cli.shared import (
+    Folder,
+    Folders,
+    Json,
+    Model,
+    OutFolder,
+    Share,
+    SomeFolder,
+    SomeSeconds,
+    Suite,
+    Trials,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from voxanchor.evaluation.compatibility import Findings
 
 
 def compatibility(
-    old: str,
-    new: str,
-    speech: str,
-    out: Path,
-    noise: UseAppendAction[tuple[str, ...]] = (),
-    rooms: UseAppendAction[tuple[str, ...]] = (),
-    heard_noise: UseAppendAction[tuple[str, ...]] = (),
-    trials: str = "",
-    suite: str = "noise",
+    old: Model,
+    new: Model,
+    speech: Folder,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    heard_noise: Folders = (),
+    trials: Trials = "",
+    suite: Suite = "noise",
     noise_seeds: int = 1,
-    segment_s: float | None = None,
+    segment_s: SomeSeconds = None,
     max_segments: int = 4,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
-    max_unusable: float = 0.2,
+    max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
-    cache: Path | None = None,
+    cache: SomeFolder = None,
     json: Json = False,
 ) -> int:
-    """Say whether voiceprints enrolled with an old model may stay when a new one is deployed, and which threshold then.
+    """Say whether old voiceprints may stay under a new model.
+
+    Measures enrolments of the old model against tests of the new one, and which threshold that needs.
 
     Example: voxanchor compatibility --old ge2e --new runs/robust --speech test-speech --noise test-noise --out runs/old
 
@@ -40,10 +52,10 @@ def compatibility(
         speech: folder of recordings, one sub-folder per speaker, none of whom the new model was trained on. Where
             nobody says who speaks (--layout flat), only how far embeddings and scores move is measured.
         out: output folder; gets compatibility.json, .csv, .md and .html.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. As of evaluate.
-        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
-        heard_noise: noise folder that the new model was trained with; may be given several times. The suite
-            unseen-noise leaves its classes of noise out.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). As for evaluate.
+        rooms: folder of room impulse responses, for suites with measured rooms.
+        heard_noise: noise folder that the new model was trained with. The suite unseen-noise leaves its classes of
+            noise out.
         trials: a trial list, "1 a.wav b.wav" a line, the enrolment first; without it all pairs are compared.
         suite: a named suite of conditions (noise, compatibility, unseen-noise, reverb, telephone, clipping, combined),
             or a YAML file. compatibility is the quick one: noise, music and babble at 0 and 10 dB.

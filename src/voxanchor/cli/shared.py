@@ -10,9 +10,30 @@ from tyro.conf import UseAppendAction, arg
 
 from voxanchor.errors import EnrolmentError, VoxanchorError
 
+Model = Annotated[str, arg(metavar="MODEL")]
+Models = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="MODEL")]]
+Recipe = Annotated[str, arg(metavar="RECIPE")]
+Recording = Annotated[str, arg(metavar="RECORDING")]
+Recordings = Annotated[tuple[str, ...], arg(metavar="RECORDING")]
+Name = Annotated[str, arg(metavar="NAME")]
+Folder = Annotated[str, arg(metavar="DIR")]
+Folders = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="DIR")]]
+OutFolders = UseAppendAction[Annotated[tuple[Path, ...], arg(metavar="DIR")]]
+OutFolder = Annotated[Path, arg(metavar="DIR")]
+SomeFolder = Annotated[Path | None, arg(metavar="DIR")]
+File = Annotated[Path, arg(metavar="FILE")]
+SomeFile = Annotated[Path | None, arg(metavar="FILE")]
+Trials = Annotated[str, arg(metavar="FILE")]
+Suite = Annotated[str, arg(metavar="SUITE")]
+Store = Annotated[str, arg(metavar="STORE")]
+Seconds = Annotated[float, arg(metavar="SECONDS")]
+SomeSeconds = Annotated[float | None, arg(metavar="SECONDS")]
+Share = Annotated[float, arg(metavar="SHARE")]
+Probability = Annotated[float, arg(metavar="PROBABILITY")]
+Percent = Annotated[float | None, arg(metavar="PERCENT")]
+
 Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
 """Several after one flag, or several flags: all of them count."""
-
 Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
 
 
