@@ -18,6 +18,7 @@ from voxanchor.cli.shared import (
     Recipe,
     Settings,
     Share,
+    SomeFile,
     SomeFolder,
     SomeSeconds,
     Suite,
@@ -142,6 +143,41 @@ def compare(
     if out is None:
         raise RecipeError("compare: give the output folder with --out, or --plan to look before")
     return report(job(chosen, out, systems=systems, seeds=seeds, taken=taken, workers=workers), json)
+
+
+def recipes(name: Positional[Recipe] = "", out: SomeFile = None, json: Json = False) -> int:
+    """List the recipes that come with voxanchor, print or copy one.
+
+    Example: voxanchor recipes
+
+    Example: voxanchor recipes voxceleb1 --out my-recipe.yaml
+
+    Args:
+        name: the recipe to print; without it all are listed.
+        out: file to copy it to, for changes of your own. One that exists is never replaced.
+        json: print the list as JSON.
+    """
+    from voxanchor.errors import OutputError
+    from voxanchor.training.packaged import about, packaged_recipe, packaged_recipes
+
+    if not name:
+        known = {entry: about(path) for entry, path in packaged_recipes().items()}
+        if json:
+            print_json(known)
+        else:
+            print("\n".join(f"{entry:28} {text}" for entry, text in known.items()))
+        return 0
+    text = packaged_recipe(name).read_text(encoding="utf-8")
+    if out is None:
+        print(text, end="")
+        return 0
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
+    print(f"{name} copied to {out}. Its folders start from that file's place, or from --set root=DIR")
+    return 0
 
 
 def robustify(

@@ -28,7 +28,12 @@ STATUSES = """Exit status
 
 SECTIONS: dict[str, dict[str, Command | Group]] = {
     "Try": {"quickstart": commands.quickstart, "models": using.models},
-    "Make robust": {"robustify": commands.robustify, "train": commands.train, "compare": commands.compare},
+    "Make robust": {
+        "robustify": commands.robustify,
+        "train": commands.train,
+        "compare": commands.compare,
+        "recipes": commands.recipes,
+    },
     "Measure": {
         "evaluate": commands.evaluate,
         "compatibility": compatibility,
