@@ -4,14 +4,16 @@ tyro parses. What people read is written here: help that fits the terminal, with
 sentence for what cannot be understood.
 """
 
+import contextlib
 import functools
 import inspect
+import io
 import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
@@ -37,6 +39,8 @@ class Group:
 
 
 HELP = ("-h", "--help")
+
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
 _WIDEST = 100
 _NAMES_WIDTH = 26
@@ -168,10 +172,50 @@ def parse(name: str, command: Command, words: Sequence[str]) -> Callable[[], int
     def later(*values: Any, **named: Any) -> Any:
         return functools.partial(command, *values, **named)
 
-    call: Callable[[], int] = tyro.cli(
-        later, prog=f"voxanchor {name}", args=list(words), config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    call: Callable[[], int] = tyro.cli(later, prog=f"voxanchor {name}", args=list(words), config=CONFIG)
     return call
+
+
+def completion_script(commands: Mapping[str, Command | Group], shell: str) -> str:
+    """Return the script that makes a shell complete commands and their options.
+
+    Args:
+        commands: all that there are.
+        shell: bash, zsh or fish.
+    """
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
+        tyro.cli(_choice(commands), prog="voxanchor", args=["--tyro-write-completion", shell, "-"], config=CONFIG)
+    return written.getvalue()
+
+
+def _choice(commands: Mapping[str, Command | Group]) -> Any:
+    """Return one of several commands as tyro knows it: a union."""
+    calls = {name: _grouped(one) if isinstance(one, Group) else _in_lines(one) for name, one in commands.items()}
+    parts = [Annotated[Any, tyro.conf.subcommand(name, constructor=call)] for name, call in calls.items()]
+    return Union[tuple(parts)]  # noqa: UP007
+
+
+def _grouped(group: Group) -> Command:
+    def command(part: Any) -> int:
+        return int(part)
+
+    command.__annotations__["part"] = Annotated[_choice(group.commands), tyro.conf.OmitSubcommandPrefixes]
+    return command
+
+
+def _in_lines(command: Command) -> Command:
+    """Return a command that says what it and each of its arguments is in one line: shells complete line by line."""
+
+    @functools.wraps(command)
+    def same(*values: Any, **named: Any) -> int:
+        return command(*values, **named)
+
+    texts = (f"    {name}: {text}" for name, text in _argument_texts(command).items())
+    same.__doc__ = "\n".join([summary(command), "", "Args:", *texts])
+    del same.__wrapped__  # tyro would read the docstring there
+    vars(same)["__signature__"] = inspect.signature(command)
+    return same
 
 
 def check(name: str, known: Sequence[Argument], words: Sequence[str]) -> None:

@@ -5,11 +5,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
 
 import voxanchor
 from voxanchor import processes
 from voxanchor.cli import commands, data, deciding, people, using
-from voxanchor.cli.arguments import HELP, Command, Group, explain, explain_group, listed, parse
+from voxanchor.cli.arguments import HELP, Command, Group, completion_script, explain, explain_group, listed, parse
 from voxanchor.cli.calibrating import calibrate
 from voxanchor.cli.compatibility import compatibility
 from voxanchor.cli.serving import serve
@@ -17,17 +20,38 @@ from voxanchor.config import nearest
 from voxanchor.errors import RecipeError, VoxanchorError
 from voxanchor.heap import keep_freed_memory
 
-DESCRIPTION = "voxanchor makes speaker-verification models robust to noise without breaking what they already do."
+HEAD = """voxanchor makes speaker-verification models robust to noise.
 
-STATUSES = """Exit status
-  0 done, 1 failed, 2 not understood, 3 recordings unusable, 4 model unusable,
-  5 output folder holds something else, 6 a package is missing, 7 training
-  cannot go on, 8 no decision, 9 the new model is worse and was not written,
-  10 nobody of that name or store unusable, 11 rejected, 130 interrupted (start
-  the same command again to resume)"""
+usage: voxanchor COMMAND [OPTIONS]     'voxanchor COMMAND --help' explains one
+"""
+
+TAIL = """
+example: voxanchor quickstart --out runs/quickstart
+
+exit status: 0 done, 1 failed, 2 not understood, 3 recordings unusable, 4 model
+unusable, 5 output folder holds something else, 6 a package is missing, 7
+training cannot go on, 8 no decision, 9 new model worse and not written, 10
+nobody of that name or store unusable, 11 rejected, 130 interrupted (start the
+same command again to resume)"""
+
+
+def completion(shell: Positional[Literal["bash", "zsh", "fish"]]) -> int:
+    """Print what makes a shell complete commands and options.
+
+    For bash, put the example into ~/.bashrc. For fish, write the output to ~/.config/fish/completions/voxanchor.fish,
+    and for zsh to a file _voxanchor in a folder of $fpath.
+
+    Example: eval "$(voxanchor completion bash)"
+
+    Args:
+        shell: the shell to print it for.
+    """
+    print(completion_script(COMMANDS, shell))
+    return 0
+
 
 SECTIONS: dict[str, dict[str, Command | Group]] = {
-    "Try": {"quickstart": commands.quickstart, "models": using.models},
+    "Try": {"quickstart": commands.quickstart, "models": using.models, "completion": completion},
     "Make robust": {
         "robustify": commands.robustify,
         "train": commands.train,
@@ -55,11 +79,6 @@ SECTIONS: dict[str, dict[str, Command | Group]] = {
 ALIASES = {"enrol": "enroll"}
 
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
-
-EXAMPLES = (
-    "voxanchor quickstart --out runs/quickstart",
-    "voxanchor robustify --model ge2e --speech my-speech --noise my-noise --out runs/robust",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -138,10 +157,8 @@ def find(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
 
 def overview() -> str:
     """Return the help of voxanchor itself: every command in a line, on one screen."""
-    lines = [DESCRIPTION, "", "usage: voxanchor COMMAND [OPTIONS]     'voxanchor COMMAND --help' explains one", ""]
-    for title, section in SECTIONS.items():
-        lines += [title, *listed(section)]
-    return "\n".join([*lines, "", "Examples", *(f"  {example}" for example in EXAMPLES), "", STATUSES])
+    lines = [line for title, section in SECTIONS.items() for line in (title, *listed(section))]
+    return "\n".join([HEAD, *lines, TAIL])
 
 
 def _short() -> str:
