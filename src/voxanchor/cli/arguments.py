@@ -224,7 +224,7 @@ def check(name: str, known: Sequence[Argument], words: Sequence[str]) -> None:
     Raises:
         RecipeError: an unknown option (with the nearest), a missing or unsuitable value, a word too many.
     """
-    options = {one.flag: one for one in known if one.flag}
+    options, positional = {one.flag: one for one in known if one.flag}, [one for one in known if not one.flag]
     given, places, rest = set(), [], list(words)
     while rest:
         word = rest.pop(0)
@@ -239,18 +239,20 @@ def check(name: str, known: Sequence[Argument], words: Sequence[str]) -> None:
         if flag not in options:
             raise RecipeError(f"{name} has no option {flag}. {_hint(name, flag, list(options))}")
         given.add(flag)
-        _check_value(name, options[flag], [value] if equals else _taken(options[flag], rest))
-    missing = [one.shown for one in known if one.required and one.flag and one.flag not in given]
-    needed = [one for one in known if not one.flag and one.required]
-    missing = [one.shown for one in needed[len(places) :]] + missing
+        values = [value] if equals else _taken(options[flag], rest)
+        if bool(values) != bool(options[flag].metavar):
+            needs = f"needs a value, {options[flag].shown}" if options[flag].metavar else "takes no value"
+            raise RecipeError(f"{name}: {flag} {needs}")
+        _check_value(name, options[flag], values)
+    missing = [one.shown for one in positional[len(places) :] if one.required]
+    missing += [one.shown for one in known if one.required and one.flag and one.flag not in given]
     if missing:
-        raise RecipeError(f"{name} needs {' and '.join(missing)}. Usage: {usage(name, known)}")
-    room = sum(not one.flag for one in known)
-    if len(places) > room and not any(one.greedy for one in known if not one.flag):
-        raise RecipeError(
-            f"{name}: '{places[room]}' is one word too many; a name with spaces needs quotes. Usage: "
-            + usage(name, known)
-        )
+        raise RecipeError(f"{name} needs {' and '.join(missing)}; usage: {usage(name, known)}")
+    if len(places) > len(positional) and not any(one.greedy for one in positional):
+        extra = places[len(positional)]
+        raise RecipeError(f"{name}: '{extra}' is one word too many (a name with spaces needs quotes)")
+    for one, place in zip(positional, places, strict=False):
+        _check_value(name, one, [place])
 
 
 def _taken(option: Argument, rest: list[str]) -> list[str]:
@@ -261,19 +263,16 @@ def _taken(option: Argument, rest: list[str]) -> list[str]:
     return taken
 
 
-def _check_value(name: str, option: Argument, values: Sequence[str]) -> None:
-    if not option.metavar:
-        return
-    if not values:
-        raise RecipeError(f"{name}: {option.flag} needs a value, {option.shown}")
+def _check_value(name: str, argument: Argument, values: Sequence[str]) -> None:
+    where = f"{name}: {argument.flag}".rstrip(": ") + (" " if argument.flag else ": ")
     for value in values:
-        if option.choices and value not in option.choices:
-            raise RecipeError(f"{name}: {option.flag} {value} is not a choice. {nearest(value, option.choices)}")
+        if argument.choices and value not in argument.choices:
+            raise RecipeError(f"{where}{value} is not a choice. {nearest(value, argument.choices)}")
         try:
-            option.kind(value)
+            argument.kind(value)
         except ValueError:
-            what = "a whole number" if option.kind is int else "a number"
-            raise RecipeError(f"{name}: {option.flag} is {what}, not '{value}'") from None
+            what = "a whole number" if argument.kind is int else "a number"
+            raise RecipeError(f"{where}is {what}, not '{value}'") from None
 
 
 def _hint(name: str, flag: str, options: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from voxanchor.cli.shared import Folder, Folders, Json, Model, OutFolder, Share, Suite, print_json
+from voxanchor.cli.shared import Folder, Folders, Json, Model, OutFolder, Share, Suite, loading, print_json
 
 
 def calibrate(
@@ -45,6 +45,7 @@ def calibrate(
         precision: of the model's matrix products.
         json: print the calibration as JSON.
     """
+    loading(model)
     from voxanchor.config import to_plain
     from voxanchor.evaluation.calibration_text import summary
     from voxanchor.workflows.calibrate import Material

@@ -3,6 +3,7 @@
 What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ from voxanchor.cli.shared import (
     Suite,
     Trials,
     flat,
+    loading,
     print_json,
     report,
 )
@@ -227,6 +229,7 @@ def robustify(
             accelerator.
         json: print before and after as JSON.
     """
+    loading(model)
     from voxanchor.workflows.robustify import change, told
     from voxanchor.workflows.robustify import robustify as job
 
@@ -259,10 +262,14 @@ def robustify(
         print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
     if made.verdict:
         print(f"  old enrolments: {made.verdict} See compatibility.html there.")
+    print("next, with recordings of speakers that it never heard as test-speech, and other noise as test-noise:")
+    unheard = ["--speech", "test-speech", "--noise", "test-noise"]
+    place = str(made.folder).rstrip("/")
     print(
-        f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
+        "  "
+        + shlex.join(["voxanchor", "evaluate", "--model", model, "--model", place, *unheard, "--out", f"{place}-eval"])
     )
-    print(f"give it thresholds, by other such speakers: voxanchor calibrate --model {made.folder} --speech DIR ...")
+    print("  " + shlex.join(["voxanchor", "calibrate", "--model", place, *unheard, "--out", f"{place}-calibrated"]))
     return 0
 
 
@@ -325,6 +332,7 @@ def evaluate(
         cache: folder of embeddings that several evaluations share; by default each keeps its own.
         json: print the summary as JSON.
     """
+    loading(*model, *([enrol_model] if enrol_model else []))
     from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
 
     if segment_s is None:

@@ -14,8 +14,10 @@ from voxanchor.cli.shared import (
     SomeSeconds,
     Suite,
     Trials,
+    loading,
     print_json,
 )
+from voxanchor.progress import console
 
 if TYPE_CHECKING:
     from voxanchor.evaluation.compatibility import Findings
@@ -68,6 +70,7 @@ def compatibility(
         cache: folder of embeddings that several commands share; by default each keeps its own.
         json: print the content of compatibility.json.
     """
+    loading(old, new)
     from voxanchor.evaluation.compatibility_text import plain
     from voxanchor.workflows.compatibility import Examination, compatibility_folder
 
@@ -95,22 +98,21 @@ def compatibility(
 
 def show(findings: "Findings", folder: Path) -> None:
     """Print tables and verdict for a person."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     from voxanchor.evaluation.compatibility_text import tables
 
-    console = Console()
+    screen = console()
     for entry in tables(findings, intervals=False):
         table = Table(title=entry.title, title_justify="left")
         for place, name in enumerate(entry.head):
             table.add_column(name, justify="right" if place else "left", no_wrap=not place)
         for row in entry.rows:
             table.add_row(*row)
-        console.print(table)
-    console.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
+        screen.print(table)
+    screen.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
     for reason in findings.verdict.reasons:
-        console.print(Padding(Text(reason), (0, 0, 0, 2)))
-    console.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)
+        screen.print(Padding(Text(reason), (0, 0, 0, 2)))
+    screen.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)

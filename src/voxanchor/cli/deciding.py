@@ -17,6 +17,7 @@ from voxanchor.cli.shared import (
     Store,
     existing_store,
     key_file,
+    loading,
     no_empty_store,
     print_json,
 )
@@ -51,6 +52,7 @@ def verify(
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
         json: print decision, score, llr, threshold and the quality of both sides.
     """
+    loading(model, job=False)
     import voxanchor
 
     return _answer(voxanchor.load(model).verify(first, second, prior, false_acceptance), json)
@@ -82,6 +84,7 @@ def enroll(
         keep_audio: keep the recordings in the store, so that another model can embed them anew.
         json: print what was enrolled.
     """
+    loading(model, job=False)
     import voxanchor
 
     with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
@@ -124,6 +127,7 @@ def verify_as(
         by: your name, to be noted in the store's log.
         json: print decision, score, llr, threshold and quality.
     """
+    loading(model, job=False)
     import voxanchor
 
     with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
@@ -159,6 +163,7 @@ def identify(
         by: your name, to be noted in the store's log.
         json: print decision, candidates, probabilities and quality.
     """
+    loading(model, job=False)
     import voxanchor
 
     with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:

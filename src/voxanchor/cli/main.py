@@ -38,10 +38,10 @@ same command again to resume)"""
 def completion(shell: Positional[Literal["bash", "zsh", "fish"]]) -> int:
     """Print what makes a shell complete commands and options.
 
-    For bash, put the example into ~/.bashrc. For fish, write the output to ~/.config/fish/completions/voxanchor.fish,
-    and for zsh to a file _voxanchor in a folder of $fpath.
+    For bash, put this line into ~/.bashrc: eval "$(voxanchor completion bash)". For fish, write the output to
+    ~/.config/fish/completions/voxanchor.fish, and for zsh to a file _voxanchor in a folder of $fpath.
 
-    Example: eval "$(voxanchor completion bash)"
+    Example: voxanchor completion bash
 
     Args:
         shell: the shell to print it for.

@@ -15,6 +15,7 @@ from voxanchor.cli.shared import (
     Store,
     existing_store,
     key_file,
+    loading,
     no_empty_store,
     print_json,
 )
@@ -162,6 +163,7 @@ def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False
         model: the new model; `voxanchor models` lists what it may be.
         json: print what was done.
     """
+    loading(model)
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store
+from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store, loading
 
 
 def serve(
@@ -58,6 +58,7 @@ def serve(
     from voxanchor.service.extras import refuse_missing
 
     refuse_missing()
+    loading(model, *([beside] if beside else []))
     import contextlib
 
     import voxanchor

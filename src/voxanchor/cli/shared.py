@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import UseAppendAction, arg
 
 from voxanchor.errors import EnrolmentError, VoxanchorError
+from voxanchor.progress import console, say
 
 Model = Annotated[str, arg(metavar="MODEL")]
 Models = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="MODEL")]]
@@ -47,7 +49,6 @@ def report(folder: Path, as_json: bool) -> int:
     if as_json:
         print_json(summary)
         return 0
-    from rich.console import Console
     from rich.table import Table
 
     averages = ("avg15", "avg16") if any("avg15" in entry for entry in summary.values()) else ("avg_noisy", "avg_all")
@@ -58,10 +59,21 @@ def report(folder: Path, as_json: bool) -> int:
         table.add_column(column, justify="right")
     for name, entry in summary.items():
         table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
-    console = Console()
-    console.print(table)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    screen = console()
+    screen.print(table)
+    screen.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
+
+
+def loading(*models: str, job: bool = True) -> None:
+    """Say that models are being loaded: torch and the weights take seconds, on a busy machine many.
+
+    Args:
+        models: references, as they were given.
+        job: whether it is a job that writes lines on its way; what only answers says it to a terminal alone.
+    """
+    if job or sys.stderr.isatty():
+        say(f"loading {' and '.join(models)} ...")
 
 
 def print_json(value: Any) -> None:

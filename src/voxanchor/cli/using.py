@@ -16,6 +16,7 @@ from voxanchor.cli.shared import (
     Seconds,
     Share,
     SomeFile,
+    loading,
     print_json,
 )
 
@@ -66,6 +67,7 @@ def embed(
 
         if files or out is None:
             raise RecipeError("embed: a corpus goes alone, and needs a folder for its embeddings: --out DIR")
+        loading(model)
         index = embed_corpus(
             model,
             out,
@@ -89,6 +91,7 @@ def embed(
             "embed: name at least one recording and say where to, --out FILE.safetensors or --json; or a corpus, "
             "--speech DIR or --manifest FILE, and --out DIR"
         )
+    loading(model, job=False)
     verifier = voxanchor.load(model)
     embeddings = verifier.embed(files)
     if out is not None:
@@ -134,6 +137,7 @@ def export(
         noise: folder with noise/, music/ and speech/ (MUSAN layout) for that. Without it the built-in kinds are used.
         json: print {"path", "precision", "size_bytes", "compared_on", "max_difference", "min_cosine", "loss"}.
     """
+    loading(model)
     from voxanchor.workflows.export import export_model
 
     made = export_model(model, out, precision, speech=speech, noise=noise)

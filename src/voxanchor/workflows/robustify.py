@@ -115,8 +115,6 @@ def robustify(
     stage = recipe.stages[STAGE].train
     if stage is not None and stage.frames_pulled:
         base.require_frames()
-    if not noise:
-        say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
     with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
         if base.shows_frames:
