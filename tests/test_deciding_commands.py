@@ -1,6 +1,7 @@
 """The commands that decide who speaks, and those about the people in a store."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,10 +185,12 @@ def test_identify_ends_with_a_status_that_is_the_answer(
 def test_people_are_listed_shown_and_deleted(voxanchor: Command, store: Path) -> None:
     where: Sequence[str | Path] = ("--store", store)
     listed = voxanchor("people", "list", *where)
+    assert re.search(r"1 recording, last [0-9-]{10}, model [0-9a-f]{16}$", listed.out, re.MULTILINE)
     assert "Ada  2 recordings" in listed.out
     assert "2 people" in listed.out
     assert [set(person) for person in voxanchor("people", "list", *where, "--json").json] == [PERSON, PERSON]
     shown = voxanchor("people", "show", "Ada", *where).out
+    assert re.search(r" dB, model [0-9a-f]{16}", shown)
     assert shown.count("by desk  ada.wav") == 2
     assert "audio kept" in shown
     enrolments = voxanchor("people", "show", "Bob", *where, "--json").json

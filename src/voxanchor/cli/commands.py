@@ -85,16 +85,17 @@ def train(
     """
     from voxanchor.training.recipe import read_recipe
 
+    chosen = read_recipe(recipe, flat(settings))
     if plan:
         from voxanchor.cli.plan import answer
         from voxanchor.workflows.plan import make_plan
 
-        return answer(make_plan(read_recipe(recipe, flat(settings))), json)
+        return answer(make_plan(chosen), json)
     if out is None:
         raise RecipeError("train: give the output folder with --out, or --plan to look before")
     from voxanchor.workflows.train import train as job
 
-    return report(job(read_recipe(recipe, flat(settings)), out, workers), json)
+    return report(job(chosen, out, workers), json)
 
 
 def compare(
