@@ -30,9 +30,9 @@ def serve(
     People enrol, are verified, identified and deleted over HTTP; the page does it with a microphone. Needs the extra
     ``serve``. docs/service.md describes the routes. SIGTERM ends it when running requests are done.
 
-    Example: voxanchor serve --model runs/robust --store voices.db --beside ge2e
+    Example: voxanchor serve --model runs/calibrated --store people.db --beside runs/ge2e-calibrated
 
-    Example: voxanchor serve --model runs/robust --store voices.db --api-keys keys.txt --host 0.0.0.0
+    Example: voxanchor serve --model runs/calibrated --store people.db --api-keys keys.txt --host 0.0.0.0
 
     Args:
         model: the model to serve, best one that was calibrated; `voxanchor models` lists what it may be.
