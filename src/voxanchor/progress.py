@@ -16,7 +16,6 @@ from voxanchor import processes
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task
-    from rich.text import Text
 
 Advance = Callable[[int], None]
 """Called with the number of items finished since the last call; safe to call from any thread."""
@@ -43,15 +42,13 @@ class _Terminal:
         with self.lock:
             if self.display is None:
                 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+                from rich.text import Text
 
                 class Remaining(TimeRemainingColumn):
                     def render(self, task: "Task") -> "Text":
                         # rich leaves the first item out of its speed, and estimates from the second on
-                        return super().render(task) if task.completed > FEW else self.elapsed(task)
-
-                    def elapsed(self, task: "Task") -> "Text":
-                        from rich.text import Text
-
+                        if task.completed > FEW:
+                            return super().render(task)
                         return Text(f"{_clock(task.elapsed or 0.0)} gone", style="progress.elapsed")
 
                 self.display = Progress(

@@ -58,6 +58,7 @@ def test_a_command_explains_itself(name: str, width: int, capsys: pytest.Capture
         assert argument.metavar not in ("STR", "PATH", "{None}")
     assert "None" not in text
     assert "`" not in text
+    assert text.isascii()
 
 
 @pytest.mark.parametrize("name", sorted(LEAVES))

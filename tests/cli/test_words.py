@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from voxanchor.cli.arguments import Group, parse
 from voxanchor.cli.main import find, run
@@ -36,6 +37,18 @@ def test_speech_is_looked_at_before_anything_is_said_of_noise(
         assert said.startswith(f"loading {model} ...\n")
         assert message in said
         assert not re.search(r"noise|babble", said.replace(str(tmp_path), ""))
+
+
+def test_a_busy_machine_is_named_before_training(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("voxanchor.training.run.crowded", lambda: "the machine is busy")
+    for threads, told in ((2, True), (1, False)):
+        monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr("voxanchor.training.run.best_device", lambda: torch.device("cpu"))
+        asked = ["robustify", "--model", str(model), "--speech", str(tmp_path), "--out", str(tmp_path / "out")]
+        assert run(asked) == 3
+        assert ("the machine is busy" in capsys.readouterr().err) == told
 
 
 @pytest.mark.parametrize("place", ["runs/robust", "my models/robust"])

@@ -293,7 +293,7 @@ def _row(one: Argument) -> str:
     if one.several and one.flag:
         notes.append("may be repeated")
     if not one.required and one.default not in (None, "", (), False):
-        notes.append(f"default {one.default}")
+        notes.append(f"default {one.default:g}" if one.kind is float else f"default {one.default}")
     text = one.text.rstrip(".") + (f" ({', '.join(notes)})" if notes else "")
     body = textwrap.wrap(text, _width() - _NAMES_WIDTH, break_long_words=False, break_on_hyphens=False)
     shown = f"  {one.shown}"

@@ -30,6 +30,7 @@ from voxanchor.cli.shared import (
     report,
 )
 from voxanchor.errors import RecipeError
+from voxanchor.progress import say
 
 
 def quickstart(
@@ -52,6 +53,7 @@ def quickstart(
             accelerator.
         json: print the summary as JSON.
     """
+    say(f"synthetic voices, three trainings and a report, in {out} ...")
     from voxanchor.workflows.quickstart import quickstart as job
 
     return report(job(out, settings=flat(settings), workers=workers), json)
@@ -83,6 +85,7 @@ def train(
             time and memory on this machine. Exit status 3 when something is missing.
         json: print the summary, or the plan, as JSON.
     """
+    loading(recipe)
     from voxanchor.training.recipe import read_recipe
 
     chosen = read_recipe(recipe, flat(settings))
@@ -134,6 +137,7 @@ def compare(
             time and memory on this machine. Exit status 3 when something is missing.
         json: print the summary, or the plan, as JSON.
     """
+    loading(recipe)
     from voxanchor.training.recipe import read_recipe
     from voxanchor.workflows.compare import compare as job
     from voxanchor.workflows.compare import plan_comparison

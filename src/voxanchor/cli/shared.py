@@ -65,15 +65,15 @@ def report(folder: Path, as_json: bool) -> int:
     return 0
 
 
-def loading(*models: str, job: bool = True) -> None:
-    """Say that models are being loaded: torch and the weights take seconds, on a busy machine many.
+def loading(*what: str, job: bool = True) -> None:
+    """Say that models or a recipe are being loaded: torch and weights take seconds, on a busy machine many.
 
     Args:
-        models: references, as they were given.
+        what: as it was given.
         job: whether it is a job that writes lines on its way; what only answers says it to a terminal alone.
     """
     if job or sys.stderr.isatty():
-        say(f"loading {' and '.join(models)} ...")
+        say(f"loading {' and '.join(what)} ...")
 
 
 def print_json(value: Any) -> None:
