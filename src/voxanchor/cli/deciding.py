@@ -1,12 +1,26 @@
 """The commands that decide who speaks: enroll, verify, verify-as, identify."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
+from voxanchor.cli.shared import (
+    Json,
+    Model,
+    Name,
+    Percent,
+    Probability,
+    Recording,
+    Recordings,
+    SomeFile,
+    Store,
+    existing_store,
+    key_file,
+    loading,
+    no_empty_store,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from voxanchor.scoring.calibration_record import SearchRate
@@ -17,61 +31,63 @@ STATUS = {"accepted": 0, "uncalibrated": 8, "abstained": 8, "rejected": 11}
 
 
 def verify(
-    first: Positional[str],
-    second: Positional[str],
-    model: str,
-    prior: float = 0.01,
-    false_acceptance: float | None = None,
+    first: Positional[Recording],
+    second: Positional[Recording],
+    model: Model,
+    prior: Probability = 0.01,
+    false_acceptance: Percent = None,
     json: Json = False,
 ) -> int:
-    """Decide whether two recordings are of one speaker; a model without a calibration gives the score alone.
+    """Decide whether two recordings are of one speaker.
 
-    Exit status: 0 accepted, 11 rejected, 8 no decision: a recording holds too little speech to say, or a score alone.
+    A model without a calibration gives the score alone. Exit status: 0 accepted, 11 rejected, 8 no decision: a
+    recording holds too little speech to say, or a score alone.
 
     Example: voxanchor verify enrolment.wav test.wav --model runs/calibrated
 
     Args:
-        first: a recording.
-        second: another.
-        model: a model reference (see `voxanchor models`).
+        first: the one recording.
+        second: the other.
+        model: the model to use, best one that was calibrated; `voxanchor models` lists what it may be.
         prior: probability of one speaker before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
         json: print decision, score, llr, threshold and the quality of both sides.
     """
+    loading(model, job=False)
     import voxanchor
 
     return _answer(voxanchor.load(model).verify(first, second, prior, false_acceptance), json)
 
 
 def enroll(
-    name: Positional[str],
-    files: Positional[tuple[str, ...]],
-    model: str,
-    store: str,
-    key: Path | None = None,
+    name: Positional[Name],
+    files: Positional[Recordings],
+    model: Model,
+    store: Store,
+    key: SomeFile = None,
     by: str = "",
     keep_audio: bool = False,
     json: Json = False,
 ) -> int:
-    """Enrol a person with one or several recordings: all of them or none.
+    """Enrol a person with one or several recordings.
+
+    All of them are enrolled, or none. `voxanchor enrol` is the same command.
 
     Example: voxanchor enroll "Ada Lovelace" a.wav b.wav --model runs/calibrated --store people.db
 
     Args:
         name: the person, who need not be new.
         files: recordings of the person, several and from several days if there are.
-        model: a model reference (see `voxanchor models`).
+        model: the model to use, best one that was calibrated; `voxanchor models` lists what it may be.
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
-        by: who enrols, for the record.
+        by: your name, to be noted with the enrolment.
         keep_audio: keep the recordings in the store, so that another model can embed them anew.
         json: print what was enrolled.
     """
+    loading(model, job=False)
     import voxanchor
-    from voxanchor.errors import RecipeError
 
-    if not files:
-        raise RecipeError("enroll: give at least one recording behind the name")
     with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
         made = verifier.enroll(name, files, by, keep_audio)
     if json:
@@ -84,34 +100,35 @@ def enroll(
 
 
 def verify_as(
-    name: Positional[str],
-    recording: Positional[str],
-    model: str,
-    store: str,
-    key: Path | None = None,
-    prior: float = 0.01,
-    false_acceptance: float | None = None,
+    name: Positional[Name],
+    recording: Positional[Recording],
+    model: Model,
+    store: Store,
+    key: SomeFile = None,
+    prior: Probability = 0.01,
+    false_acceptance: Percent = None,
     by: str = "",
     json: Json = False,
 ) -> int:
-    """Decide whether a recording is of a person who is enrolled; the decision goes into the store's log.
+    """Decide whether a recording is of a person who is enrolled.
 
-    Exit status: 0 accepted, 11 rejected, 8 no decision: too little speech to say, or a model without a calibration; 10
-    nobody of that name.
+    The decision goes into the store's log. Exit status: 0 accepted, 11 rejected, 8 no decision: too little speech to
+    say, or a model without a calibration; 10 nobody of that name.
 
     Example: voxanchor verify-as "Ada Lovelace" call.wav --model runs/calibrated --store people.db
 
     Args:
         name: whose voice it is claimed to be.
         recording: what was heard.
-        model: a model reference (see `voxanchor models`).
+        model: the model to use, best one that was calibrated; `voxanchor models` lists what it may be.
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         prior: probability that the claim is true before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
-        by: who asks, for the log.
+        by: your name, to be noted in the store's log.
         json: print decision, score, llr, threshold and quality.
     """
+    loading(model, job=False)
     import voxanchor
 
     with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
@@ -119,20 +136,21 @@ def verify_as(
 
 
 def identify(
-    recording: Positional[str],
-    model: str,
-    store: str,
-    key: Path | None = None,
+    recording: Positional[Recording],
+    model: Model,
+    store: Store,
+    key: SomeFile = None,
     top: int = 5,
-    prior: float = 0.01,
-    false_acceptance: float | None = None,
-    certainty: float = 0.5,
+    prior: Probability = 0.01,
+    false_acceptance: Percent = None,
+    certainty: Probability = 0.5,
     by: str = "",
     json: Json = False,
 ) -> int:
-    """Say whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the store's log.
+    """Say whose voice it is, of all who are enrolled, or nobody's.
 
-    It is the likeliest person where verify-as, with the same options, would accept that claim, too.
+    It is the likeliest person where verify-as, with the same options, would accept that claim, too. The answer goes
+    into the store's log.
 
     Exit status: 0 somebody, 11 nobody, 8 no decision: too little speech to say, or a model without a calibration.
 
@@ -140,17 +158,18 @@ def identify(
 
     Args:
         recording: what was heard.
-        model: a model reference (see `voxanchor models`).
+        model: the model to use, best one that was calibrated; `voxanchor models` lists what it may be.
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
-        top: so many candidates are listed.
+        top: how many candidates to list.
         prior: probability of one speaker before anything was heard, of the recording and any one person.
         false_acceptance: take the threshold at which at most so many strangers, in percent, are taken for somebody on
             the whole list instead; it rises with the number of people.
         certainty: the likeliest is the answer when more probable than this, all others and nobody taken into account.
-        by: who asks, for the log.
+        by: your name, to be noted in the store's log.
         json: print decision, candidates, probabilities, threshold, rate of false acceptance and quality.
     """
+    loading(model, job=False)
     import voxanchor
 
     with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
