@@ -3,7 +3,9 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import tyro
@@ -15,14 +17,23 @@ from voxanchor.cli.calibrating import calibrate
 from voxanchor.cli.compatibility import compatibility
 from voxanchor.cli.serving import serve
 from voxanchor.errors import VoxanchorError
+from voxanchor.extras import missing_in
+from voxanchor.files import ENCODING_ERRORS, unwritable
 from voxanchor.heap import keep_freed_memory
 
 DESCRIPTION = """voxanchor makes speaker-verification models robust to noise without breaking what they already do.
 
 Exit status: 0 done, 1 failed, 2 command or recipe not understood, 3 recordings unusable, 4 model unusable,
-5 output folder holds something else, 6 an optional package is missing, 7 training cannot go on, 8 no decision (verify),
-9 the new model is worse and was not written (robustify), 10 nobody of that name is enrolled, or the store unusable,
-11 rejected (verify, verify-as, identify), 130 interrupted (start the same command again to resume)."""
+5 output cannot be written, or holds something else, 6 an optional package is missing, 7 training cannot go on,
+8 no decision (verify), 9 the new model is worse and was not written (robustify), 10 nobody of that name is enrolled, or
+the store unusable, 11 rejected (verify, verify-as, identify), 70 a defect of the program, 130 interrupted (start the
+same command again to resume)."""
+
+DEFECT = 70
+"""Exit status after an error that is nobody's but the program's."""
+
+TRACEBACK = "VOXANCHOR_TRACEBACK"
+"""Environment variable: 1 shows where in the code an error arose."""
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "quickstart": commands.quickstart,
@@ -56,15 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Of several processes of a job the first alone prints a result.
     """
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # not where it is closed, or somebody else's
+            stream.reconfigure(errors=ENCODING_ERRORS)
     with contextlib.ExitStack() as stack:
         if not processes.first():
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8", errors=ENCODING_ERRORS))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
         status = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; errors a user can mend are one message on standard error."""
+    """Run one command and return its exit status; whatever goes wrong is one message on standard error."""
     if list(arguments) == ["--version"]:
         print(f"voxanchor {voxanchor.__version__}")
         return 0
@@ -73,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
     group = arguments[0] if arguments[0] in GROUPS else ""
     known, description = GROUPS[group] if group else (COMMANDS, DESCRIPTION)
     try:
-        return int(
+        status = int(
             tyro.extras.subcommand_cli_from_dict(
                 known,
                 prog=f"voxanchor {group}".rstrip(),
@@ -82,13 +97,44 @@ def run(arguments: Sequence[str]) -> int:
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
         )
-    except VoxanchorError as error:
-        print(f"voxanchor: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("voxanchor: interrupted; start the same command again to resume", file=sys.stderr)
-        return 130
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is said now, and not lost when Python ends
+        return status
     except BrokenPipeError:
         # the reader of our output left, as `head` does: nothing is wrong, and nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        message, status = _meaning(error, f"voxanchor {arguments[0]}")
+        print(f"voxanchor: {message}", file=sys.stderr)
+        if os.environ.get(TRACEBACK) == "1":
+            traceback.print_exception(error)
+        return status
+
+
+def _meaning(error: BaseException, command: str) -> tuple[str, int]:
+    """Return what a user is told of an error that ended a command, and the exit status."""
+    if isinstance(error, ImportError):
+        error = missing_in(error, command) or error
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None:
+            _drop_output()  # what could not be written must not be tried again when Python ends
+        error = unwritable(error.filename or "an output", error, "used")
+    if isinstance(error, VoxanchorError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; start the same command again to resume", 130
+    # torch has a class of its own for its accelerators, and none for the processor
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return f"there is not enough memory ({str(error)[:200] or 'no size was told'}). Give less at once.", 1
+    told = " ".join(str(error).split())[:500]
+    return (
+        f"a defect of the program: {type(error).__name__}: {told}. Please report it, with what {TRACEBACK}=1 in the "
+        "environment prints besides.",
+        DEFECT,
+    )
+
+
+def _drop_output() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,9 +54,9 @@ def serve(
         model_threads: threads that run the model; it may use several cores in each of them (docs/service.md).
         batch_s: padded seconds of audio that are embedded at once; 0 embeds each recording alone.
     """
-    from voxanchor.service.extras import refuse_missing
+    from voxanchor.extras import require
 
-    refuse_missing()
+    require(("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "the service")
     import contextlib
 
     import voxanchor

@@ -147,7 +147,7 @@ class Manifest:
         Raises:
             OutputError: if the file cannot be written.
         """
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ENCODING_ERRORS, newline="\n") as file:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _Records(self))
 
     @classmethod

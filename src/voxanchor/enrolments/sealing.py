@@ -13,7 +13,8 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from voxanchor.errors import EnrolmentError, MissingExtraError
+from voxanchor.errors import EnrolmentError
+from voxanchor.extras import missing
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -71,8 +72,7 @@ class Sealed:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
-            hint = "pip install 'voxanchor[encryption]'"
-            raise MissingExtraError("cryptography", "an encrypted store", hint) from None
+            raise missing("cryptography", "an encrypted store") from None
         self._cipher = AESGCM(key)
         self._invalid = InvalidTag
 

@@ -12,9 +12,14 @@ FORMAT = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`; a reader finds the old state or the whole new one."""
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+    """Write tensors and plain values to `path`; a reader finds the old state or the whole new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    # given a path, torch says of a full disk only that a position was unexpected
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
