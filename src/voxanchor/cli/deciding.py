@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
+from voxanchor.cli.shared import Json, existing_store, no_empty_store, print_json, store_key
 
 if TYPE_CHECKING:
     from voxanchor.verification.result import Identification, Side, Verification
@@ -71,7 +71,7 @@ def enroll(
 
     if not files:
         raise RecipeError("enroll: give at least one recording behind the name")
-    with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
+    with no_empty_store(store), voxanchor.load(model, store=store, key=store_key(key)) as verifier:
         made = verifier.enroll(name, files, by, keep_audio)
     if json:
         quality = vars(made.side.quality)
@@ -113,7 +113,7 @@ def verify_as(
     """
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
 
 
@@ -147,7 +147,7 @@ def identify(
     """
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         found = verifier.identify(recording, top, prior, certainty, by)
     if json:
         print_json(found.plain())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
+from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json, store_key
 from voxanchor.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -115,6 +115,24 @@ def import_people(file: Positional[Path], store: str, key: Path | None = None, f
     return 0
 
 
+def backup(out: Path, store: str) -> int:
+    """Copy a store to a new file while others may have it open; an encrypted one stays so, and needs no key.
+
+    Example: voxanchor people backup --store people.db --out backup.db
+
+    Args:
+        out: the file; an existing one is never replaced.
+        store: an SQLite file. Of a database with pgvector pg_dump makes a copy.
+    """
+    from voxanchor.enrolments.connection import back_up
+
+    if "://" in store:
+        raise RecipeError("people backup: copies an SQLite file. Of a PostgreSQL database pg_dump makes a copy")
+    count = back_up(Path(existing_store(store)), out)
+    print(f"{count} recording{'s' * (count != 1)} in {out}")
+    return 0
+
+
 def upgrade(model: str, store: str, key: Path | None = None) -> int:
     """Carry the voiceprints of the model that was replaced into the space of the one that robustify made from it.
 
@@ -148,7 +166,7 @@ def reembed(model: str, store: str, key: Path | None = None, json: Json = False)
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         found = job(verifier)
     if json:
         print_json(asdict(found))
@@ -197,13 +215,11 @@ def key(out: Path) -> int:
 
     from voxanchor.enrolments.sealing import new_key
     from voxanchor.errors import OutputError
+    from voxanchor.files import write_private
 
-    try:
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(new_key() + "\n")
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: cannot be written (File exists). Choose another name.")
+    write_private(out, f"{new_key()}\n".encode("ascii"))
     print(f"key written to {out}")
     return 0
 
@@ -211,11 +227,11 @@ def key(out: Path) -> int:
 def _opened(store: str, key: Path | None, new: bool = False) -> "People":
     from voxanchor.enrolments.store import open_store
 
-    return open_store(store if new else existing_store(store), key_file(key))
+    return open_store(store if new else existing_store(store), store_key(key))
 
 
 def people() -> int:
-    """Who is enrolled: list, show, delete, export, import, upgrade, reembed, log, key. See voxanchor people --help.
+    """Who is enrolled: list, show, delete, export, import, backup, upgrade, reembed, log, key; voxanchor people --help.
 
     Example: voxanchor people list --store people.db
     """
@@ -228,6 +244,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "delete": delete,
     "export": export,
     "import": import_people,
+    "backup": backup,
     "upgrade": upgrade,
     "reembed": reembed,
     "log": log,

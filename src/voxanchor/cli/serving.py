@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tyro.conf import UseAppendAction
 
+from voxanchor.cli.shared import store_key
+
 
 def serve(
     model: str,
@@ -89,7 +91,7 @@ def serve(
         keep_audio=keep_audio,
     )
     with contextlib.ExitStack() as stack:
-        verifier = stack.enter_context(voxanchor.load(model, store, None if key is None else str(key)))
+        verifier = stack.enter_context(voxanchor.load(model, store, store_key(key)))
         verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
         other = stack.enter_context(voxanchor.load(beside)) if beside else None
         bank = stack.enter_context(backgrounds(noise))

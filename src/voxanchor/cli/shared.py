@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,10 @@ Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set"
 """Several after one flag, or several flags: all of them count."""
 
 Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
+
+
+KEY_VARIABLE = "VOXANCHOR_STORE_KEY"
+"""Environment variable that holds a store's key as text, where no file with one is given."""
 
 
 def report(folder: Path, as_json: bool) -> int:
@@ -80,6 +85,15 @@ def no_empty_store(place: str) -> Iterator[None]:
         if new and path.exists():
             remove_empty(path)
         raise
+
+
+def store_key(path: Path | None) -> str | None:
+    """Return the key of a store: the path of its file, or what the environment variable holds, or nothing.
+
+    Raises:
+        EnrolmentError: there is no such file.
+    """
+    return key_file(path) or os.environ.get(KEY_VARIABLE) or None
 
 
 def key_file(path: Path | None) -> str | None:

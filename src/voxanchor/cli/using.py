@@ -80,10 +80,11 @@ def embed(
     if out is not None:
         from safetensors.numpy import save
 
-        from voxanchor.files import write_bytes
+        from voxanchor.files import ENCODING_ERRORS, write_bytes
         from voxanchor.workflows.upgrade import EMBEDDINGS_FORMAT
 
-        tensors = dict(zip(files, embeddings, strict=True))
+        names = [name.encode("utf-8", ENCODING_ERRORS).decode("utf-8") for name in files]
+        tensors = dict(zip(names, embeddings, strict=True))
         write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": EMBEDDINGS_FORMAT}))
     if json:
         print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])

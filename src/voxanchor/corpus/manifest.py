@@ -15,7 +15,7 @@ from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.files import replacing
+from voxanchor.files import ENCODING_ERRORS, replacing
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
@@ -147,7 +147,10 @@ class Manifest:
         Raises:
             OutputError: if the file cannot be written.
         """
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ENCODING_ERRORS, newline="\n") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors=ENCODING_ERRORS, newline="\n") as file,
+        ):
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _Records(self))
 
     @classmethod

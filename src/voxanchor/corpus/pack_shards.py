@@ -11,7 +11,7 @@ import numpy as np
 
 from voxanchor.audio.pcm import Pcm
 from voxanchor.corpus.pack import HEADER_BYTES, SHARDS_FOLDER, Shard
-from voxanchor.errors import CorpusError, OutputError, RecipeError
+from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import replacing, write_text, writing
 from voxanchor.types import SAMPLE_RATE
 
