@@ -184,6 +184,8 @@ class SqliteDatabase:
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
+                # the first look at the log is what others see by: they would take the store for one that nobody uses
+                self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:

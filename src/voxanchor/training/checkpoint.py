@@ -17,9 +17,12 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    # given a path, torch says of a full disk only that a position was unexpected
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        try:
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:
+            # of a full disk torch says that a position was unexpected; what the file said comes before that
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
