@@ -13,9 +13,9 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.errors import ModelError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.licence import licence_of
 from voxanchor.training.stage import AnchorTerm, Train
-from voxanchor.workflows import card
 from voxanchor.workflows.card import CARD_FILE, Making, read_card, write_card
 
 GUARD: dict[str, Any] = {
@@ -121,8 +121,8 @@ def test_the_card_of_an_exported_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "name": "ge2e", "fingerprint": "f-int8", "precision": "int8", "embedding_dim": "256", "min_samples": "4800",
         "architecture": "ge2e", "sha256": "0" * 64, "loss": json.dumps(loss),
     }  # fmt: skip
-    monkeypatch.setattr(card.ExportedEncoder, "load", lambda _path: card.ExportedEncoder(None, described))
-    told = card.read_card(tmp_path / "m.onnx")
+    monkeypatch.setattr(ExportedEncoder, "load", lambda _path: ExportedEncoder(None, described))
+    told = read_card(tmp_path / "m.onnx")
     assert told.startswith("# m.onnx\n\nA speaker encoder in one file, exported from `ge2e`")
     assert "Fingerprint `f-int8`" in told
     assert "| clean | 2.5 | 2.75 |" in told

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.filterbank import Analysis, slaney_mel
 from voxanchor.models.masks import frame_mask
-from voxanchor.models.references import GE2E_INSTALL as INSTALL_HINT
-from voxanchor.models.references import GE2E_PACKAGE, ge2e_weights
+from voxanchor.models.references import GE2E_INSTALL, GE2E_PACKAGE, ge2e_weights
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.models.tracing import is_exporting
 from voxanchor.types import SAMPLE_RATE
 
+INSTALL_HINT = GE2E_INSTALL
 weights_path = ge2e_weights
 
 _FRAME_SAMPLES = 400
