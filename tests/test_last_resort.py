@@ -35,12 +35,8 @@ def ending(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"), 5, "/x: cannot be used (No such file"),
         (MemoryError("Unable to allocate 8 GiB"), 1, "not enough memory (Unable to allocate 8 GiB)"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "not enough memory"),
-        (ModuleNotFoundError("No module named 'av.x'", name="av.x"), 6, "pip install 'voxanchor[m4a]'"),
-        (
-            ModuleNotFoundError("No module named 'mine'", name="mine"),
-            70,
-            "a defect of the program: Module",
-        ),
+        (ModuleNotFoundError("No module named 'numpy.new'", name="numpy.new"), 6, "numpy.new'). Install it anew"),
+        (ImportError("cannot import name 'old'", name="voxanchor.audio"), 70, "a defect of the program: ImportError"),
         (ZeroDivisionError("division by\nzero"), 70, "ZeroDivisionError: division by zero. Please report it"),
         (UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), 70, "a defect of the program"),
         (KeyboardInterrupt(), 130, "start the same command again"),
@@ -62,6 +58,12 @@ def test_an_error_is_a_sentence(
     monkeypatch.setenv("VOXANCHOR_TRACEBACK", "1")
     assert ending(error, monkeypatch) == status
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert ending(ModuleNotFoundError("import of av halted; None in sys.modules", name="av"), monkeypatch) == 6
+    assert "the package 'av', which is not installed. Install it with: pip install" in capsys.readouterr().err
 
 
 def run(*words: str, env: dict[str, str] | None = None, **named: object) -> "subprocess.CompletedProcess[bytes]":

@@ -85,6 +85,6 @@ def require(modules: Sequence[str], purpose: str) -> None:
 
 
 def missing_in(error: ImportError, purpose: str) -> MissingExtraError | None:
-    """Return the error that a failed import amounts to; None where it is of no optional package."""
+    """Return the error that a failed import amounts to; None where it is of another package, or one that is there."""
     module = (error.name or "").partition(".")[0]
-    return missing(module, purpose) if isinstance(error, ModuleNotFoundError) and module in PACKAGES else None
+    return missing(module, purpose) if module in PACKAGES and not is_installed(module) else None

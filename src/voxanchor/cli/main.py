@@ -128,6 +128,8 @@ def _meaning(error: BaseException, command: str) -> tuple[str, int]:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
         return f"there is not enough memory ({str(error)[:200] or 'no size was told'}). Give less at once.", 1
     told = " ".join(str(error).split())[:500]
+    if isinstance(error, ImportError) and not (error.name or "voxanchor").startswith("voxanchor"):
+        return f"an installed package cannot be used ({told}). Install it anew, in a version that fits the others.", 6
     return (
         f"a defect of the program: {type(error).__name__}: {told}. Please report it, with what {TRACEBACK}=1 in the "
         "environment prints besides.",
