@@ -48,7 +48,7 @@ class ModelError(VoxanchorError):
 
 
 class OutputError(VoxanchorError):
-    """An output folder that holds something else and must not be mixed with a new run."""
+    """An output that cannot be written: of another run, in use, on a disk that is full or fails, not permitted."""
 
     exit_code = 5
 
@@ -59,8 +59,12 @@ class MissingExtraError(VoxanchorError):
     exit_code = 6
 
     def __init__(self, package: str, purpose: str, install: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}', which is not installed. Install it with: {install}")
+        super().__init__(package, purpose, install)  # as they came: a worker process sends its errors pickled
         self.package = package
+
+    def __str__(self) -> str:
+        package, purpose, install = self.args
+        return f"{purpose} needs the package '{package}', which is not installed. Install it with: {install}"
 
 
 class TrainingError(VoxanchorError):

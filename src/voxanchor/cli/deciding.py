@@ -16,10 +16,10 @@ from voxanchor.cli.shared import (
     SomeFile,
     Store,
     existing_store,
-    key_file,
     loading,
     no_empty_store,
     print_json,
+    store_key,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def enroll(
     loading(model, job=False)
     import voxanchor
 
-    with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
+    with no_empty_store(store), voxanchor.load(model, store=store, key=store_key(key)) as verifier:
         made = verifier.enroll(name, files, by, keep_audio)
     if json:
         quality = vars(made.side.quality)
@@ -131,7 +131,7 @@ def verify_as(
     loading(model, job=False)
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
 
 
@@ -172,7 +172,7 @@ def identify(
     loading(model, job=False)
     import voxanchor
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         found = verifier.identify(
             recording, top, prior=prior, false_acceptance=false_acceptance, certainty=certainty, by=by
         )

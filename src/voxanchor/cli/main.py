@@ -3,7 +3,9 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,8 @@ from voxanchor.cli.compatibility import compatibility
 from voxanchor.cli.serving import serve
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError, VoxanchorError
+from voxanchor.extras import missing_in
+from voxanchor.files import ENCODING_ERRORS, unwritable
 from voxanchor.heap import keep_freed_memory
 
 HEAD = """voxanchor makes speaker-verification models robust to noise.
@@ -25,14 +29,20 @@ HEAD = """voxanchor makes speaker-verification models robust to noise.
 usage: voxanchor COMMAND [OPTIONS]     'voxanchor COMMAND --help' explains one
 """
 
+DEFECT = 70
+"""Exit status after an error that is nobody's but the program's."""
+
+TRACEBACK = "VOXANCHOR_TRACEBACK"
+"""Environment variable: 1 shows where in the code an error arose."""
+
 TAIL = """
 example: voxanchor quickstart --out runs/quickstart
 
 exit status: 0 done, 1 failed, 2 not understood, 3 recordings unusable, 4 model
 unusable, 5 output folder holds something else, 6 a package is missing, 7
 training cannot go on, 8 no decision, 9 new model worse and not written, 10
-nobody of that name or store unusable, 11 rejected, 130 interrupted (start the
-same command again to resume)"""
+nobody of that name or store unusable, 11 rejected, 70 a defect of the program,
+130 interrupted (start the same command again to resume)"""
 
 
 def completion(shell: Positional[Literal["bash", "zsh", "fish"]]) -> int:
@@ -87,27 +97,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Of several processes of a job the first alone prints a result.
     """
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # not where it is closed, or somebody else's
+            stream.reconfigure(errors=ENCODING_ERRORS)
     with contextlib.ExitStack() as stack:
         if not processes.first():
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8", errors=ENCODING_ERRORS))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
         status = run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; errors a user can mend are one message on standard error."""
+    """Run one command and return its exit status; whatever goes wrong is one message on standard error."""
     try:
-        return dispatch(list(arguments))
-    except VoxanchorError as error:
-        print(f"voxanchor: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("voxanchor: interrupted; start the same command again to resume", file=sys.stderr)
-        return 130
+        status = dispatch(list(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is said now, and not lost when Python ends
+        return status
     except BrokenPipeError:
         # the reader of our output left, as `head` does: nothing is wrong, and nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        message, status = _meaning(error, f"voxanchor {arguments[0]}")
+        print(f"voxanchor: {message}", file=sys.stderr)
+        if os.environ.get(TRACEBACK) == "1":
+            traceback.print_exception(error)
+        return status
 
 
 def dispatch(words: list[str]) -> int:
@@ -169,3 +186,33 @@ def _short() -> str:
 def _near(name: str, known: Mapping[str, Command | Group], where: str) -> str:
     near = nearest(name, known)
     return near if near.startswith("Did") else f"'{where}' lists them."
+
+
+def _meaning(error: BaseException, command: str) -> tuple[str, int]:
+    """Return what a user is told of an error that ended a command, and the exit status."""
+    if isinstance(error, ImportError):
+        error = missing_in(error, command) or error
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None:
+            _drop_output()  # what could not be written must not be tried again when Python ends
+        error = unwritable(error.filename or "an output", error, "used")
+    if isinstance(error, VoxanchorError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; start the same command again to resume", 130
+    # torch has a class of its own for its accelerators, and none for the processor
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return f"there is not enough memory ({str(error)[:200] or 'no size was told'}). Give less at once.", 1
+    told = " ".join(str(error).split())[:500]
+    if isinstance(error, ImportError) and not (error.name or "voxanchor").startswith("voxanchor"):
+        return f"an installed package cannot be used ({told}). Install it anew, in a version that fits the others.", 6
+    return (
+        f"a defect of the program: {type(error).__name__}: {told}. Please report it, with what {TRACEBACK}=1 in the "
+        "environment prints besides.",
+        DEFECT,
+    )
+
+
+def _drop_output() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

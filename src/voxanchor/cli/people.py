@@ -1,6 +1,7 @@
 """The commands about the people in a store: who is there, in and out, and what was decided about them."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
@@ -18,7 +19,9 @@ from voxanchor.cli.shared import (
     loading,
     no_empty_store,
     print_json,
+    store_key,
 )
+from voxanchor.errors import RecipeError
 
 if TYPE_CHECKING:
     from voxanchor.enrolments.store import Store as People
@@ -129,6 +132,26 @@ def import_people(file: Positional[File], store: Store, key: SomeFile = None, fi
     return 0
 
 
+def backup(out: File, store: Store) -> int:
+    """Copy a store to a new file while others may have it open.
+
+    An encrypted store stays so, and needs no key.
+
+    Example: voxanchor people backup --store people.db --out backup.db
+
+    Args:
+        out: the file; an existing one is never replaced.
+        store: an SQLite file. Of a database with pgvector pg_dump makes a copy.
+    """
+    from voxanchor.enrolments.connection import back_up
+
+    if "://" in store:
+        raise RecipeError("people backup: copies an SQLite file. Of a PostgreSQL database pg_dump makes a copy")
+    count = back_up(Path(existing_store(store)), out)
+    print(f"{count} recording{'s' * (count != 1)} in {out}")
+    return 0
+
+
 def upgrade(model: Model, store: Store, key: SomeFile = None) -> int:
     """Carry voiceprints of an old model over to its robust copy.
 
@@ -167,7 +190,7 @@ def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         found = job(verifier)
     if json:
         print_json(asdict(found))
@@ -218,13 +241,11 @@ def key(out: File) -> int:
 
     from voxanchor.enrolments.sealing import new_key
     from voxanchor.errors import OutputError
+    from voxanchor.files import write_private
 
-    try:
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(new_key() + "\n")
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: cannot be written (File exists). Choose another name.")
+    write_private(out, f"{new_key()}\n".encode("ascii"))
     print(f"key written to {out}")
     return 0
 
@@ -232,11 +253,11 @@ def key(out: File) -> int:
 def _opened(store: Store, key: SomeFile, new: bool = False) -> "People":
     from voxanchor.enrolments.store import open_store
 
-    return open_store(store if new else existing_store(store), key_file(key))
+    return open_store(store if new else existing_store(store), store_key(key))
 
 
 GROUP = Group(
-    """List, show, delete, export or import who is enrolled.
+    """List, show, delete, back up, export or import who is enrolled.
 
     Voiceprints are biometric data: give a key when the store is made, and delete who no longer needs to be there. Exit
     status: 10 when nobody of that name is enrolled, or the store cannot be opened.
@@ -247,6 +268,7 @@ GROUP = Group(
         "delete": delete,
         "export": export,
         "import": import_people,
+        "backup": backup,
         "upgrade": upgrade,
         "reembed": reembed,
         "log": log,

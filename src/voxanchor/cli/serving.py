@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store, loading
+from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store, loading, store_key
 
 
 def serve(
@@ -55,9 +55,9 @@ def serve(
         model_threads: threads that run the model; it may use several cores in each of them (docs/service.md).
         batch_s: padded seconds of audio that are embedded at once; 0 embeds each recording alone.
     """
-    from voxanchor.service.extras import refuse_missing
+    from voxanchor.extras import require
 
-    refuse_missing()
+    require(("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "the service")
     loading(model, *([beside] if beside else []))
     import contextlib
 
@@ -91,7 +91,7 @@ def serve(
         keep_audio=keep_audio,
     )
     with contextlib.ExitStack() as stack:
-        verifier = stack.enter_context(voxanchor.load(model, store, None if key is None else str(key)))
+        verifier = stack.enter_context(voxanchor.load(model, store, store_key(key)))
         verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
         other = stack.enter_context(voxanchor.load(beside)) if beside else None
         bank = stack.enter_context(backgrounds(noise))

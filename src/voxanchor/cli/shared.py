@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,10 @@ Percent = Annotated[float | None, arg(metavar="PERCENT")]
 Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
 """Several after one flag, or several flags: all of them count."""
 Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
+
+
+KEY_VARIABLE = "VOXANCHOR_STORE_KEY"
+"""Environment variable that holds a store's key as text, where no file with one is given."""
 
 
 def report(folder: Path, as_json: bool) -> int:
@@ -113,6 +118,15 @@ def no_empty_store(place: str) -> Iterator[None]:
         if new and path.exists():
             remove_empty(path)
         raise
+
+
+def store_key(path: Path | None) -> str | None:
+    """Return the key of a store: the path of its file, or what the environment variable holds, or nothing.
+
+    Raises:
+        EnrolmentError: there is no such file.
+    """
+    return key_file(path) or os.environ.get(KEY_VARIABLE) or None
 
 
 def key_file(path: Path | None) -> str | None:

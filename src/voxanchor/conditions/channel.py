@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from voxanchor.audio.channels import AMOUNTS, PLAIN, through
 from voxanchor.errors import AudioError, RecipeError
@@ -73,6 +72,8 @@ class Channel:
         """
         if len(waveform) == 0 or not np.isfinite(waveform).all():
             raise AudioError(f"{self.name} needs a recording with samples, all of them finite")
+        import torch
+
         wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
         heard: Waveform = through(wave.unsqueeze(0), self.kind, self.amount)[0].numpy()
         return heard

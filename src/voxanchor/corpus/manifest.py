@@ -15,7 +15,7 @@ from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.files import printable, replacing
+from voxanchor.files import ENCODING_ERRORS, printable, replacing
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
@@ -174,10 +174,10 @@ class Manifest:
         Raises:
             OutputError: if the file cannot be written.
         """
-        # bytes of a name that are not UTF-8 become escapes of JSON, and those bytes again when they are read
+        # Bytes of a name that are not UTF-8 become escapes of JSON, and those bytes again when they are read.
         with (
             replacing(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+            temporary.open("w", encoding="utf-8", errors=ENCODING_ERRORS, newline="\n") as file,
         ):
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _Records(self))
 

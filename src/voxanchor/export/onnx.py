@@ -1,7 +1,6 @@
 """A model as one ONNX file that takes waveforms, checked against the model before it is there."""
 
 import contextlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import voxanchor
-from voxanchor.errors import MissingExtraError, ModelError, OutputError, RecipeError
+from voxanchor.errors import ModelError, OutputError, RecipeError
 from voxanchor.export.parity import embeddings_of_both
 from voxanchor.export.quantised import constants_folded, in_int8
 from voxanchor.export.stored import stored
+from voxanchor.extras import require
 from voxanchor.files import replacing
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import (
     FORMAT,
     INPUTS,
-    INSTALL_HINT,
     OUTPUT,
     SUFFIX,
     ExportedEncoder,
@@ -253,9 +252,7 @@ def check_target(out: Path) -> None:
 
 
 def _check_extra() -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "export", INSTALL_HINT)
+    require(("onnx", "onnxscript", "onnxruntime"), "export")
 
 
 @contextlib.contextmanager

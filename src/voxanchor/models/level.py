@@ -43,11 +43,12 @@ class InputConfig:
         if self.level_db is not None and not -100.0 <= self.level_db <= 0.0:
             raise ModelError(f"input: a level_db of {self.level_db} dB is none that speech can be brought to")
 
-
     def __str__(self) -> str:
         """Say it in a sentence for a model card."""
         if self.level_db is None:
-            return "DC and drift are taken out of a recording." if self.high_pass else "A recording is heard as it comes."
+            return (
+                "DC and drift are taken out of a recording." if self.high_pass else "A recording is heard as it comes."
+            )
         filtered = "DC and drift are taken out, and a" if self.high_pass else "A"
         return f"{filtered} recording is brought to an active level of {self.level_db:g} dB of full scale."
 

@@ -21,7 +21,7 @@ from voxanchor.evaluation.calibrating import calibrated, require_speakers
 from voxanchor.evaluation.calibration_text import markdown, remarks
 from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials, part_of
 from voxanchor.evaluation.embed import embed_with
-from voxanchor.files import write_private, write_text
+from voxanchor.files import write_private, write_text, writing
 from voxanchor.models import artefact, registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
@@ -138,7 +138,8 @@ def calibrate(
         hashlib.sha256(content).hexdigest() if cohort else "",
         found.searches,
     )
-    _write(encoder, model, record, content, out)
+    with writing(out):
+        _write(encoder, model, record, content, out)
     return record
 
 

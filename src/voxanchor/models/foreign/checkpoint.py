@@ -179,13 +179,19 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_SHOWN]) + more
 
 
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path}: cannot be read ({error.strerror or error})")
+
+
 def _load_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         return load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except SafetensorError as error:
         raise ModelError(f"{path}: damaged ({error}). Copy or download it again.") from None
 
 
@@ -194,6 +200,8 @@ def _load_pickle(path: Path) -> object:
         with warnings.catch_warnings(), _harmless_classes():
             warnings.simplefilter("ignore")  # torch's remarks about how a file was written
             return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except Exception as error:  # a damaged file makes torch raise nearly anything
         # torch says at length what it met, and how to run it anyway, which is no advice here
         if any(sign in str(error) for sign in _SIGNS_OF_CODE):
