@@ -166,6 +166,8 @@ def robustify(
             accelerator.
         json: print before and after as JSON.
     """
+    from voxanchor.evaluation.compatibility_words import COSINES
+    from voxanchor.training.guard import near_chance
     from voxanchor.workflows.robustify import change, told
     from voxanchor.workflows.robustify import robustify as job
 
@@ -194,6 +196,8 @@ def robustify(
     print(f"robust model: {made.folder}")
     for name, value in told(made.after).items():
         print(f"  {change(name, made.before[name], value)} on speech kept aside")
+    if warning := near_chance(made.before):
+        print(f"  warning: {warning}")
     if made.guard is not None and made.guard["faults"]:
         print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
     if made.verdict:
@@ -202,6 +206,8 @@ def robustify(
         f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
     )
     print(f"give it thresholds, by other such speakers: voxanchor calibrate --model {made.folder} --speech DIR ...")
+    if made.verdict:
+        print(COSINES)
     return 0
 
 

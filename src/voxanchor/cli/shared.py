@@ -39,8 +39,21 @@ def report(folder: Path, as_json: bool) -> int:
         table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
     console = Console()
     console.print(table)
+    for line in _note(folder).splitlines():
+        console.print(line, markup=False, highlight=False)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _note(folder: Path) -> str:
+    """Return what the recipe of a run says that a reader has to know of its figures; nothing where it says nothing."""
+    path = folder / "recipe.yaml"
+    if not path.exists():
+        return ""
+    import yaml
+
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return str((recipe.get("evaluation") or {}).get("note") or "")
 
 
 def print_json(value: Any) -> None:
