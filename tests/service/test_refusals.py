@@ -103,8 +103,10 @@ def test_words_for_common_mistakes(client: TestClient) -> None:
 def test_methods_and_slashes(client: TestClient) -> None:
     answer = client.put("/v1/people/ada")
     assert refusal(answer) == (405, "method_not_allowed")
-    assert answer.headers["Allow"] == "DELETE, GET, POST"
-    assert client.post("/").headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, POST"
+    assert client.post("/").headers["Allow"] == "GET, HEAD"
+    answer = client.head("/v1/verify")  # POST alone
+    assert (answer.status_code, answer.headers["Allow"], answer.content) == (405, "POST", b"")
     for path in ("/v1/people/", "/metrics/"):  # no redirection: behind a proxy it would lead to plain HTTP
         assert refusal(client.get(path, follow_redirects=False)) == (404, "not_found")
 
