@@ -88,7 +88,7 @@ def test_a_rise_that_may_be_chance_does_not_send_everybody_back() -> None:
         "say: keep the old enrolments and the threshold."
     )
     assert "that it rises at all is not certain" in found.text
-    assert "What 100 speakers leave open, since the interval reaches across the rule: clean error." in found.text
+    assert "100 speakers leave open, by intervals that reach across the limit of the rule: clean error." in found.text
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_upgrade_that_is_open_still_leads_where_there_are_enough_speakers() -
     assert found.lead.endswith(
         "and set the threshold to 0.720 (1 % false acceptance). 20 speakers do not settle it: measure on more of them."
     )
-    assert "What 20 speakers leave open, since the interval reaches across the rule: clean error" in found.text
+    assert "20 speakers leave open, by intervals that reach across the limit of the rule: clean error" in found.text
 
 
 def test_until_everybody_has_enrolled_again_the_old_model_stays() -> None:

@@ -404,5 +404,5 @@ def _open(checks: Sequence[Check], evidence: Evidence, settled: bool) -> list[st
         few = f"With {evidence.speakers} speakers the intervals themselves are unsure"
         return [f"{few}: it takes {FEW_SPEAKERS} at least to settle anything."]
     names = [check.name for check in checks if not check.settled]
-    said = f"What {evidence.speakers} speakers leave open, since the interval reaches across the rule: {listed(names)}."
-    return [said] if names else []
+    reach = "by intervals that reach across the limit of the rule"
+    return [f"{evidence.speakers} speakers leave open, {reach}: {listed(names)}."] if names else []

@@ -34,8 +34,8 @@ function verdict(judged, names = VERDICTS) {
 function meaning(judged, prior) {
   if (judged.llr === null) return sentence(judged.reason);
   const posterior = 1 / (1 + Math.exp(-judged.llr - Math.log(prior / (1 - prior))));
-  const what = judged.llr >= 0 ? "if one person speaks in both than if two do" : "if two people speak than if one does";
-  return `What was heard is ${times(judged.llr)} times likelier ${what}. `
+  const [better, worse] = judged.llr >= 0 ? ["One voice explains", "two voices do"] : ["Two voices explain", "one voice does"];
+  return `${better} what was heard ${times(judged.llr)} times better than ${worse}. `
     + `Where ${percent(prior)} of those who ask are who they say, that makes ${percent(posterior)} that it is one voice.`;
 }
 
