@@ -1,5 +1,6 @@
 """From uploaded files to waveforms, with the limits held before anything large is decoded."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from voxanchor.types import Waveform
 from voxanchor.verification.recordings import hear
 
 _ONLY = "the recording"
+_VERB = re.compile(r"^(?:the recording|recording \d+): (?=(?:is|holds|lasts|cannot|does) )")
+"""What stands before a colon is the subject of what stands behind it."""
+
 _SAMPLE_BYTES = 4
 _UNKNOWN_FRAMES = 2**62
 _READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read; M4A, MP4 and WebM if the file's name ends so"
@@ -62,7 +66,7 @@ def _recording(upload: UploadFile, name: str, settings: Settings) -> tuple[Wavef
             text = str(error).replace(str(path), name).replace(path.name, "FILE").replace(path.stem, "FILE")
             if "not a readable recording" in text:  # the decoder's own reason is a guess about the copy
                 text = f"{'this is no recording' if name == _ONLY else f'{name} is not one'}: {_READABLE}"
-            raise AudioError(text) from None
+            raise AudioError(_VERB.sub(f"{name} ", text)) from None
 
 
 def _suffix(filename: str | None) -> str:
