@@ -1,5 +1,6 @@
 """What a line or a device does to recordings, by name: telephone band, codecs, clipping, gain, offset."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import soundfile
@@ -83,7 +84,12 @@ def through(waves: "Tensor", kind: str, amount: float | None = None) -> "Tensor"
     from voxanchor.audio import line
 
     if amount is None:
-        plain = {"telephone": line.band_limited, "mulaw": line.mulaw, "gsm": gsm, "dead_channel": dead_channel}
+        plain: dict[str, Callable[[Tensor], Tensor]] = {
+            "telephone": line.band_limited,
+            "mulaw": line.mulaw,
+            "gsm": gsm,
+            "dead_channel": dead_channel,
+        }
         return plain[kind](waves)
     if kind == "dc":
         return recorded(waves, offset_fs=amount)

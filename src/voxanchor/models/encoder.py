@@ -94,7 +94,7 @@ class SpeakerEncoder(nn.Module):
             options=options,
             embedding_dim=embedding_dim,
             min_samples=max(config.min_samples, min_samples),
-            input=network.WANTED_INPUT if config.input is None else config.input,
+            input=network.WANTED_INPUT if config.input is None else config.input,  # type: ignore[arg-type]
         )
 
     @property

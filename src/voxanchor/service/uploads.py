@@ -1,5 +1,6 @@
 """From uploaded files to waveforms, with the limits held before anything large is decoded."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ from voxanchor.service.failures import Refusal
 from voxanchor.service.settings import Settings
 from voxanchor.types import Waveform
 from voxanchor.verification.recordings import hear
+
+_ONLY = "the recording"
+_VERB = re.compile(r"^(?:the recording|recording \d+): (?=(?:is|holds|lasts|cannot|does) )")
+"""What stands before a colon is the subject of what stands behind it."""
 
 _SAMPLE_BYTES = 4
 _UNKNOWN_FRAMES = 2**62
@@ -37,7 +42,7 @@ def recordings(files: Sequence[UploadFile], settings: Settings) -> list[tuple[Wa
     found = []
     for number, file in enumerate(files, start=1):
         call.deadline.check()
-        wave, rate = _recording(file, f"recording {number}" if len(files) > 1 else "the recording", settings)
+        wave, rate = _recording(file, f"recording {number}" if len(files) > 1 else _ONLY, settings)
         call.audio_s += len(wave) / rate
         found.append((wave, rate))
     return found
@@ -59,8 +64,9 @@ def _recording(upload: UploadFile, name: str, settings: Settings) -> tuple[Wavef
             return read_original(path)
         except AudioError as error:
             text = str(error).replace(str(path), name).replace(path.name, "FILE").replace(path.stem, "FILE")
-            hint = f". {_READABLE}" if "not a readable recording" in text else ""
-            raise AudioError(text + hint) from None
+            if "not a readable recording" in text:  # the decoder's own reason is a guess about the copy
+                text = f"{'this is no recording' if name == _ONLY else f'{name} is not one'}: {_READABLE}"
+            raise AudioError(_VERB.sub(f"{name} ", text)) from None
 
 
 def _suffix(filename: str | None) -> str:

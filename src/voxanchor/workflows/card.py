@@ -17,6 +17,7 @@ from voxanchor.files import write_text
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.licence import licence_of
 from voxanchor.scoring.calibration_record import TEXT_FILE, CalibrationRecord
+from voxanchor.training.guard import near_chance
 from voxanchor.types import SAMPLE_RATE
 
 if TYPE_CHECKING:  # a card is read without PyTorch, too
@@ -231,6 +232,8 @@ def _measured(making: Making) -> list[str]:
     if len(guard["attempts"]) > 1:
         rates = ", ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
         lines += ["", f"Training fell and began anew at a lower rate ({rates}); attempt {guard['attempt']} is kept."]
+    if warning := near_chance(guard["before"]):
+        lines += ["", f"**Warning: {warning}.**"]
     if guard["faults"]:
         lines += ["", f"**Written by force, although {' and '.join(guard['faults'])}.**"]
     return lines
@@ -240,7 +243,8 @@ def _limits(making: Making) -> list[str]:
     lines = [
         "* The figures above come from the corpus and the noise of the training. Measure on your own speakers, rooms "
         "and noise before you rely on it.",
-        "* A cosine is not a probability: `voxanchor calibrate` gives log-likelihood ratios and thresholds.",
+        "* A cosine is not a probability: `voxanchor calibrate` gives log-likelihood ratios, and thresholds on "
+        "them, which replace any threshold on cosines.",
         "* Rare noise, unlike anything heard in training, is where least is gained.",
     ]
     if 0 < making.speakers < FEW_SPEAKERS:
