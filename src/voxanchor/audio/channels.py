@@ -60,7 +60,8 @@ def recorded(waves: "Tensor", gain_db: float = 0.0, offset_fs: float = 0.0) -> "
         gain_db: of the recorder.
         offset_fs: of the recorder, in full scales.
     """
-    return ((waves * 10.0 ** (gain_db / 20.0) + offset_fs) * FULL_SCALE).round() / FULL_SCALE
+    kept: Tensor = ((waves * 10.0 ** (gain_db / 20.0) + offset_fs) * FULL_SCALE).round() / FULL_SCALE
+    return kept
 
 
 def dead_channel(waves: "Tensor") -> "Tensor":
