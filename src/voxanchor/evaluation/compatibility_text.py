@@ -11,6 +11,7 @@ from voxanchor.evaluation.compatibility_figures import LABELS, MIXED, OLD
 from voxanchor.evaluation.compatibility_thresholds import LEAST_PASSING, OperatingPoint, Rates
 from voxanchor.evaluation.compatibility_words import interval_words, span
 from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
+from voxanchor.scoring.metrics import NEAR_CHANCE
 from voxanchor.scoring.similarity import Spread
 
 FORMAT = "voxanchor-compatibility"
@@ -53,6 +54,7 @@ def plain(findings: Findings) -> dict[str, Any]:
             "aim_clean_percent": rules.AIM_CLEAN,
             "aim_noisy_percent": rules.AIM_NOISY,
             "few_speakers": rules.FEW_SPEAKERS,
+            "near_chance_percent": NEAR_CHANCE,
             "least_passing": LEAST_PASSING,
         },
         "remarks": list(findings.remarks),
