@@ -22,6 +22,10 @@ class AudioError(VoxanchorError):
     exit_code = 3
 
 
+class TooLongError(AudioError):
+    """A recording that lasts longer than it may."""
+
+
 class CorpusError(VoxanchorError):
     """A folder, trial list or set of recordings that cannot serve the purpose it was given for."""
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import soundfile
 
 from voxanchor.audio import io
 from voxanchor.corpus import checks
-from voxanchor.types import Waveform
 
 
 def folder(tmp_path: Path, lengths_s: list[float]) -> list[Path]:
@@ -33,20 +33,19 @@ def test_what_each_file_is_in_the_order_of_the_paths(tmp_path: Path) -> None:
 def test_of_long_files_only_one_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_LONG_S", 1.5)
     lock, held, most = threading.Lock(), [0], [0]
-    plain = io.read
+    plain = io.AudioFile.decoded
 
-    def read(path: Path) -> Waveform:
-        is_long = io.probe(path).duration_s > 1.5
+    def decoded(file: io.AudioFile, decoder: io.Decoder) -> Iterator[io.Block]:
+        is_long = (decoder.frames or 0) / decoder.rate > 1.5
         with lock:
             held[0] += is_long
             most[0] = max(most[0], held[0])
         time.sleep(0.01)
-        waveform = plain(path)
+        yield from plain(file, decoder)
         with lock:
             held[0] -= is_long
-        return waveform
 
-    monkeypatch.setattr(io, "read", read)
+    monkeypatch.setattr(io.AudioFile, "decoded", decoded)
     found = checks.check_files(folder(tmp_path, [2.0, 1.0] * 6), 0.3, 0.1, "checking")
     assert [entry.duration_s for entry in found] == [2.0, 1.0] * 6
     assert most[0] == 1

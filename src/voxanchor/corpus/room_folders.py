@@ -41,7 +41,8 @@ def clips_of(manifest: Manifest) -> tuple[Clip, ...]:
     """Return the responses of what `room_manifest` found."""
     parts = [utterance.parts[0] for utterance in manifest.utterances]
     return tuple(
-        Clip(part.path, "", 0.0, u.duration_s, part.stored) for part, u in zip(parts, manifest.utterances, strict=True)
+        Clip(part.path, "", 0.0, u.duration_s, part.stored, part.channel)
+        for part, u in zip(parts, manifest.utterances, strict=True)
     )
 
 
@@ -70,7 +71,9 @@ def room_manifest(folder: Path | str) -> Manifest:
             unusable.append(Unusable(str(path), checked.reason))
         else:
             name = path.relative_to(folder).as_posix()
-            utterances.append(Utterance(name, "", checked.duration_s, (Part(str(path)),), recording=name))
+            utterances.append(
+                Utterance(name, "", checked.duration_s, (Part(str(path), channel=checked.channel),), recording=name)
+            )
     if not utterances:
         listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
         raise CorpusError(f"none of the {len(unusable)} recordings in {folder} is usable as a room response:{listed}")
