@@ -136,10 +136,11 @@ class ChannelMeter:
         means, squares = self._sums / self._samples
         power = np.maximum(squares - means**2, 0.0)
         channels = len(power) - 1
-        # a rounding error of float32 squares is no sound
         unrelated = float(power[:-1].mean()) / channels
         cancel = float(power[-1]) < CANCELLING * unrelated
-        return Channels(int(power[:-1].argmax()), cancel, self._take_turns())
+        # of channels that are equal but for rounding, the first
+        loudest = int(np.flatnonzero(power[:-1] >= 0.9999 * power[:-1].max())[0])
+        return Channels(loudest, cancel, self._take_turns())
 
     def _add_frames(self, block: NDArray[np.float32]) -> None:
         joined = np.concatenate((self._rest, block))

@@ -21,6 +21,8 @@ def verify(
     model: str,
     prior: float = 0.01,
     false_acceptance: float | None = None,
+    channel: str = "mix",
+    longest_s: float = 21600.0,
     json: Json = False,
 ) -> int:
     """Decide whether two recordings are of one speaker; a model without a calibration gives the score alone.
@@ -35,11 +37,17 @@ def verify(
         model: a model reference (see `voxanchor models`).
         prior: probability of one speaker before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number. Two of them, as in
+            mix,right, are for the first recording and the second.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, score, llr, threshold and the quality of both sides.
     """
     import voxanchor
+    from voxanchor.audio.downmix import channels_of
 
-    return _answer(voxanchor.load(model).verify(first, second, prior, false_acceptance), json)
+    one, other = channels_of(channel, 2)
+    verifier = voxanchor.load(model, longest_s=longest_s)
+    return _answer(verifier.verify(first, second, prior, false_acceptance, (one, other)), json)
 
 
 def enroll(
@@ -50,6 +58,8 @@ def enroll(
     key: Path | None = None,
     by: str = "",
     keep_audio: bool = False,
+    channel: str = "mix",
+    longest_s: float = 21600.0,
     json: Json = False,
 ) -> int:
     """Enrol a person with one or several recordings: all of them or none.
@@ -63,16 +73,20 @@ def enroll(
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         by: who enrols, for the record.
-        keep_audio: keep the recordings in the store, so that another model can embed them anew.
+        keep_audio: keep the recordings in the store, so that another model can embed them anew; up to 600 s each.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print what was enrolled.
     """
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
     from voxanchor.errors import RecipeError
 
+    heard = channel_of(channel)
     if not files:
         raise RecipeError("enroll: give at least one recording behind the name")
-    with no_empty_store(store), voxanchor.load(model, store=store, key=key_file(key)) as verifier:
-        made = verifier.enroll(name, files, by, keep_audio)
+    with no_empty_store(store), voxanchor.load(model, store, key_file(key), longest_s) as verifier:
+        made = verifier.enroll(name, files, by, keep_audio, heard)
     if json:
         quality = vars(made.side.quality)
         print_json({"person": made.person, "recordings": made.recordings, **quality, "warnings": made.side.warnings})
@@ -91,6 +105,8 @@ def verify_as(
     prior: float = 0.01,
     false_acceptance: float | None = None,
     by: str = "",
+    channel: str = "mix",
+    longest_s: float = 21600.0,
     json: Json = False,
 ) -> int:
     """Decide whether a recording is of a person who is enrolled; the decision goes into the store's log.
@@ -109,12 +125,16 @@ def verify_as(
         prior: probability that the claim is true before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
         by: who asks, for the log.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, score, llr, threshold and quality.
     """
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
-        return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
+    heard = channel_of(channel)
+    with voxanchor.load(model, existing_store(store), key_file(key), longest_s) as verifier:
+        return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by, heard), json)
 
 
 def identify(
@@ -126,6 +146,8 @@ def identify(
     prior: float = 0.5,
     certainty: float = 0.5,
     by: str = "",
+    channel: str = "mix",
+    longest_s: float = 21600.0,
     json: Json = False,
 ) -> int:
     """Say whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the store's log.
@@ -143,12 +165,16 @@ def identify(
         prior: probability, before anything was heard, that it is one of those enrolled.
         certainty: the likeliest is the answer when more probable than this.
         by: who asks, for the log.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, candidates, probabilities and quality.
     """
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
-        found = verifier.identify(recording, top, prior, certainty, by)
+    heard = channel_of(channel)
+    with voxanchor.load(model, existing_store(store), key_file(key), longest_s) as verifier:
+        found = verifier.identify(recording, top, prior, certainty, by, heard)
     if json:
         print_json(found.plain())
     else:
@@ -168,6 +194,7 @@ def _answer(found: "Verification", as_json: bool) -> int:
         asked = "" if found.prior is None else f" for a prior of {found.prior:g}"
         print(f"{found.decision}: log-likelihood ratio {found.llr:.2f}, threshold {found.threshold:.2f}{asked}")
         print(f"score {found.score:.4f}; " + "; ".join(_words(side) for side in found.sides))
+    if not as_json:
         _warn(found.warnings)
     return STATUS[found.decision]
 
@@ -175,6 +202,7 @@ def _answer(found: "Verification", as_json: bool) -> int:
 def _tell(found: "Identification") -> None:
     if found.decision == "abstained":
         print(f"abstained: {found.reason}")
+        _warn(found.side.warnings)
         return
     print(found.person or ("nobody" if found.decision == "rejected" else "no decision"))
     for item in found.candidates:

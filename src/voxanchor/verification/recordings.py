@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, Union
 
@@ -230,11 +229,17 @@ def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tup
     for block in coming:
         begun.append(block)
         if frames > WHOLE_S * sound.rate:
-            found = _long(chain(begun, coming), sound, place, name)
-            return found, meter.result()
+            return _long(_all(begun, coming), sound, place, name), meter.result()
     if not frames:
         raise AudioError(f"{name}: holds no samples")
     return _whole(np.concatenate(begun), sound.rate, name), meter.result()
+
+
+def _all(begun: list[Waveform], coming: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Yield what was heard so far, which is let go of, and what comes after it."""
+    while begun:
+        yield begun.pop(0)
+    yield from coming
 
 
 def _whole(original: Waveform, rate: float, name: str) -> Heard:

@@ -98,6 +98,16 @@ class Verifier:
     ) -> None:
         self.close()
 
+    def hear(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> list[Heard]:
+        """Return recordings as they were heard, with quality and remarks; all methods take them in place of recordings.
+
+        Raises:
+            AudioError: as `embed`, but for what depends on the model.
+        """
+        if is_one(recordings):
+            return [hear(recordings, channel=channel, longest_s=self.longest_s)]  # type: ignore[arg-type]
+        return hear_all(recordings, channel, self.longest_s)  # type: ignore[arg-type]
+
     def embed(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> Embeddings:
         """Return the unit vector of a recording, (D,) float32, or of N recordings, (N, D).
 
@@ -109,8 +119,7 @@ class Verifier:
             AudioError: a recording that cannot be read, lasts too long, is silent, or is shorter than the model
                 accepts.
         """
-        heard = self._hear(recordings, channel)
-        rows = embedding.embed(self.embedder, heard)
+        rows = embedding.embed(self.embedder, self.hear(recordings, channel))
         return rows[0] if is_one(recordings) else rows
 
     def score(self, first: Recording, second: Recording, channel: Channel | tuple[Channel, Channel] = "mix") -> float:
@@ -181,7 +190,7 @@ class Verifier:
             AudioError: a recording that cannot be read, or holds too little speech.
             EnrolmentError: a name that no person has.
         """
-        heard = self._hear(recordings, channel)
+        heard = self.hear(recordings, channel)
         if not heard:
             raise AudioError(f"{name}: no recordings to enrol")
         for recording in heard:
@@ -289,11 +298,6 @@ class Verifier:
             needed = self.embedder.min_samples / SAMPLE_RATE
             return f"{heard.name} lasts {heard.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
         return ""
-
-    def _hear(self, recordings: Recording | Sequence[Recording], channel: Channel) -> list[Heard]:
-        if is_one(recordings):
-            return [hear(recordings, channel=channel, longest_s=self.longest_s)]  # type: ignore[arg-type]
-        return hear_all(recordings, channel, self.longest_s)  # type: ignore[arg-type]
 
     def _voice(self, heard: Sequence[Heard]) -> Voices:
         return voices_of(heard, embedding.embed(self.embedder, heard))
