@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "voxanchor"
 
 TIERS = [
-    {"errors", "types", "rng", "files", "heap"},
+    {"errors", "types", "rng", "files", "heap", "extras"},
     {"config", "processes", "progress", "outputs"},
     {"audio", "scoring"},
     {"conditions", "corpus", "models", "objectives", "enrolments"},

@@ -118,7 +118,6 @@ def test_what_cannot_serve_is_refused_with_a_reason(
     assert "unseen-noise" in refused(*changed("--suite", "unseen-nois"), status=2)
     assert "leave segment_s out" in refused(*command, *out, "--trials", "list.txt", status=2)
     assert not (tmp_path / "out" / "run.json").exists()  # nothing bars the corrected command
-    assert "Example: voxanchor compatibility" in voxanchor("compatibility", "--help").stdout.replace("\n", " ")
 
 
 def test_a_trial_list_decides_who_is_compared(models: Path, voices_folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands that decide who speaks, and those about the people in a store."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_what_cannot_be_asked_is_refused(voxanchor: Command, place: Path, store:
     voxanchor("verify-as", "Ada", ada, *people, "--prior", "0", status=2)
     voxanchor("identify", ada, *people, "--top", "0", status=2)
     voxanchor("enroll", "Ada", *people, status=2)
-    voxanchor("people", status=0)
+    assert "delete" in voxanchor("people", status=2).err
     voxanchor("people", "rename", "--store", store, status=2)
 
 
@@ -174,20 +175,46 @@ def test_identify_ends_with_a_status_that_is_the_answer(
     assert voxanchor("identify", tmp_path / "eve.wav", *common, status=11).out.splitlines()[0] == "nobody"
     assert voxanchor("identify", place / "short.wav", *common, status=8).out.startswith("abstained")
     found = voxanchor("identify", place / "bob.wav", *common, "--json").json
-    assert set(found) == {"decision", "person", "candidates", "nobody", "side", "reason"}
+    assert set(found) == {
+        *("decision", "person", "candidates", "nobody", "side", "reason", "remark"),
+        *("threshold", "prior", "people", "false_acceptance"),
+    }
     assert set(found["side"]) == SIDE
     assert [set(item) for item in found["candidates"]] == [{"person", "score", "llr", "probability", "warning"}] * 2
     assert found["person"] == found["candidates"][0]["person"] == "Bob"
     assert len(voxanchor("identify", place / "bob.wav", *common, "--top", "1", "--json").json["candidates"]) == 1
 
 
+def test_identify_says_how_many_were_searched_by_what_threshold_and_at_what_rate(
+    voxanchor: Command, place: Path, store: Path
+) -> None:
+    common: list[str | Path] = [place / "ada.wav", "--model", place / "model", "--store", store]
+    said = voxanchor("identify", *common).out
+    assert (
+        "2 people searched, threshold 4.60 for a prior of 0.01; of strangers at most 2 % are taken for somebody" in said
+    )
+    assert "(extrapolated, not measured: 2 times the 1 % of one person)" in said
+    assert "is not stated: " in voxanchor("identify", *common, "--prior", "0.9").out
+    rate = voxanchor("identify", *common, "--false-acceptance", "2").out
+    assert "2 people searched, threshold 0.00; of strangers at most 2 %" in rate
+    assert (
+        "the lowest rate that it supports is 2 %"
+        in voxanchor("identify", *common, "--false-acceptance", "1", status=2).err
+    )
+    unsure = voxanchor("identify", *common, "--certainty", "0.9999999999", status=11).out
+    assert unsure.startswith("nobody")
+    assert "note: verified as Ada it would be accepted" in unsure
+
+
 def test_people_are_listed_shown_and_deleted(voxanchor: Command, store: Path) -> None:
     where: Sequence[str | Path] = ("--store", store)
     listed = voxanchor("people", "list", *where)
+    assert re.search(r"1 recording, last [0-9-]{10}, model [0-9a-f]{16}$", listed.out, re.MULTILINE)
     assert "Ada  2 recordings" in listed.out
     assert "2 people" in listed.out
     assert [set(person) for person in voxanchor("people", "list", *where, "--json").json] == [PERSON, PERSON]
     shown = voxanchor("people", "show", "Ada", *where).out
+    assert re.search(r" dB, model [0-9a-f]{16}", shown)
     assert shown.count("by desk  ada.wav") == 2
     assert "audio kept" in shown
     enrolments = voxanchor("people", "show", "Bob", *where, "--json").json
@@ -296,8 +323,7 @@ def test_another_model_takes_over_by_kept_audio_or_by_its_map(voxanchor: Command
     ids=" ".join,
 )
 def test_help_shows_an_example(voxanchor: Command, command: tuple[str, ...]) -> None:
-    said = voxanchor(*command, "--help").out.replace("\n", " ")
-    assert f"Example: voxanchor {' '.join(command)}" in " ".join(said.replace("│", " ").split())
+    assert f"\n  voxanchor {' '.join(command)} " in voxanchor(*command, "--help").out
 
 
 def test_help_names_the_group_and_the_exit_status(voxanchor: Command) -> None:

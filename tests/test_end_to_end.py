@@ -275,9 +275,7 @@ def test_one_bad_recording_among_many_is_listed_and_the_job_goes_on(
     assert "s00" in refused.stderr
 
 
-def test_every_command_explains_itself_with_an_example() -> None:
-    for command in ("quickstart", "train", "robustify", "evaluate", "embed", "verify", "models"):
-        assert f"Example: voxanchor {command}" in voxanchor(command, "--help").stdout.replace("\n", " ")
+def test_models_are_listed_and_the_version_is_said() -> None:
     assert "ge2e" in voxanchor("models").stdout
     assert json.loads(voxanchor("models", "--json").stdout)[0]["ref"] == "ge2e"
     assert voxanchor("--version").stdout.startswith("voxanchor ")

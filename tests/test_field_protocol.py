@@ -19,8 +19,7 @@ from voxanchor.workflows.plan_data import SAMPLE, look_at_speech, sample
 from voxanchor.workflows.suites import evaluations
 
 RATE = 16_000
-RECIPES = Path(__file__).parents[1] / "recipes"
-RECIPE = str(RECIPES / "voxceleb1.yaml")
+RECIPE = "voxceleb1"
 TINY = (
     "encoder.options={channels: 16, embedding_dim: 16}",
     "data.validation_speakers=2",
@@ -142,7 +141,7 @@ def test_the_plan_of_a_comparison_counts_seeds_and_trials(
         for key, value in {"steps": 3, "batch_size": 4, "crop_s": 0.5, "validate_every": 0}.items()
     ]
     grid = "contest.tuning={learning_rates: [1.0e-3, 5.0e-4], weights: [1, 10]}"
-    recipe = str(RECIPES / "voxceleb1-compare.yaml")
+    recipe = "voxceleb1-compare"
     command = ["compare", recipe, "--plan", "--json", "--seeds", "2", "--systems", "joint_consistency"]
     assert run([*command, *settings(tree, *more, grid)]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -255,7 +254,7 @@ def test_the_free_recipe_on_its_layouts(
                 sound(tmp_path / name, voice(speaker, take))
     for name in ("musan", "RIRS_NOISES"):
         (tmp_path / name).symlink_to(tree / name)
-    recipe = str(RECIPES / "librispeech-musan.yaml")
+    recipe = "librispeech-musan"
     assert run(["train", recipe, "--plan", *settings(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "MISSING" not in said

@@ -1,12 +1,19 @@
 import contextlib
+import errno
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from voxanchor import outputs
 from voxanchor.errors import CorpusError, OutputError
 from voxanchor.files import replacing, write_text
-from voxanchor.outputs import IDENTITY_FILE, claim
+from voxanchor.outputs import IDENTITY_FILE, LOCK_FILE, OWNER_ENDING, claim, locked
 
 
 def test_the_same_job_resumes_and_another_is_refused(tmp_path: Path) -> None:
@@ -78,4 +85,159 @@ def test_a_job_that_made_nothing_leaves_the_folder_free(tmp_path: Path) -> None:
     with pytest.raises(CorpusError), claim(out, "train", {"speech": "right"}):
         raise CorpusError("gone meanwhile")
     with claim(out, "train", {"speech": "right"}) as resumed:
+        assert resumed
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse_locks(monkeypatch, number)
+    out = tmp_path / "run"
+    with claim(out, "train", {}) as resumed:
+        assert not resumed
+        assert (out / f"{LOCK_FILE}{OWNER_ENDING}").exists()
+        with (
+            pytest.raises(OutputError, match=rf"at work in this folder: process {os.getpid()} on"),
+            claim(out, "train", {}),
+        ):
+            pass
+    assert "has no locks" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [IDENTITY_FILE]
+    with claim(out, "train", {}) as resumed:
+        assert resumed
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_is_held(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, number)
+    with pytest.raises(OutputError, match="at work"), claim(tmp_path / "run", "train", {}):
+        pass
+
+
+def test_a_job_refused_early_leaves_nothing_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_locks(monkeypatch, errno.ENOSYS)
+    with pytest.raises(CorpusError), claim(tmp_path / "run", "train", {}):
+        raise CorpusError("no such folder")
+    assert not any((tmp_path / "run").iterdir())
+
+
+HOLDER = """
+import errno, fcntl, os, pathlib, sys, time
+def flock(*_): raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = flock
+from voxanchor.outputs import locked
+folder = pathlib.Path(sys.argv[1])
+with locked(folder / ".lock", folder):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, errno.ENOSYS)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match=f"process {holder.pid} on"), locked(tmp_path / LOCK_FILE, tmp_path):
+            pass
+        holder.kill()
+    with locked(tmp_path / LOCK_FILE, tmp_path):
+        pass
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "free"),
+    [
+        ({}, False),
+        ({"process_started": "1"}, True),  # its number was given to this process
+        ({"pid": 2**22 + 1}, True),  # there is no such process
+        ({"pid": 2**22 + 1, "host": "elsewhere"}, False),
+        ({"pid": 2**22 + 1, "numbering": "pid:[1]"}, False),  # of another container
+        ({"machine": "m", "boot": "before"}, True),  # the machine was started anew
+        ({"machine": "", "boot": "before"}, False),
+        ({"machine": "other", "boot": "before"}, False),
+        ({"pid": "words"}, False),
+    ],
+)
+def test_who_holds_a_lock(change: dict[str, Any], free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, errno.ENOSYS)
+    here = {"host": "node7", "machine": "m", "boot": "now", "numbering": "pid:[2]"}
+    monkeypatch.setattr(outputs, "_here", lambda: here)
+    started = outputs._started(os.getpid())
+    owner = {**here, "pid": os.getpid(), "process_started": started, "at": "2026-05-01 12:00:00", **change}
+    path = tmp_path / f"{LOCK_FILE}{OWNER_ENDING}"
+    path.write_text(json.dumps(owner))
+    with contextlib.ExitStack() as stack:
+        if not free:
+            stack.enter_context(pytest.raises(OutputError, match=rf"remove {path}"))
+        with locked(tmp_path / LOCK_FILE, tmp_path):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert path.exists() != free
+
+
+def test_half_a_note_of_who_holds_a_lock_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch, errno.ENOSYS)
+    (tmp_path / f"{LOCK_FILE}{OWNER_ENDING}").touch()
+    with pytest.raises(OutputError, match="if there is none, remove"), locked(tmp_path / LOCK_FILE, tmp_path):
+        pass
+
+
+def test_a_place_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here/speech", "here/models", "there"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    here, out = tmp_path / "here", tmp_path / "run"
+    monkeypatch.chdir(here)
+
+    def identity(speech: str, model: str = "speechbrain:models", noise: str = "speech::odd") -> dict[str, Any]:
+        return {"speech": speech, "comparison": {"models": {model: model}, "noise": [noise]}, "steps": 3}
+
+    with claim(out, "evaluate", identity("speech")):
+        pass
+    for spelt in ("speech", "./speech/", "../here/speech", str(here / "speech"), str(tmp_path / "link" / "speech")):
+        with claim(out, "evaluate", identity(spelt)) as resumed:
+            assert resumed
+    monkeypatch.chdir(tmp_path / "there")
+    full = identity(str(here / "speech"), f"speechbrain:{here / 'models'}", f"{tmp_path / 'link' / 'speech'}::odd")
+    with claim(out, "evaluate", full) as resumed:
+        assert resumed
+    for other in (identity(str(here)), {**full, "steps": 4}, {**full, "comparison": {"models": {}, "noise": []}}):
+        with pytest.raises(OutputError, match="holds another run"), claim(out, "evaluate", other):
+            pass
+    (tmp_path / "there" / "speech").mkdir()  # the same word for another place
+    with pytest.raises(OutputError, match="there/speech"), claim(out, "evaluate", identity("speech")):
+        pass
+
+
+def test_a_word_that_is_no_path_means_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/noise", "b/noise"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a")
+    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}):
+        pass
+    monkeypatch.chdir(tmp_path / "b")
+    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}) as resumed:
+        assert resumed
+
+
+def test_a_run_of_before_resumes_in_the_folder_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "speech").mkdir()
+    (tmp_path / "run").mkdir()
+    old = {"kind": "train", "identity": {"speech": "speech"}}
+    (tmp_path / "run" / IDENTITY_FILE).write_text(json.dumps(old))
+    monkeypatch.chdir(tmp_path)
+    with claim(tmp_path / "run", "train", {"speech": str(tmp_path / "speech")}) as resumed:
         assert resumed

@@ -1,5 +1,6 @@
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,14 +11,37 @@ from voxanchor.progress import say, track
 def test_a_log_gets_lines_with_an_estimate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
     monkeypatch.setattr(progress, "QUIET_BELOW_S", 0.0)
-    with track("job", 4) as advance:
-        advance(1)
-        advance(3)
+    with track("job", 6) as advance:
+        for _ in range(6):
+            advance(1)
     found = capsys.readouterr()
     lines = found.err.splitlines()
     assert found.out == ""
-    assert re.fullmatch(r"job: 1 of 4, \d+ s gone, about \d+ s left", lines[0])
-    assert re.fullmatch(r"job: 4 of 4 in \d+ s", lines[-1])
+    for line in lines[:3]:
+        assert re.fullmatch(r"job: \d of 6, \d+ s gone", line)
+    assert re.fullmatch(r"job: 4 of 6, \d+ s gone, about \d+ s left", lines[3])
+    assert re.fullmatch(r"job: 6 of 6 in \d+ s", lines[-1])
+
+
+def test_neither_the_first_item_nor_what_was_done_before_counts_in_an_estimate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def at(*moments: float) -> None:
+        monkeypatch.setattr("voxanchor.progress.time", SimpleNamespace(monotonic=iter(moments).__next__))
+
+    # an hour in the first item (a library is loaded, a network compiled), then a minute each
+    at(0, 0, *(3600 + 60 * i for i in range(6)))
+    with track("job", 105) as advance:
+        advance(0)
+        for _ in range(5):
+            advance(1)
+    assert "5 of 105, 64 min 00 s gone, about 100 min 00 s left" in capsys.readouterr().err
+    at(0, 0, *(60 * i for i in range(1, 7)))
+    with track("resumed", 1010) as advance:
+        advance(1000)
+        for _ in range(5):
+            advance(1)
+    assert "1005 of 1010, 5 min 00 s gone, about 5 min 00 s left" in capsys.readouterr().err
 
 
 def test_a_short_job_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,9 +65,28 @@ def test_a_terminal_shows_nested_jobs_in_one_display(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with track("outer", 2) as outer, track("inner", 3) as inner:
-        inner(3)
+    with track("outer", 2) as outer, track("inner", 9) as inner:
+        for _ in range(9):
+            inner(1)
         outer(1)
         say("a word in between")
     assert "a word in between" in capsys.readouterr().err
     assert progress._terminal.display is None
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(progress, "QUIET_BELOW_S", 0.0)
+    with track("job", 1) as advance:
+        advance(1)
+    assert capsys.readouterr().err == "job: 1 of 1 in 0 s\n"
+
+
+def test_a_crowded_machine_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (2.0, 0.0, 0.0))
+    assert progress.crowded() == ""
+    monkeypatch.setattr("os.getloadavg", lambda: (6.25, 0.0, 0.0))
+    assert "load 6.2 on 2 cores" in progress.crowded()
+    assert "OMP_NUM_THREADS=1" in progress.crowded()

@@ -1,6 +1,6 @@
 """Old enrolments against the models of a comparison: enrolled with its base, tested with each system.
 
-python docs/figures/old_enrolments.py recipes/compare-ge2e.yaml runs/compare-ge2e joint finetune anchored
+python docs/figures/old_enrolments.py compare-ge2e runs/compare-ge2e joint finetune anchored
 
 Hears the same trials and noise as the comparison, whose kept embeddings are used.
 Prints clean / noisy EER in percent, the mean of the seeds.

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from voxanchor.errors import RecipeError
+from voxanchor.files import ENCODING_ERRORS
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ def dump(config: Any) -> str:
 def fingerprint(*parts: Any) -> str:
     """Return 16 hexadecimal digits that change when any of `parts` (plain values or dataclasses) does."""
     text = json.dumps([_plain(part) for part in parts], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", ENCODING_ERRORS)).hexdigest()[:16]
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -21,6 +21,19 @@ class AudioError(VoxanchorError):
 
     exit_code = 3
 
+    @classmethod
+    def of(cls, path: object, error: Exception) -> "AudioError":
+        """Return what any error of a decoder, a library or the file system means for a recording."""
+        if isinstance(error, AudioError):
+            return error
+        if isinstance(error, MemoryError):
+            reason = "it takes more memory than there is"
+        elif isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        return cls(f"{path}: cannot be read ({reason})")
+
 
 class TooLongError(AudioError):
     """A recording that lasts longer than it may."""
@@ -39,7 +52,7 @@ class ModelError(VoxanchorError):
 
 
 class OutputError(VoxanchorError):
-    """An output folder that holds something else and must not be mixed with a new run."""
+    """An output that cannot be written: of another run, in use, on a disk that is full or fails, not permitted."""
 
     exit_code = 5
 
@@ -50,8 +63,12 @@ class MissingExtraError(VoxanchorError):
     exit_code = 6
 
     def __init__(self, package: str, purpose: str, install: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}', which is not installed. Install it with: {install}")
+        super().__init__(package, purpose, install)  # as they came: a worker process sends its errors pickled
         self.package = package
+
+    def __str__(self) -> str:
+        package, purpose, install = self.args
+        return f"{purpose} needs the package '{package}', which is not installed. Install it with: {install}"
 
 
 class TrainingError(VoxanchorError):

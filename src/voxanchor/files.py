@@ -1,12 +1,66 @@
-"""Writing files so that a reader, or a run killed at any moment, never sees half of one."""
+r"""Writing files so that a reader, or a run killed at any moment, never sees half of one, and what disks refuse.
+
+Text is UTF-8. What is no character, as the name of a file in another encoding brings it, is written as its escape,
+``\udce9``: in JSON that is the very character again.
+"""
 
 import contextlib
+import errno
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from voxanchor.errors import OutputError
+
+ENCODING_ERRORS = "backslashreplace"
+"""How text that UTF-8 cannot hold is written."""
+
+_LONGEST_STEM = 40
+"""Characters of a file's name that its temporary name repeats: it must not be too long where the name itself is not."""
+
+_MEANINGS = {
+    errno.ENOSPC: "the disk is full. Make room on it, and start the same command again.",
+    errno.EDQUOT: "your quota on this disk is used up. Make room, and start the same command again.",
+    errno.EROFS: "the file system is read-only. Choose an output path that you may write to.",
+    errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
+    errno.EIO: "the disk failed to read or write (input/output error). Look at the system's log.",
+    errno.EFBIG: "the file would be larger than this file system or your limits allow. Choose another place.",
+    errno.ESTALE: "the network file system has lost the file (stale handle). Start the same command again.",
+}
+
+
+def unwritable(place: object, error: OSError, what: str = "written") -> OutputError:
+    """Return the error that says in words what the system says of a place, and what may be done about it."""
+    if isinstance(error, shutil.Error):  # of a copied folder: what was wrong with each of its files
+        _, place, reason = error.args[0][0]
+    else:
+        reason = error.strerror or str(error)
+    otherwise = f"cannot be {what} ({reason}). Choose an output path that you may write to."
+    return OutputError(f"{place}: {_MEANINGS.get(error.errno or 0, otherwise)}")
+
+
+@contextlib.contextmanager
+def writing(place: object, what: str = "written") -> Iterator[None]:
+    """Turn an error of the file system inside the block into one in words.
+
+    Args:
+        place: what is written, where the error itself names no file.
+        what: what cannot be done with it: "written".
+
+    Raises:
+        OutputError: the block met a full disk, a file system that is read-only, a folder it may not write to ...
+    """
+    try:
+        yield
+    except ConnectionError:  # of a pipe or a network, not of a disk
+        raise
+    except OSError as error:
+        if error.errno is None and not isinstance(error, shutil.Error):  # of a library, such as one that waited
+            raise
+        raise unwritable(error.filename or place, error, what) from error
 
 
 @contextlib.contextmanager
@@ -17,32 +71,45 @@ def replacing(path: str | Path) -> Iterator[Path]:
     and an older file stays as it was.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be made, or the file not be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    suffix = path.suffix if len(path.suffix) <= _LONGEST_STEM else ""
+    temporary = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{uuid.uuid4().hex[:8]}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # a name that the file system does not take is refused before the work, not after it
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        reason = f"{path}: cannot be written ({error.strerror}). Choose an output path that you may write to."
-        raise OutputError(reason) from None
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):
+            raise
+        own = error.filename is None or str(error.filename) == str(temporary)
+        raise unwritable(path if own else error.filename, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write `content` to `path` atomically."""
+    """Write `content` to `path` atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_private(path: str | Path, content: bytes) -> None:
-    """Write `content` to `path` atomically, for its owner alone (mode 600)."""
+    """Write `content` to `path` atomically, for its owner alone (mode 600).
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with (
         replacing(path) as temporary,
         os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
@@ -51,5 +118,47 @@ def write_private(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` to `path` atomically, as UTF-8.
+
+    Bytes of a file name that are not UTF-8 are written as escapes, which JSON reads back as what they were.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8", ENCODING_ERRORS))
+
+
+def printable(path: str | Path) -> str:
+    r"""Return a path as text that can be written anywhere: bytes that are not UTF-8 as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Give a folder for temporary files, which is removed at the end, below the one that TMPDIR names.
+
+    Raises:
+        OutputError: it cannot be made, or the block could not write to it.
+    """
+    with (
+        writing("the folder for temporary files (TMPDIR)"),
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder,
+    ):
+        yield Path(folder)
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Give an open file all the disk space it will need, `size` bytes.
+
+    To write to a mapped file for which the disk has no room ends the process without a word; this says so before.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot do it
+            raise

@@ -4,6 +4,7 @@ Everything goes to standard error, so that what a command prints on standard out
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from voxanchor import processes
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console
+    from rich.progress import Progress, Task
 
 Advance = Callable[[int], None]
 """Called with the number of items finished since the last call; safe to call from any thread."""
@@ -23,6 +25,9 @@ LOG_INTERVAL_S = 10.0
 
 QUIET_BELOW_S = 2.0
 """Jobs shorter than this leave no line in a log."""
+
+FEW = 3
+"""Items after the first that an estimate needs: the first takes longer than those that follow."""
 
 
 class _Terminal:
@@ -36,15 +41,22 @@ class _Terminal:
     def open(self) -> "Progress":
         with self.lock:
             if self.display is None:
-                from rich.console import Console
                 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+                from rich.text import Text
+
+                class Remaining(TimeRemainingColumn):
+                    def render(self, task: "Task") -> "Text":
+                        # rich leaves the first item out of its speed, and estimates from the second on
+                        if task.completed > FEW:
+                            return super().render(task)
+                        return Text(f"{_clock(task.elapsed or 0.0)} gone", style="progress.elapsed")
 
                 self.display = Progress(
                     TextColumn("{task.description}"),
                     BarColumn(),
                     MofNCompleteColumn(),
-                    TimeRemainingColumn(elapsed_when_finished=True),
-                    console=Console(stderr=True),
+                    Remaining(elapsed_when_finished=True),
+                    console=console(stderr=True),
                 )
                 self.display.start()
             self.jobs += 1
@@ -70,7 +82,7 @@ def track(label: str, total: int) -> Iterator[Advance]:
     if not processes.first():
         yield lambda _count: None
         return
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _dumb():
         display = _terminal.open()
         job = display.add_task(label, total=total)
         try:
@@ -92,10 +104,31 @@ def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def console(*, stderr: bool = False) -> "Console":
+    """Return what tables and bars are printed with: in colours, unless NO_COLOR or a dumb terminal forbids them."""
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR")) or _dumb()
+    # its own way with NO_COLOR keeps bold and dim
+    return Console(stderr=stderr, color_system=None if plain else "auto")
+
+
+def crowded() -> str:
+    """Return a remark when more is at work on this machine than it has cores for, and otherwise nothing."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores:
+        return ""
+    return (
+        f"the machine is busy (load {load:.1f} on {cores} cores). Threads that wait for each other make every step"
+        " several times as long: set OMP_NUM_THREADS=1"
+    )
+
+
 @contextlib.contextmanager
 def _logged(label: str, total: int) -> Iterator[Advance]:
     began = shown = time.monotonic()
     done = 0
+    after_first: list[tuple[float, int]] = []
     lock = threading.Lock()
 
     def advance(count: int) -> None:
@@ -103,17 +136,27 @@ def _logged(label: str, total: int) -> Iterator[Advance]:
         with lock:
             done += count
             now = time.monotonic()
+            # what was done before, in a run that is resumed, took no time now
+            if done and len(after_first) <= FEW:
+                after_first.append((now, done))
             if now - shown < LOG_INTERVAL_S or not done:
                 return
             shown = now
-            left = (now - began) / done * max(total - done, 0)
-            line = f"{label}: {done} of {total}, {_clock(now - began)} gone, about {_clock(left)} left"
+            line = f"{label}: {done} of {total}, {_clock(now - began)} gone"
+            if len(after_first) > FEW:
+                since, before = after_first[0]
+                left = (now - since) / max(done - before, 1) * max(total - done, 0)
+                line += f", about {_clock(left)} left"
         say(line)
 
     yield advance
     taken = time.monotonic() - began
     if taken >= QUIET_BELOW_S:
         say(f"{label}: {done} of {total} in {_clock(taken)}")
+
+
+def _dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def _clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def _words(value: int | str) -> list[int]:
-    text = f"{type(value).__name__}:{value}".encode()
+    text = f"{type(value).__name__}:{value}".encode("utf-8", "backslashreplace")
     digest = hashlib.sha256(text).digest()
     return [int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12)]
 

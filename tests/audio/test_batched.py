@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.audio import batched
 from voxanchor.audio.batched import frame_energy, measure, noise_gains
-from voxanchor.audio.level import active_level_db, active_s
+from voxanchor.audio.level import active_level_db, active_s, high_pass
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -32,10 +33,29 @@ def test_levels_are_those_of_each_waveform_alone(seed: int, count: int, length: 
 
 
 def test_energy_counts_every_sample_once() -> None:
-    waves = bursts(1, 3, 1000)
+    waves = np.random.default_rng(1).standard_normal((3, 1000)).astype(np.float32)
     energy, samples = frame_energy(torch.from_numpy(waves))
     assert samples.tolist() == [320.0, 320.0, 320.0, 40.0]
-    np.testing.assert_allclose(energy.sum(dim=1).numpy(), (waves.astype(np.float64) ** 2).sum(axis=1), rtol=1e-6)
+    expected = [float((high_pass(wave) ** 2).sum()) for wave in waves]
+    np.testing.assert_allclose(energy.sum(dim=1).numpy(), expected, rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 6000), min_size=1, max_size=4), st.floats(-0.5, 0.5))
+def test_padding_and_dc_change_no_level(seed: int, lengths: list[int], offset: float) -> None:
+    waves = bursts(seed, len(lengths), max(lengths) + 700) + np.float32(offset)
+    padded, ends = torch.from_numpy(waves), torch.tensor(lengths)
+    filtered = batched.high_pass(padded, ends)
+    energy, samples = frame_energy(padded, ends)
+    for row, length in enumerate(lengths):
+        alone = padded[row : row + 1, :length]
+        np.testing.assert_allclose(filtered[row, :length], batched.high_pass(alone)[0], atol=1e-6)
+        np.testing.assert_allclose(filtered[row, :length], high_pass(waves[row, :length]), atol=1e-6)
+        assert not filtered[row, length:].any()
+        own, counts = frame_energy(alone)
+        np.testing.assert_allclose(energy[row, : own.shape[1]], own[0], rtol=1e-3, atol=1e-9)
+        assert samples[row, : own.shape[1]].tolist() == counts.tolist()
+        assert not samples[row, own.shape[1] :].any()
 
 
 def test_gains_set_the_ratio_of_the_active_levels_and_leave_silence_alone() -> None:

@@ -24,7 +24,19 @@ def alone(wave: Waveform, kind: str, amount: float | None) -> torch.Tensor:
 
 
 def test_there_are_no_others() -> None:
-    assert {kind for kind, _ in CHANNELS} == {*PLAIN, *AMOUNTS}
+    assert {kind for kind, _ in CHANNELS} | {"gain", "dc", "dead_channel"} == {*PLAIN, *AMOUNTS}
+
+
+@given(gain_db=st.floats(-60, 20), offset=st.floats(-0.5, 0.5), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_a_recorder_keeps_16_bits_of_what_it_hears(gain_db: float, offset: float, seed: int) -> None:
+    wave = talk(seed, 2_000)
+    louder = alone(wave, "gain", gain_db).numpy().astype(np.float64)
+    np.testing.assert_allclose(louder, wave * 10.0 ** (gain_db / 20), atol=0.5001 / 32_768)
+    shifted = alone(wave, "dc", offset).numpy().astype(np.float64)
+    np.testing.assert_allclose(shifted, wave + offset, atol=0.5001 / 32_768)
+    for kept in (louder, shifted, 2 * alone(wave, "dead_channel", None).numpy().astype(np.float64)):
+        assert np.array_equal(kept * 32_768, np.rint(kept * 32_768))
 
 
 @pytest.mark.parametrize(("kind", "amount"), CHANNELS)

@@ -198,6 +198,24 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_that_are_links_are_listed_unless_they_lead_up(tmp_path: Path) -> None:
+    for name in ("pool/x/1.wav", "pool/x/2.wav", "pool/y/3.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for name, target in (("alice", "../pool/x"), ("bob", "../pool/x"), ("all", "../pool"), ("same", "bob")):
+        (corpus / name).symlink_to(target)
+    (corpus / "up").symlink_to(tmp_path)  # above the folder that was asked for
+    (tmp_path / "pool" / "y" / "back").symlink_to(tmp_path / "pool")  # above, on the way
+    (tmp_path / "pool" / "y" / "round").symlink_to(corpus)
+    found = [path.relative_to(corpus).as_posix() for path in find_audio(corpus)]
+    assert found == [
+        *("alice/1.wav", "alice/2.wav", "all/x/1.wav", "all/x/2.wav", "all/y/3.wav"),
+        *("bob/1.wav", "bob/2.wav", "same/1.wav", "same/2.wav"),
+    ]
+
+
 def test_recordings_of_a_folder_are_found_in_order(tmp_path: Path) -> None:
     names = ["b/x/1.FLAC", "a/2.wav", "a/10.wav", "c.mp3", "d.m4a"]
     for name in [*names, "a/.hidden.wav", ".git/3.wav", "LICENSE", "a/notes.txt"]:

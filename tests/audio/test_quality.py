@@ -5,11 +5,14 @@ from itertools import groupby
 
 import numpy as np
 import pytest
+import scipy.signal
+import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.audio.channels import through
+from voxanchor.audio.level import active_level_db
 from voxanchor.audio.mix import mix
 from voxanchor.audio.quality import (
     CLIPPED_SHARE,
@@ -17,6 +20,7 @@ from voxanchor.audio.quality import (
     SHORT_SPEECH_S,
     SNR_RANGE_DB,
     Quality,
+    QualityMeter,
     clipped,
     estimate_snr_db,
 )
@@ -77,21 +81,21 @@ def test_padding_with_digital_silence_changes_neither_ratio_nor_speech(voice: Vo
     speech = with_pauses(voice, 1, 2.0)
     wave = mix(speech, white(len(speech)), 15).waveform
     padded = np.concatenate((np.zeros(320 * before), wave, np.zeros(behind))).astype(np.float32)
-    assert Quality.of(padded).snr_db == Quality.of(wave).snr_db
+    assert Quality.of(padded).snr_db == pytest.approx(Quality.of(wave).snr_db, abs=0.01)
     assert Quality.of(padded).speech_s == pytest.approx(Quality.of(wave).speech_s)
 
 
 def test_silence_has_no_speech_and_the_lowest_ratio() -> None:
     found = Quality.of(np.zeros(16_000, np.float32))
-    assert found == Quality(1.0, 0.0, SNR_RANGE_DB[0], 0.0)
-    assert len(found.warnings) == 2
+    assert found == Quality(1.0, 0.0, SNR_RANGE_DB[0], 0.0, dc=0.0, peak=0.0)
+    assert found.warnings == ("silent",)
 
 
 @pytest.mark.parametrize("value", [1.0, -0.1, 1e-30])
 def test_one_sample_has_a_quality(value: float) -> None:
     found = Quality.of(np.full(1, value, np.float32))
-    assert found.duration_s == found.speech_s == 1 / 16_000
-    assert SNR_RANGE_DB[0] <= found.snr_db <= SNR_RANGE_DB[1]
+    assert (found.duration_s, found.speech_s) == (1 / 16_000, 0.0)  # one value alone is an offset
+    assert found.snr_db == SNR_RANGE_DB[0]
     assert found.clipped == 0
 
 
@@ -148,3 +152,51 @@ def test_warnings_name_what_is_wrong_and_nothing_else() -> None:
     assert Quality(10, 8, 4.4, 0).warnings == ("noisy: speech about 4 dB above the noise",)
     assert Quality(10, 8, 30, 0.025).warnings == ("clipped: 2.5 % of the samples are cut off",)
     assert len(Quality(1, 0.2, -3, 0.2).warnings) == 3
+
+
+@settings(deadline=None, max_examples=30)
+@given(offset=st.floats(-0.3, 0.3), seed=st.integers(0, 5))
+def test_an_offset_is_told_and_changes_nothing_else(voice: Voice, offset: float, seed: int) -> None:
+    speech = with_pauses(voice, seed, 2.0)
+    wave = mix(speech, white(len(speech), seed), 15).waveform
+    plain, shifted = Quality.of(wave), Quality.of(wave + np.float32(offset))
+    assert shifted.dc == pytest.approx(offset + float(wave.mean(dtype=np.float64)), abs=1e-6)
+    assert shifted.snr_db == pytest.approx(plain.snr_db, abs=0.1)
+    assert shifted.speech_s == pytest.approx(plain.speech_s, abs=0.02)
+    assert shifted.level_db == pytest.approx(plain.level_db, abs=0.01)
+    assert any("DC offset" in text for text in shifted.warnings) == (abs(shifted.dc or 0.0) >= 0.01)
+
+
+@settings(deadline=None, max_examples=30)
+@given(cuts=st.lists(st.integers(1, 90_000), max_size=6), seed=st.integers(0, 3), offset=st.sampled_from([0.0, 0.05]))
+def test_blocks_measure_what_the_whole_does(voice: Voice, cuts: list[int], seed: int, offset: float) -> None:
+    speech = np.concatenate([with_pauses(voice, seed, 3.0), np.zeros(9_000), with_pauses(voice, seed, 2.0)])
+    wave = (mix(speech.astype(np.float32), white(len(speech), seed), 15).waveform + offset).astype(np.float32)
+    meter = QualityMeter()
+    for block in np.split(wave, sorted(cut for cut in cuts if cut < len(wave))):
+        meter.add(block)
+    blocks, whole = meter.result(), Quality.of(wave)
+    assert (blocks.duration_s, blocks.speech_s, blocks.peak) == (whole.duration_s, whole.speech_s, whole.peak)
+    assert blocks.level_db == pytest.approx(whole.level_db, abs=1e-6)
+    assert blocks.snr_db == pytest.approx(whole.snr_db, abs=1e-6)
+    assert (blocks.bandwidth_hz, blocks.clipped) == (whole.bandwidth_hz, whole.clipped)
+    assert whole.level_db == pytest.approx(active_level_db(wave), abs=1e-9)
+
+
+def test_a_narrow_band_is_told_apart_from_quiet_high_frequencies() -> None:
+    wide = white(64_000) * 0.1
+    assert Quality.of(wide).bandwidth_hz == 8_000
+    narrow = soxr.resample(soxr.resample(wide, 16_000, 8_000), 8_000, 16_000).astype(np.float32)
+    found = Quality.of(narrow)
+    assert found.bandwidth_hz is not None
+    assert 3_500 <= found.bandwidth_hz <= 4_250
+    assert any("narrow-band" in text for text in found.warnings)
+    # falls by 12 dB an octave from 500 Hz on, as speech does
+    dull = scipy.signal.sosfilt(scipy.signal.butter(2, 500, fs=16_000, output="sos"), wide)
+    assert Quality.of(dull.astype(np.float32)).bandwidth_hz == 8_000
+
+
+@pytest.mark.parametrize(("scale", "word"), [(1e-3, "very quiet"), (32_768.0, "integers kept as floating point")])
+def test_a_level_that_no_recorder_means_is_told(voice: Voice, scale: float, word: str) -> None:
+    assert any(word in text for text in Quality.of((with_pauses(voice, 0) * scale).astype(np.float32)).warnings)
+    assert not any(word in text for text in Quality.of(with_pauses(voice, 0)).warnings)

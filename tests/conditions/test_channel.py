@@ -9,9 +9,11 @@ from voxanchor.conditions.channel import KINDS, Channel
 from voxanchor.errors import AudioError, RecipeError
 
 CHANNELS = (
-    st.sampled_from(("telephone", "mulaw", "gsm")).map(Channel)
+    st.sampled_from(("telephone", "mulaw", "gsm", "dead_channel")).map(Channel)
     | st.builds(Channel, st.just("opus"), st.floats(6, 256))
     | st.builds(Channel, st.just("clipped"), st.floats(-20, 40))
+    | st.builds(Channel, st.just("gain"), st.floats(-60, 40))
+    | st.builds(Channel, st.just("dc"), st.floats(-0.5, 0.5))
 )
 
 
@@ -45,7 +47,9 @@ def test_an_amount_that_a_channel_cannot_have_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "amount"), [("fax", None), ("gsm", 6.0), ("opus", None)])
 def test_impossible_channels_are_refused_and_the_others_named(kind: str, amount: float | None) -> None:
-    with pytest.raises(RecipeError, match="telephone, mulaw, gsm, opus_Xk, clipped_Xdb"):
+    with pytest.raises(
+        RecipeError, match="telephone, mulaw, gsm, dead_channel, opus_Xk, clipped_Xdb, gain_Xdb, dc_Xfs"
+    ):
         Channel(kind, amount)
 
 

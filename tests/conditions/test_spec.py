@@ -67,7 +67,7 @@ def test_a_channel_comes_last() -> None:
      "reverb_5db+reverb+gsm", "a_5db+b_5db+gsm", "telephone_5db", "gsm+reverb"],
 )  # fmt: skip
 def test_what_is_out_of_order_or_has_the_name_of_a_channel_is_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match="Channels are telephone, mulaw, gsm, opus_Xk, clipped_Xdb"):
+    with pytest.raises(RecipeError, match="Channels are telephone, mulaw, gsm, dead_channel, opus_Xk"):
         Condition.parse(name)
 
 

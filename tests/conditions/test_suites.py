@@ -52,9 +52,11 @@ def test_where_conditions_are_is_said_in_words() -> None:
         "noise": "in noise",
         "compatibility": "in noise",
         "unseen-noise": "in noise",
+        "unseen-recordings": "in noise",
         "reverb": "in rooms",
         "telephone": "over channels",
         "clipping": "over channels",
+        "level": "over channels",
         "combined": "in noise and over channels",
     }
     assert where([Condition.parse("reverb+gsm")]) == "in rooms and over channels"

@@ -1,16 +1,26 @@
-"""Files looked at side by side, but long ones one after the other."""
+"""Files looked at side by side, long ones one after the other, and none of them the end of the others."""
 
+import errno
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio import io
+from voxanchor.audio import io, pcm
+from voxanchor.audio.clips import Clip
 from voxanchor.corpus import checks
+from voxanchor.corpus.layouts import noise_folder, scan
+from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.room_folders import room_manifest
+from voxanchor.corpus.utterance import Part, Utterance, read_known
+from voxanchor.errors import AudioError, CorpusError
 
 
 def folder(tmp_path: Path, lengths_s: list[float]) -> list[Path]:
@@ -28,6 +38,92 @@ def test_what_each_file_is_in_the_order_of_the_paths(tmp_path: Path) -> None:
     assert [entry.duration_s for entry in found] == [1.0, 0.0, 2.0, 0.0]
     assert "too short: 0.20 s" in found[1].reason
     assert found[3].reason
+
+
+ERRORS = [
+    OSError(errno.EIO, "Input/output error"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    ValueError("array is too big"),
+    MemoryError(),
+    RuntimeError("decoder lost its way"),
+    UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"),
+    TypeError("no rate"),
+    IndexError("frame"),
+    AudioError("x.wav: is truncated"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_no_error_of_one_file_ends_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    paths = folder(tmp_path, [1.0, 1.0, 1.0])
+    plain = io.AudioFile.decoder
+
+    def decoder(file: io.AudioFile) -> Any:
+        if Path(file.name) == paths[1]:
+            raise error
+        return plain(file)
+
+    monkeypatch.setattr(io.AudioFile, "decoder", decoder)
+    monkeypatch.setattr(pcm, "mapped", lambda path: None)
+    found = checks.check_files(paths, 0.3, 0.1, "checking")
+    assert [bool(entry.reason) for entry in found] == [False, True, False]
+    assert scan(tmp_path, "flat", max_unusable_share=0.5).unusable[0].reason == found[1].reason
+    assert len(noise_folder(tmp_path).unusable) == 1
+    (tmp_path / "rooms").mkdir()
+    paths[1] = paths[1].rename(tmp_path / "rooms" / "1.wav")
+    with pytest.raises(CorpusError, match=r"none of the 1 recordings .*\n  1\.wav: \S"):
+        room_manifest(tmp_path / "rooms")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_recording_that_went_bad_is_named_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (path,) = folder(tmp_path, [1.0])
+    (utterance,) = scan(tmp_path, "flat").utterances
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pcm, "read", refuse)
+    monkeypatch.setattr(pcm, "mapped", lambda path: None)
+    with pytest.raises(AudioError, match=r"\.wav: "):
+        utterance.read()
+    for read in (lambda: read_known(utterance), Clip(str(path)).pcm):
+        with pytest.raises(AudioError, match=r"(?s)\.wav: .*Mend it and start the same command again"):
+            read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep names in Unicode")
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xd6\xd0\xce\xc4", b"\xff"])
+def test_a_name_that_is_not_utf8_is_a_reason_not_to_use_a_file(tmp_path: Path, name: bytes) -> None:
+    try:
+        bad = tmp_path / "corpus" / os.fsdecode(name)
+        bad.mkdir(parents=True)
+    except OSError:
+        pytest.skip("this disk keeps names in Unicode")
+    folder(tmp_path, [1.0])[0].rename(bad / "0.wav")
+    (tmp_path / "corpus" / "ann").mkdir()
+    folder(tmp_path / "corpus" / "ann", [1.0, 2.0])
+    found = scan(tmp_path / "corpus", max_unusable_share=0.5)
+    assert [utterance.id for utterance in found.utterances] == ["ann/0.wav", "ann/1.wav"]
+    assert "not UTF-8" in found.unusable[0].reason
+    assert f"\\x{name[-1]:x}" in found.unusable[0].path
+    found.save(tmp_path / "m.jsonl")
+    assert Manifest.load(tmp_path / "m.jsonl") == found
+    for refused in (scan, noise_folder, room_manifest):
+        with pytest.raises(
+            CorpusError, match=r"none of the 1 recordings .*\\x[0-9a-f]{2} .*:\n  0\.wav: .*not UTF-8"
+        ) as error:
+            refused(bad)
+        str(error.value).encode()
+
+
+def test_a_manifest_is_written_whatever_its_names_are_made_of(tmp_path: Path) -> None:
+    name = "caf\udce9/1.wav"
+    made = Manifest((Utterance(name, "caf\udce9", 1.0, (Part(f"/data/{name}"),), recording=name),), root="/data")
+    made.save(tmp_path / "m.jsonl")
+    assert Manifest.load(tmp_path / "m.jsonl") == made
 
 
 def test_of_long_files_only_one_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,9 @@
 """Scanning folders of speech and of noise: layouts, bad files, and what is said about them."""
 
+import errno
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -7,7 +11,9 @@ import pytest
 import soundfile
 
 from voxanchor.corpus.layouts import noise_folder, scan
+from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.owners import detect
+from voxanchor.corpus.room_folders import room_manifest
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.errors import CorpusError, RecipeError
 
@@ -214,3 +220,125 @@ def test_real_recordings() -> None:
     assert noise.noise
     assert noise.music
     assert not noise.unusable
+
+
+def kaldi(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_kaldi_directory_names_recordings_and_speakers(tmp_path: Path) -> None:
+    sounds = files(tmp_path / "audio", "1.wav", "2.wav", "3.wav")
+    sound(sounds / "empty.wav", scale=0.0)
+    scp = f"ann-1 {sounds}/1.wav\nann-2\t{sounds}/2.wav\n\nbob-1 {sounds}/3.wav\nbob-2 {sounds}/empty.wav\n"
+    scp += "bob-3 touch ran |\nbob-4 some.ark:17\nbob-5 none.wav\n"
+    folder = kaldi(tmp_path / "kal", wav_scp=scp, utt2spk="ann-1 ann\nann-2 ann\nbob-1 bob\n")
+    for place in (folder, folder / "wav.scp"):
+        found = scan(place, max_unusable_share=0.6)
+        assert [(u.id, u.speaker, u.duration_s) for u in found.utterances] == [
+            ("ann-1", "ann", 1.0),
+            ("ann-2", "ann", 1.0),
+            ("bob-1", "bob", 1.0),
+        ]
+        reasons = [item.reason for item in found.unusable]
+        for reason, expected in zip(reasons, ("silent", "no command is run", "archive", "no such file"), strict=True):
+            assert expected in reason
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(RecipeError, match="leave the layout at auto"):
+        scan(folder, layout="flat")
+    kaldi(folder, wav_scp=f"ann-1 {sounds}/1.wav\n", utt2spk="ann-1 ann\n")
+    assert scan(folder).utterances[0].read().shape == (RATE,)
+
+
+@pytest.mark.parametrize("look", [scan, noise_folder, room_manifest])
+def test_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], object]
+) -> None:
+    plain = Path.stat
+
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.is_relative_to(tmp_path / "closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return plain(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(CorpusError, match=r"closed/speech.*Permission denied.*check its permissions"):
+        look(tmp_path / "closed" / "speech")
+
+
+def test_a_folder_may_be_called_like_a_file_of_kaldi(tmp_path: Path) -> None:
+    assert scan(files(tmp_path / "segments", "ann/1.wav")).speakers == ("ann",)
+
+
+def test_segments_of_kaldi_are_utterances(tmp_path: Path) -> None:
+    sound(tmp_path / "kal" / "long.wav", seconds=4.0)
+    segments = "a long 0.5 2\nb long 2.5 -1\nc long 3.9 4\nd long 3 9\ne other 0 1\nf long 1 2\n"
+    folder = kaldi(tmp_path / "kal", wav_scp="long long.wav\n", segments=segments, utt2spk="a ann\nb bob\n")
+    found = scan(folder, max_unusable_share=0.6)
+    assert [(u.id, u.speaker, u.duration_s) for u in found.utterances] == [
+        ("a", "ann", 1.5),
+        ("b", "bob", 1.5),
+        ("f", "", 1.0),
+    ]
+    assert [len(u.read()) for u in found.utterances] == [24_000, 24_000, 16_000]
+    assert len({u.recording for u in found.utterances}) == 1
+    for bad, reason in zip(found.unusable, ("too short: 0.10 s", "from 3 s to 9 s", "no recording other"), strict=True):
+        assert reason in bad.reason
+    kaldi(folder, segments="a long 0.5\n")
+    with pytest.raises(CorpusError, match=r"segments: 'a long 0.5' is not an id, a recording and two times"):
+        scan(folder)
+
+
+def test_a_nemo_manifest_names_recordings_and_speakers(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.wav", "a/2.wav", "b/3.wav")
+    lines: list[dict[str, object]] = [
+        {"audio_filepath": "a/1.wav", "duration": 1.0, "label": "ann", "text": "hello"},
+        {"audio_filepath": "a/2.wav", "duration": 0.5, "speaker": "ann"},
+        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 7, "offset": 0.25, "duration": 0.5},
+        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 7},
+    ]
+    path = tmp_path / "train_manifest.json"
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    found = scan(path)
+    third = str(tmp_path / "b" / "3.wav")
+    assert [(u.id, u.speaker, u.duration_s) for u in found.utterances] == [
+        ("a/1.wav", "ann", 1.0),
+        ("a/2.wav", "ann", 0.5),
+        (f"{third}:0.25", "7", 0.5),
+        (f"{third}:0", "7", 1.0),
+    ]
+    assert [len(u.read()) for u in found.utterances] == [16_000, 8_000, 8_000, 16_000]
+    path.write_text('{"audio_filepath": "a/1.wav"}\n{"path": "x.wav"}\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="line 2: not a line of a NeMo manifest"):
+        scan(path)
+
+
+LISTS = {
+    "cuts.jsonl": ('{"id": "a", "start": 0, "channel": 0, "supervisions": []}', "a list of lhotse.*audio_filepath"),
+    "recordings.jsonl": ('{"id": "a", "sources": [], "sampling_rate": 16000}', "a list of lhotse"),
+    "cuts.jsonl.gz": ("\x1f", "a list of lhotse"),
+    "train.csv": ("ID,duration,wav,start,stop,spk_id\n", "a table of SpeechBrain.*audio_filepath"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_that_are_not_read_are_called_what_they_are(tmp_path: Path, name: str) -> None:
+    text, message = LISTS[name]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(CorpusError, match=message):
+        scan(tmp_path / name)
+    with pytest.raises(CorpusError, match=f"{message.partition('.')[0]}, no manifest of voxanchor"):
+        Manifest.load(tmp_path / name)
+
+
+def test_lists_in_the_place_of_each_other(tmp_path: Path) -> None:
+    scan(files(tmp_path, "a/1.wav")).save(tmp_path / "m.jsonl")
+    with pytest.raises(CorpusError, match="is a manifest of voxanchor; 'embed' takes it with --manifest"):
+        scan(tmp_path / "m.jsonl")
+    folder = kaldi(tmp_path / "kal", wav_scp="a a.wav\n")
+    (tmp_path / "nemo.json").write_text('{"audio_filepath": "a/1.wav"}\n')
+    for place in (folder, folder / "wav.scp", tmp_path / "nemo.json"):
+        with pytest.raises(CorpusError, match=r"is a (Kaldi data directory|NeMo manifest), .* give it with --speech"):
+            Manifest.load(place)

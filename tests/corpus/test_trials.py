@@ -1,9 +1,12 @@
 """Trials of a manifest and trial lists."""
 
+import contextlib
 import tempfile
 import tracemalloc
+import unicodedata
 from itertools import combinations
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pytest
@@ -129,6 +132,20 @@ VOXCELEB = manifest("id1/x/1.wav", "id1/y/1.wav", "id2/z/1.wav", "id2/z/2.wav", 
         "enrolment\ttest\tlabel\nid1/x/1.flac\tid1/y/1.flac\tTarget\nid1/x/1.flac\tid2/z/1.flac\tNontarget\n",
         "\ufeff1 voxceleb1/wav/id1/x/1.wav voxceleb1/wav/id1/y/1.wav\n0 voxceleb1/wav/id1/x/1.wav wav/id2/z/1.wav\n",
         "1 x/1.wav y/1.wav\n0 x/1.wav z/1.wav\n",
+        "id1/x/1 id1/y/1 tgt\nid1/x/1 id2/z/1 imp\n",
+        "1.0 id1/x/1 id1/y/1\n0.0 id1/x/1 id2/z/1\n",
+        "same;id1/x/1;id1/y/1\ndifferent;id1/x/1;id2/z/1\n",
+        "# a remark\n1 id1/x/1 id1/y/1\n; another\n\n0 id1/x/1 id2/z/1\n#1 id1/x/1 id3/w/7.wav",
+        "modelid\tsegmentid\tside\ttargettype\nid1/x/1\tid1/y/1\ta\ttarget\nid1/x/1\tid2/z/1\t\tnontarget\n",
+        "is_target,wav_1,wav_2\n1,id1/x/1,id1/y/1\n0,id1/x/1,id2/z/1\n",
+        "label audio_a audio_b\n1 id1/x/1 id1/y/1\n0 id1/x/1 id2/z/1\n",
+        ",test,enrol,label,score\n0,id1/y/1,id1/x/1,1,0.3\n1,id2/z/1,id1/x/1,0,\n",
+        '"label","enroll","test"\n"1","id1/x/1.wav","id1/y/1.wav"\n"0","id1/x/1.wav","id2/z/1.wav"\n',
+        '1 "id1/x/1.wav" id1/y/1.wav\n0 id1/x/1.wav "id2/z/1.wav"\n',
+        "1\tid1/x/1.wav\tid1/y/1.wav\t\n0\tid1/x/1.wav\tid2/z/1.wav\t\t\n",
+        "1 id1/x/1.wav\tid1/y/1.wav \n0 id1/x/1.wav  id2/z/1.wav\n",
+        "1\\id1\\x\\1.wav id1\\y\\1.wav target\n1\\id1\\x\\1.wav id2\\z\\1.wav nontarget\n",
+        "1 id1/x/1.wav id1/y/1.wav\r0 id1/x/1.wav id2/z/1.wav\r",
     ],
 )
 def test_every_kind_of_list_gives_the_same_trials(tmp_path: Path, text: str) -> None:
@@ -143,6 +160,38 @@ def test_every_kind_of_list_gives_the_same_trials(tmp_path: Path, text: str) -> 
     assert "list.txt" in trials.note
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_list_may_begin_with_the_mark_of_its_encoding(tmp_path: Path, encoding: str) -> None:
+    mark = "" if encoding in ("utf-8-sig", "utf-16", "utf-32") else "\ufeff"
+    path = tmp_path / "list.txt"
+    path.write_bytes(
+        (mark + "label\tenrol\ttest\r\n1\ta/\u00e9.wav\tb/1.wav\r\n0\ta/\u00e9.wav\tb/1.wav").encode(encoding)
+    )
+    assert read_trials(path, manifest("a/\u00e9.wav", "b/1.wav")).target.tolist() == [True, False]
+
+
+def test_names_may_hold_the_separators_of_other_lists(tmp_path: Path) -> None:
+    whole = manifest("a/x, y.wav", "a/x,y.wav", 'b/say "hi".wav', "b/;.wav")
+    path = tmp_path / "list.txt"
+    for text in (
+        "1 a/x,y.wav b/;.wav\n0 a/x,y.wav b/;.wav\n",
+        "1\ta/x, y.wav\ta/x,y.wav\n0\ta/x, y.wav\tb/;.wav\n",
+        '1,"a/x, y.wav","a/x,y.wav"\n0,"a/x, y.wav","b/say ""hi"".wav"\n',
+        '1 "a/x, y.wav" b/;.wav\n0 "a/x, y.wav" "b/say ""hi"".wav"\n',
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert read_trials(path, whole).target.tolist() == [True, False]
+
+
+def test_names_may_look_like_labels(tmp_path: Path) -> None:
+    whole = manifest("0", "1", "target", "same/1.wav")
+    path = tmp_path / "list.txt"
+    for text in ("1 0 target\n0 same/1.wav nontarget\n", "enrol test label\n1 0 1\n0 same/1.wav 0\n"):
+        path.write_text(text, encoding="utf-8")
+        trials = read_trials(path, whole)
+        assert [trials.ids[row] for row in (*trials.enrol, *trials.test)] == ["1", "0", "0", "same/1.wav"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -153,6 +202,22 @@ def test_every_kind_of_list_gives_the_same_trials(tmp_path: Path, text: str) -> 
         ("", "no trials"),
         ("1 id1/x/1.wav id1/y/9.wav\n0 id8/a/1.wav id2/z/1.wav", r"2 of its 4 utterances .* id1/y/9.wav, id8/a/1.wav"),
         ("1 1.wav id1/y/1.wav", "1 of its 2"),  # four utterances are called so
+        ("1 id1/x/1 id1/y/1\n-1 id1/x/1 id2/z/1", "line 2.*by -1 some lists mean .* Write 0"),
+        ("-1 id1/x/1 id2/z/1", "line 1.*neither '-1' nor 'id2/z/1' is a label: by -1"),
+        ("1 id1/x/1 id1/y/1 0.7", "line 1.* 4 fields, apart by blanks; 3 are expected.*heading"),
+        ("1,id1/x/1", "line 1.* 2 fields, apart by commas; 3 are expected"),
+        ("1 id1/x/1 id1/y/1\nid1/x/1 id1/y/1 0", "line 2.*column 1 holds the label from line 1 on, and 'id1/x/1' is"),
+        ("yes id1/x/1 id1/y/1", "neither 'yes' nor 'id1/y/1' is a label. Labels are 1, "),
+        ("label,enrol,test\nyes,id1/x/1,id1/y/1", "line 2.*column 1 holds the label, and 'yes' is none"),
+        ("label,a,b,score\n1,id1/x/1,id1/y/1,3", "the heading 'label,a,b,score' does not say which columns"),
+        ("label,target,test\n1,id1/x/1,id1/y/1", "does not say which columns"),
+        ("label,enrol,test\n1,,id1/y/1", "line 2.*a name is empty"),
+        ("label,enrol,test\n1,id1/x/1,id1/y/1\n1,id1/x/1", "line 3.*a name is empty"),
+        ('1,"id1/x/1,id1/y/1', "line 1.*a quotation mark is opened"),
+        ('1,id1/x/1,id1/y/1\n1,id1/x/1,""', "line 2.* 2 fields"),
+        ('1,id1/x/1,id1/y/1\n"1","id1/x/1,id2/z/1"\n', "line 2.* 2 fields, apart by commas"),
+        ("1\0 \0i\0d\0", "line 1.*UTF-16 without a mark"),
+        (f"yes {'x' * 1000} b", r"line 1: 'yes x{50,130}\.\.\. is not a trial"),
     ],
 )
 def test_a_bad_list_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -167,6 +232,75 @@ def test_two_folders_of_a_list_are_not_taken_for_one_file(tmp_path: Path) -> Non
     path.write_text("1 p/7.wav p/8.wav\n0 q/7.wav p/8.wav\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="1 of its 3"):
         read_trials(path, manifest("7.wav", "8.wav", flat=True))
+
+
+@pytest.mark.parametrize("name", ["s1/rec.2", "s1/rec.7", "s1/rec.v1.2", "s1/.wav", "s1/rec.wav.bak"])
+def test_only_the_suffix_of_an_audio_file_is_cut_off(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"1 s1/a.wav {name}\n0 s1/a.wav s2/b.wav\n", encoding="utf-8")
+    whole = manifest("s1/rec.wav", "s1/rec.v1.wav", "s1/a.wav", "s2/b.wav")
+    with pytest.raises(CorpusError, match=f"1 of its 3 utterances are not among .*: {name}"):
+        read_trials(path, whole)
+
+
+def test_a_name_with_dots_is_found_with_and_without_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("1 s1/rec.2 s1/rec.WAV\n0 s1/rec.2.flac s2/b.0.5\n", encoding="utf-8")
+    trials = read_trials(path, manifest("s1/rec.2.wav", "s1/rec.wav", "s2/b.0.5.m4a"))
+    assert (trials.enrol.tolist(), trials.test.tolist()) == ([0, 0], [1, 2])
+
+
+@pytest.mark.parametrize("name", ["s1/rec", "rec", "data/s1/rec", "s1/rec.mp3"])
+def test_of_two_recordings_with_one_name_none_is_chosen(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"1 s1/a.wav {name}\n0 s1/a.wav s2/b.wav\n", encoding="utf-8")
+    whole = manifest("s1/rec.wav", "s1/rec.flac", "s1/a.wav", "s2/b.wav")
+    with pytest.raises(CorpusError, match=r"could be several .*s1/rec\.flac.*their suffix"):
+        read_trials(path, whole)
+
+
+Form: TypeAlias = Literal["NFC", "NFD", "NFKC"]
+
+NAMES = st.text(st.characters(categories=["Ll", "Lu", "Lo", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6)
+
+
+@given(NAMES, st.sampled_from(["NFC", "NFD", "NFKC"]), st.sampled_from(["NFC", "NFD"]))
+@settings(max_examples=60, deadline=None)
+def test_names_are_compared_however_accents_are_written(name: str, there: Form, here: Form) -> None:
+    name = unicodedata.normalize(there, name)
+    whole = manifest(f"{unicodedata.normalize(here, name)}/1.wav", "other name/2.wav", "other name/3.wav")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.csv"
+        lines = f"label,enrol,test\n1,other name/2.wav,other name/3.wav\n0,{name}/1.wav,other name/2.wav\n"
+        path.write_text(lines, encoding="utf-8")
+        assert len(read_trials(path, whole)) == 2
+
+
+def test_names_that_differ_in_normalisation_alone_are_reported(tmp_path: Path) -> None:
+    composed, apart = "\u00e9/1.wav", "e\u0301/1.wav"
+    whole = manifest(composed, apart, "b/1.wav", "b/2.wav")
+    path = tmp_path / "list.txt"
+    for name in (composed, apart, "\u00e9/1", "data/e\u0301/1.wav"):
+        path.write_text(f"1 b/1.wav b/2.wav\n0 b/1.wav {name}\n", encoding="utf-8")
+        with pytest.raises(CorpusError, match="differ in Unicode normalisation alone"):
+            read_trials(path, whole)
+
+
+def test_the_names_of_kaldi_are_those_of_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "trials"
+    path.write_text("id1-x-1 id1-y-1 target\nid1-x-1 id2-z-2 nontarget\n", encoding="utf-8")
+    for whole in (VOXCELEB, manifest(*(f"wav/{utterance.id}" for utterance in VOXCELEB.utterances))):
+        trials = read_trials(path, whole)
+        assert [name.removeprefix("wav/") for name in trials.ids] == ["id1/x/1.wav", "id1/y/1.wav", "id2/z/2.wav"]
+    with pytest.raises(CorpusError, match=r"could be several .* id1-x-1 could be id1-x/1.wav, id1/x-1.wav"):
+        read_trials(path, manifest("id1-x/1.wav", "id1/x-1.wav", "id1/y/1.wav", "id2/z/2.wav"))
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes("1 caf\u00e9/1.wav caf\u00e9/2.wav\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"no UTF-8 text .*iconv"):
+        read_trials(path, VOXCELEB)
 
 
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
@@ -193,9 +327,12 @@ ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), 
 @given(
     ROWS,
     st.sampled_from(["\t", ",", ";", " "]),
-    st.sampled_from([("1", "0"), ("target", "nontarget"), ("True", "FALSE")]),
+    st.sampled_from(
+        [("1", "0"), ("target", "nontarget"), ("True", "FALSE"), ("TGT", "imp"), ("1.0", "0.0"), ("same", "different")]
+    ),
     st.booleans(),
-    st.sampled_from(["", "\n", "label,enrol,test\n"]),
+    st.booleans(),
+    st.sampled_from(["", "\n", "heading", "# a remark\n; another\n"]),
     st.sampled_from(["\n", "\r\n"]),
     st.integers(40, 400),
 )
@@ -205,15 +342,19 @@ def test_portions_read_whole_agree_with_line_by_line(
     separator: str,
     labels: tuple[str, str],
     label_first: bool,
+    quoted: bool,
     heading: str,
     newline: str,
     portion: int,
 ) -> None:
     names = [utterance.id for utterance in VOXCELEB.utterances]
+    if heading == "heading":
+        heading = "label,enrol,test\n" if label_first else "modelid segmentid targettype\n"
+    mark = '"' if quoted else ""
     lines = [
-        separator.join([label, names[i], names[j]] if label_first else [names[i], names[j], label])
+        separator.join(mark + field + mark for field in ((label, *pair) if label_first else (*pair, label)))
         for i, j, target in rows
-        for label in (labels[0] if target else labels[1],)
+        for label, pair in ((labels[0] if target else labels[1], (names[i], names[j])),)
     ]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "list.txt"
@@ -225,6 +366,44 @@ def test_portions_read_whole_agree_with_line_by_line(
         (names[i], names[j]) for i, j, _ in rows
     ]
     assert trials.target.tolist() == [target for *_, target in rows]
+
+
+TOKENS = [
+    "1",
+    "0",
+    "-1",
+    "target",
+    "imp",
+    "label",
+    "enrol",
+    "test",
+    "a.wav",
+    "b",
+    "/",
+    "..",
+    ".wav",
+    '"',
+    '""',
+    "#",
+    "\0",
+]
+GLUE = [" ", "\t", ",", ";", "\n", "\r", "\\", "\u00e9", "\ufeff", "\u2028", "\x0c"]
+
+
+@given(
+    st.lists(st.sampled_from(TOKENS + GLUE), max_size=60).map("".join),
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.integers(1, 40),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_list_holds_it_is_read_or_refused(text: str, encoding: str, portion: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "list.txt"
+        path.write_bytes(text.encode(encoding, "replace"))
+        patch.setattr(trial_lines, "_PORTION", portion)
+        with contextlib.suppress(CorpusError):  # and nothing else
+            trials = read_trials(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav"))
+            assert same(trials, one_by_one(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav")))
 
 
 def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +419,9 @@ def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n",
         "id1/x/1.wav\tid1/y/1.wav\ttarget\r\nid1/x/1.wav\tid2/z/1.wav\tnontarget\r\n",
         "1,x/1,y/1\n0,x/1,z/1\n",
+        "id1-x-1 id1-y-1 tgt\nid1-x-1 id2-z-1 imp\n",
+        '"1","x/1","y/1"\n"0",x/1,"z/1"\n',
+        "1\tx/1\ty/1\t\n0\tx/1\tz/1\t\n",
     ):
         path.write_text(text + text, encoding="utf-8")
         assert read_trials(path, VOXCELEB).target.tolist() == [True, False] * 2
@@ -251,7 +433,6 @@ def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         "1 id1/x/1.wav\n0 id1/x/1.wav id2/z/1.wav id2/z/1.wav",  # six fields on two lines
         "1  id1/x/1.wav",
         "maybe id1/x/1.wav id1/y/1.wav",
-        "1\tid1/x/1.wav id1/y/1.wav",
         "1 id1/x/1.wav id1/y/1.wav \N{BULLET}",
         "1 id1/x/1.wav,id1/y/1.wav",
         f"maybe {'x' * 300} id1/y/1.wav",

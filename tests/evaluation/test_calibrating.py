@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError
@@ -18,6 +23,7 @@ from voxanchor.evaluation.calibration_trials import (
     MOST_PIECES,
     PIECES_S,
     SHORTEST_S,
+    CalibrationTrials,
     Group,
     pieces,
     selected,
@@ -58,29 +64,47 @@ def with_scores(of: Group, scores: FloatArray) -> Group:
     return replace(of, trials=replace(of.trials, scores=scores))
 
 
+def searches(condition: str, speakers: int, each: int = 3, snr_db: float = 25.0) -> Group:
+    """Every recording with one of each speaker, drawn as in `group`; of its own speaker the next one."""
+    draw = np.random.default_rng(round(10 * snr_db))
+    owners = np.repeat(np.arange(speakers), each)
+    heard = np.repeat(np.arange(len(owners)), speakers)
+    enrolled = each * np.tile(np.arange(speakers), len(owners)) + (heard + 1) % each
+    target = owners[heard] == owners[enrolled]
+    scores = draw.normal(np.where(target, 0.55, 0.05), 0.15) - 0.01 * (25 - snr_db)
+    enrol, test = (Sides(draw.uniform(1, 4, len(owners)), np.full(len(owners), ratio)) for ratio in (25.0, snr_db))
+    trials = Trials(np.clip(scores, -0.99, 0.99), enrol, test, enrolled, heard)
+    return Group(condition, True, trials, target, owners[enrolled], owners[heard])
+
+
 @pytest.fixture(scope="module")
 def many() -> tuple[list[Group], Calibrated]:
     made = groups(60)
-    return made, calibrated(made, made, "cosine", MEASURES, 60)
+    looked_for = [searches("clean", 60), searches("noise_5db", 60, snr_db=5)]
+    return made, calibrated(made, made, "cosine", MEASURES, 60, looked_for)
 
 
 def held_out(of: Sequence[Group], speakers: int) -> list[FloatArray]:
-    return calibrating._held_out(of, "cosine", (), calibrating._folds(speakers), "test")
+    folds = calibrating._folds(speakers)
+    folded = calibrating._folded(of, "cosine", (), folds, "test")
+    return [calibrating._held_out(folded, item, folds) for item in of]
 
 
 def test_a_trial_is_judged_by_a_calibration_that_heard_neither_speaker(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[set[int]] = []
     judged: list[tuple[set[int], set[int]]] = []
 
-    class Spy(Calibration):
-        def llr(self, trials: Trials) -> FloatArray:
-            owners = set((trials.enrol_index // 3).tolist()) | set((trials.test_index // 3).tolist())
-            if len(trials.scores):
-                judged.append((fitted[-1], owners))
-            return super().llr(trials)
-
     def fit(known: Sequence[tuple[Trials, BoolArray]], kind: Kind, measures: Sequence[Measure]) -> Calibration:
-        fitted.append({int(row) // 3 for trials, _ in known for row in (*trials.enrol_index, *trials.test_index)})
+        heard = {int(row) // 3 for trials, _ in known for row in (*trials.enrol_index, *trials.test_index)}
+        fitted.append(heard)
+
+        class Spy(Calibration):
+            def llr(self, trials: Trials) -> FloatArray:
+                owners = set((trials.enrol_index // 3).tolist()) | set((trials.test_index // 3).tolist())
+                if len(trials.scores):
+                    judged.append((heard, owners))
+                return super().llr(trials)
+
         return Spy(kind, 0.0, 1.0)
 
     monkeypatch.setattr(calibrating, "fit_calibration", fit)
@@ -121,15 +145,9 @@ def test_thresholds_pass_the_share_of_strangers_that_they_state(many: tuple[list
     made, found = many
     shown = [item for item in made if item.clean_enrol]
     strangers = np.concatenate([~item.target for item in shown])
-    llrs = np.concatenate(
-        [
-            values
-            for values, item in zip(
-                calibrating._held_out(made, "cosine", MEASURES, calibrating._folds(60), "again"), made, strict=True
-            )
-            if item.clean_enrol
-        ]
-    )
+    folds = calibrating._folds(60)
+    folded = calibrating._folded(made, "cosine", MEASURES, folds, "again")
+    llrs = np.concatenate([calibrating._held_out(folded, item, folds) for item in shown])
     assert tuple(item.false_acceptance for item in found.thresholds) == RATES
     for item in found.thresholds[:2]:
         assert item.llr is not None
@@ -177,6 +195,66 @@ def test_a_rate_that_too_few_pairs_of_speakers_reach_is_not_stated() -> None:
     assert first.llr is None
     assert "pairs of speakers" in first.remark
     assert found.figures[0].false_acceptance == {}
+
+
+def test_searches_are_looked_at_by_number_of_people_at_every_threshold(many: tuple[list[Group], Calibrated]) -> None:
+    found = many[1]
+    assert sorted({item.people for item in found.searches}) == [1, 2, 5, 10, 20, 50]
+    columns: list[tuple[str, float]] = [("prior", 0.01), ("comparison", 1.0), ("comparison", 0.1)]
+    columns += [("list", rate) for rate in RATES]
+    for people in (1, 50):
+        assert [(item.purpose, item.value) for item in found.searches if item.people == people] == columns
+    assert {item.searches for item in found.searches} == {2 * 180}
+    by_place = {(item.people, item.purpose, item.value): item for item in found.searches}
+    llrs = {item.false_acceptance: item.llr for item in found.thresholds}
+    assert by_place[5, "prior", 0.01].llr == pytest.approx(np.log(99))
+    assert by_place[5, "comparison", 0.1].llr == llrs[0.1]
+    for item in found.searches:
+        if item.purpose == "list" and item.llr is not None:
+            assert item.false_positive == pytest.approx(item.value, abs=100 / item.searches)
+        if item.false_positive is not None:
+            assert item.low is not None
+            assert item.high is not None
+            assert item.highest is not None
+            assert item.low <= item.false_positive <= item.high
+            assert item.false_positive <= item.highest <= 100
+            assert item.condition in ("clean", "noise_5db")
+            alone = by_place[1, item.purpose, item.value].false_positive
+            if item.purpose != "list" and alone is not None:
+                assert alone <= item.false_positive <= item.people * alone + 1e-9
+        if item.llr is not None:
+            assert item.missed_low is not None
+            assert item.false_negative is not None
+            assert item.missed_high is not None
+            assert item.missed_low <= item.false_negative <= item.missed_high
+    # what single comparisons let pass, and what a search among fifty does with the same threshold
+    assert by_place[1, "comparison", 1.0].false_positive == pytest.approx(1, abs=0.3)
+    assert by_place[50, "comparison", 1.0].false_positive > 25  # type: ignore[operator]
+    assert by_place[5, "list", 1.0].llr > by_place[2, "list", 1.0].llr  # type: ignore[operator]
+
+
+def test_a_rate_of_searches_that_too_few_reach_is_not_stated(many: tuple[list[Group], Calibrated]) -> None:
+    rare = [item for item in many[1].searches if item.passing < calibrating.LEAST_PASSING]
+    assert {item.purpose for item in rare} >= {"list"}
+    for item in rare:
+        assert item.false_positive is item.low is item.high is item.highest is None
+        assert "Calibrate with more speakers" in item.remark
+        assert (item.llr is None) == (item.purpose == "list")
+
+
+def test_a_search_is_judged_by_calibrations_that_heard_neither_speaker() -> None:
+    made = groups(16)
+    folds = calibrating._folds(16)
+    looked_for = searches("clean", 16)
+    before = calibrating._held_out(calibrating._folded(made, "cosine", (), folds, "test"), looked_for, folds)
+    absurd = [
+        with_scores(item, np.where((item.enrol == 3) | (item.test == 3), -item.trials.scores, item.trials.scores))
+        for item in made
+    ]
+    after = calibrating._held_out(calibrating._folded(absurd, "cosine", (), folds, "test"), looked_for, folds)
+    touched = (folds[looked_for.enrol] == folds[3]) | (folds[looked_for.test] == folds[3])
+    np.testing.assert_array_equal(before[touched], after[touched])
+    assert (before[~touched] != after[~touched]).all()
 
 
 def test_figures_are_by_condition_and_all_together_first(many: tuple[list[Group], Calibrated]) -> None:
@@ -297,3 +375,16 @@ def test_a_selection_keeps_what_belongs_together() -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name)[rows])
     for name in ("scores", "enrol_index", "test_index"):
         np.testing.assert_array_equal(getattr(found.trials, name), getattr(made.trials, name)[rows])
+
+
+def test_recordings_that_went_away_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * np.random.default_rng(number).standard_normal(48_000), 16_000)
+    found = scan(tmp_path, "flat")
+    (tmp_path / "1.wav").unlink()
+    listener = cast("CalibrationTrials", SimpleNamespace(encoder=SimpleNamespace(min_samples=1_600)))
+    kept = CalibrationTrials._with_speech(listener, found)
+    assert {utterance.id for utterance in kept.utterances} <= {"0.wav", "2.wav"}
+    said = capsys.readouterr().err
+    assert "1 pieces of recordings cannot be read any more and are left out, for example: " in said
+    assert "1.wav: no such file" in said

@@ -162,13 +162,17 @@ def test_rooms_have_no_noise_levels(made_up_outcome: MakeOutcome, open_page: Ope
 
 
 def test_without_matplotlib_the_tables_remain(
-    made_up_report: MakeReport, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+    made_up_report: MakeReport,
+    open_page: OpenPage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = open_page(render(made_up_report()))
     assert page.text.count("pip install 'voxanchor[report]'") == 1
+    assert capsys.readouterr().err.count("the report has no figures") == 1
     assert "svg" not in page.tags
     assert {"results", "against", "conditions", "geometry", "budgets", "recipe"} <= set(page.ids)
 

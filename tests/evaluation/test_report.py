@@ -117,12 +117,15 @@ def test_the_lead_does_not_pretend(open_page: OpenPage) -> None:
     assert "No other system here does better in noise." in worse
 
 
-def test_without_matplotlib_the_tables_remain(monkeypatch: pytest.MonkeyPatch, open_page: OpenPage) -> None:
+def test_without_matplotlib_the_tables_remain(
+    monkeypatch: pytest.MonkeyPatch, open_page: OpenPage, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = open_page(render(full(table(base=(2.0, 20.0), anchored=(1.0, 8.0)))))
     assert "pip install 'voxanchor[report]'" in page.text
+    assert "the report has no figures: Drawing curves and maps needs" in capsys.readouterr().err
     assert "svg" not in page.tags
     assert {"results", "conditions", "geometry"} <= set(page.ids)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from voxanchor.errors import MissingExtraError, ModelError
+from voxanchor.models import references
 from voxanchor.models.foreign import ge2e
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
 
@@ -108,7 +109,7 @@ def test_every_weight_gets_a_gradient_from_one_crop() -> None:
 
 
 def test_absent_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ge2e, "PACKAGE", "a-package-that-nobody-has")
+    monkeypatch.setattr(references, "GE2E_PACKAGE", "a-package-that-nobody-has")
     assert ge2e.weights_path() is None
     with pytest.raises(MissingExtraError, match=r"pip install --no-deps resemblyzer==0\.1\.4"):
         ge2e.pretrained_weights()

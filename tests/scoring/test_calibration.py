@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -21,7 +22,14 @@ from voxanchor.scoring.calibration import (
     log_odds,
     spread,
 )
-from voxanchor.scoring.calibration_record import FORMAT, CalibrationRecord, ConditionFigures, Threshold
+from voxanchor.scoring.calibration_record import (
+    FORMAT,
+    CalibrationRecord,
+    ConditionFigures,
+    SearchFigures,
+    SearchRate,
+    Threshold,
+)
 from voxanchor.scoring.metrics import cllr
 from voxanchor.types import BoolArray
 
@@ -247,6 +255,25 @@ def records(draw: st.DrawFn) -> CalibrationRecord:
     maybe = st.none() | NUMBER
     threshold = st.builds(Threshold, SHARE, maybe, number, number, number, maybe, maybe, maybe, TEXT)
     figures = st.builds(ConditionFigures, TEXT, number, number, *[NUMBER] * 5, RATES, RATES, RATES, RATES)
+    purpose = st.sampled_from(["prior", "comparison", "list"])
+    searches = st.builds(
+        SearchFigures,
+        *(
+            st.integers(1, 1000),
+            purpose,
+            SHARE,
+            maybe,
+            number,
+            number,
+            number,
+            st.none() | SHARE,
+            maybe,
+            maybe,
+            maybe,
+            TEXT,
+        ),
+        *(maybe, maybe, maybe, TEXT),
+    )
     return CalibrationRecord(
         draw(TEXT),
         calibration,
@@ -254,6 +281,8 @@ def records(draw: st.DrawFn) -> CalibrationRecord:
         tuple(draw(st.lists(figures, max_size=3))),
         draw(st.dictionaries(TEXT, TEXT, max_size=3)),
         draw(st.integers(0, 300)),
+        draw(TEXT),
+        tuple(draw(st.lists(searches, max_size=3))),
     )
 
 
@@ -278,6 +307,85 @@ def test_a_fitted_record_gives_the_same_ratios_after_reading() -> None:
     np.testing.assert_array_equal(again.llr(trials), record.calibration.llr(trials))
 
 
+def test_a_file_of_before_searches_were_measured_is_read_and_states_no_measured_rate() -> None:
+    path = Path(__file__).parents[1] / "golden" / "calibration_without_searches.json"
+    record = CalibrationRecord.parse(path.read_text(), "here")
+    assert record.searches == ()
+    assert record.text() == path.read_text()
+    # of single comparisons its thresholds know the rate, from which a bound follows
+    assert record.search_rate(4.5, 1) == SearchRate(
+        1.0, "measured", 0.5, 2.0, remark="measured with one person at a threshold of 4.50"
+    )
+    assert record.search_rate(5.0, 7) == SearchRate(
+        7.0, "extrapolated", remark="extrapolated, not measured: 7 times the 1 % of one person"
+    )
+    assert record.search_rate(5.0, 100).kind == "not stated"
+    assert record.search_rate(4.4, 1).kind == "not stated"
+    assert record.search_threshold(20.0, 12) == 4.5
+    with pytest.raises(RecipeError, match="the lowest rate that it supports is 12 %"):
+        record.search_threshold(1.0, 12)
+
+
+def with_searches() -> CalibrationRecord:
+    """Rates as a model may have them: a tenth of a percent a comparison at 4, a hundredth at 6."""
+    found = []
+    for people, low, high in ((1, 0.1, 0.01), (10, 0.8, 0.09), (50, 3.0, 0.4)):
+        found.append(SearchFigures(people, "prior", 0.02, 4.0, 900, 99, 20, low, low / 2, 2 * low, 4 * low, "clean"))
+        found.append(
+            SearchFigures(people, "comparison", 0.01, 6.0, 900, 40, 20, high, high / 2, 2 * high, 4 * high, "clean")
+        )
+        found.append(SearchFigures(people, "list", 0.1, None, 900, 3, 2, remark="too few"))
+        found.append(SearchFigures(people, "comparison", 0.001, 8.0, 900, 3, 2, false_negative=50.0, remark="too few"))
+    return replace(example(), thresholds=(), searches=tuple(found))
+
+
+def test_a_rate_is_that_of_as_many_people_or_a_bound_from_fewer() -> None:
+    record = with_searches()
+    assert record.search_rate(4.0, 10) == SearchRate(
+        0.8, "measured", 0.4, 1.6, 3.2, "clean", "measured with 10 people at a threshold of 4.00"
+    )
+    # seven people are no worse than ten
+    assert record.search_rate(4.0, 7) == record.search_rate(4.0, 10)
+    # a threshold between two is at least as good as the lower one
+    assert record.search_rate(5.9, 50).rate == 3.0
+    assert record.search_rate(7.0, 50).rate == 0.4
+    beyond = record.search_rate(6.0, 120)
+    assert beyond.rate == pytest.approx(12 * 0.09)
+    assert (beyond.kind, beyond.low, beyond.condition) == ("extrapolated", None, "clean")
+    assert beyond.highest == pytest.approx(4 * 12 * 0.09)
+    assert beyond.remark == "extrapolated, not measured: 12 times the 0.09 % of 10 people"
+    assert record.search_rate(3.9, 1).kind == "not stated"
+    assert "more speakers" in record.search_rate(4.0, 5000).remark
+
+
+def test_a_threshold_for_a_list_is_the_lowest_that_keeps_the_rate() -> None:
+    record = with_searches()
+    assert record.search_threshold(1.0, 10) == 4.0
+    assert record.search_threshold(0.5, 10) == 6.0
+    assert record.search_threshold(1.2, 120) == 6.0
+    for rate, people in ((0.05, 10), (1.0, 5000)):
+        with pytest.raises(RecipeError, match=f"among {people} people: "):
+            record.search_threshold(rate, people)
+
+
+@settings(deadline=None, max_examples=50)
+@given(record=records(), llr=st.floats(-20, 20), people=st.integers(1, 10**6), rate=st.floats(0.001, 99))
+def test_a_rate_is_stated_as_a_share_and_its_threshold_keeps_it(
+    record: CalibrationRecord, llr: float, people: int, rate: float
+) -> None:
+    found = record.search_rate(llr, people)
+    assert (found.rate is None) == (found.kind == "not stated")
+    assert found.rate is None or found.rate < 100
+    assert found.remark
+    try:
+        threshold = record.search_threshold(rate, people)
+    except RecipeError:
+        return
+    kept = record.search_rate(threshold, people).rate
+    assert kept is not None
+    assert kept <= rate + 1e-6
+
+
 def damaged() -> list[Any]:
     """Whole files, each with one thing wrong."""
     good = json.loads(example().text())
@@ -300,6 +408,8 @@ def damaged() -> list[Any]:
         (("calibration", "ranges", "snr"), [2.0, 1.0]),
         (("thresholds", 0, "llr"), float("nan")),
         (("surprise",), 1),
+        (("searches",), [{"people": 0, "purpose": "prior", "value": 0.01, "llr": 4.6, "searches": 5}]),
+        (("searches",), [{"people": 5, "purpose": "luck", "value": 0.01, "llr": 4.6, "searches": 5}]),
     ):
         values = json.loads(json.dumps(good))
         target = values

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from voxanchor.scoring import resampled, thresholds
 from voxanchor.scoring.bootstrap import TrialBootstrap, interval
 from voxanchor.scoring.det import RankedTrials, rank_trials
-from voxanchor.scoring.thresholds import error_rates, threshold_at
+from voxanchor.scoring.thresholds import error_rates, heaviest_threshold, threshold_at
 from voxanchor.types import BoolArray, FloatArray
 
 Rows = list[tuple[int, bool, int, int]]
@@ -55,6 +55,22 @@ def test_a_threshold_is_the_lowest_that_lets_no_more_than_its_share_pass(rows: R
     assert below < found <= above
     assert found == (below + above) / 2 or np.isinf(above)
     assert (others >= found).mean() <= share + 1e-9
+
+
+@settings(deadline=None)
+@given(
+    trials=st.lists(
+        st.tuples(st.integers(-4, 4), st.sampled_from([0.0, 0.5, 1.0, 3.0])), min_size=1, max_size=40
+    ).filter(lambda trials: any(weight for _, weight in trials)),
+    share=SHARE,
+)
+def test_the_heaviest_trials_that_pass_are_no_heavier_than_asked(trials: list[tuple[int, float]], share: float) -> None:
+    scores, weights = (np.array(column, dtype=np.float64) for column in zip(*trials, strict=True))
+    below, above = lowest_that_holds(scores, weights, share)
+    assert below < heaviest_threshold(scores, weights, share * weights.sum()) <= above
+    for weight in (-0.1, weights.sum(), float("nan")):
+        with pytest.raises(ValueError, match="below that of all"):
+            heaviest_threshold(scores, weights, weight)
 
 
 @given(ROWS, st.floats(-5, 5))

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -135,3 +138,37 @@ def test_two_services_in_one_process_count_apart(app: FastAPI, calibrated: Verif
     with TestClient(app) as one_client, TestClient(make_app(calibrated)) as other:
         one_client.get("/health")
         assert 'route="/health"' not in other.get("/metrics").text
+
+
+PRINTING = """
+import ctypes, sys
+from voxanchor.service import logs
+
+with logs.alone_on_stderr() as stream:
+    logs.write_to(stream)
+    libc = ctypes.CDLL(None)
+    libc.dprintf(2, b"Note: Trying to resync...\\n\\n\\xe9\\n")  # as a library in C does
+    print("from Python", file=sys.stderr)
+    logs.LOGGER.info("request", extra={"fields": {"name": "é"}})
+print("afterwards", file=sys.stderr)
+logs.LOGGER.info("last")
+"""
+
+
+def test_what_libraries_print_becomes_lines_of_the_log() -> None:
+    command = [sys.executable, "-c", PRINTING]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stderr.splitlines()
+    printed.remove("afterwards")
+    found = [json.loads(line) for line in printed]
+    told = [line["text"] for line in found if line["event"] == "printed"]
+    assert [text for text in told if text] == ["Note: Trying to resync...", "\\xe9", "from Python"]
+    assert [line["name"] for line in found if line["event"] == "request"] == ["é"]
+    assert found[-1]["event"] == "last"
+
+
+def test_a_stream_that_is_no_file_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with logs.alone_on_stderr() as given:
+        assert given is stream

@@ -347,3 +347,13 @@ def test_health_does_not_wait_for_a_store_that_says_nothing(
     answer = client.get("/health")
     away.set()
     assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "store": False})
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000], ids=["kept in memory", "put down while it comes"])
+def test_no_room_for_an_upload(
+    size: int, client: TestClient, recording: Recording, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(temporary / "absent"))
+    answer = client.post("/v1/people/ada", files=several(recording(1, 1) + bytes(size)))
+    assert refusal(answer) == (503, "no_room")
+    assert str(temporary) not in answer.text

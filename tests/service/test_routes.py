@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,30 @@ def test_whose_voice_it_is(client: TestClient, recording: Recording) -> None:
     assert total == pytest.approx(1)
     log = client.get("/v1/decisions", params={"person": "ada", "limit": 1}).json()
     assert [(line["kind"], line["person"]) for line in log] == [("identify", "ada")]
+
+
+def test_a_search_goes_by_the_threshold_of_a_claim_and_states_the_rate_of_the_list(
+    client: TestClient, recording: Recording
+) -> None:
+    enrol(client, "ada", recording(1, 1))
+    enrol(client, "grace", recording(2, 1))
+
+    def found(**data: str) -> Any:
+        return client.post("/v1/identify", files=one(recording(1, 1)), data=data).json()
+
+    usual, claim = found(), client.post("/v1/people/ada/verify", files=one(recording(1, 1))).json()
+    assert (usual["threshold"], usual["prior"], usual["people"]) == (claim["threshold"], claim["prior"], 2)
+    assert usual["false_acceptance"]["kind"] == "extrapolated"
+    assert usual["false_acceptance"]["rate"] == 2.0
+    assert usual["candidates"][0]["warning"] == "the same recording as the other side's: was it played again?"
+    assert usual["candidates"][1]["warning"] == ""
+    assert found(prior="0.5")["threshold"] == 0.0
+    whole = found(false_acceptance="2")
+    assert (whole["threshold"], whole["prior"]) == (2.0, None)
+    assert found(false_acceptance="1")["error"]["code"] == "bad_request"
+    unsure = found(certainty="0.999999999")
+    assert (unsure["decision"], unsure["person"]) == ("rejected", None)
+    assert unsure["remark"].startswith("verified as ada it would be accepted")
 
 
 def test_an_embedding(client: TestClient, recording: Recording, calibrated: Verifier) -> None:

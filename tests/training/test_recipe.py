@@ -81,11 +81,6 @@ def test_the_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
     assert config.build(Recipe, config.read_yaml(tmp_path / "r.yaml")) == recipe
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_that_ships_is_valid(path: Path) -> None:
-    assert read_recipe(path).stages
-
-
 @given(st.integers(1, 500), st.integers(0, 100), st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_learning_rate_rises_to_its_peak_and_falls_to_its_end(steps: int, warmup: int, final: float) -> None:

@@ -7,10 +7,9 @@ import yaml
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
+from voxanchor.training.packaged import packaged_recipes
 from voxanchor.training.recipe import Recipe, read_recipe
 from voxanchor.training.recipe_likes import merged
-
-RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def write(path: Path, **values: object) -> Path:
@@ -89,10 +88,10 @@ def test_merging_leaves_both_sides_as_they_were() -> None:
     assert changes == {"a": {"b": [3], "d": None}}
 
 
-@pytest.mark.parametrize("path", sorted((RECIPES / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_ablation_differs_from_ours_in_what_it_says_and_hears_none_of_those_reported_on(path: Path) -> None:
-    recipe = read_recipe(path)
-    reported = read_recipe(RECIPES / "compare-ge2e.yaml")
+@pytest.mark.parametrize("name", [name for name in packaged_recipes() if name.startswith("ablations/")])
+def test_every_ablation_differs_from_ours_in_what_it_says_and_hears_none_of_those_reported_on(name: str) -> None:
+    recipe = read_recipe(name)
+    reported = read_recipe("compare-ge2e")
     assert recipe.contest is not None
     assert recipe.evaluation is not None
     assert recipe.evaluation.speakers == "validation"
@@ -103,4 +102,4 @@ def test_every_ablation_differs_from_ours_in_what_it_says_and_hears_none_of_thos
     ours = recipe.stages[recipe.contest.ours]
     variants = [name for name in recipe.evaluation.systems if name not in (recipe.contest.base, recipe.contest.ours)]
     assert all(recipe.stages[name] != ours for name in variants)
-    assert bool(variants) == (path.stem != "shared")
+    assert bool(variants) == (name != "ablations/shared")

@@ -8,9 +8,11 @@ import yaml
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
+from voxanchor.training.packaged import about, packaged_recipes
 from voxanchor.training.recipe import Evaluation, Recipe, read_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+FILLED_IN = {"quickstart", "robustify"}
+"""Recipes whose folders a command fills in."""
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -77,8 +79,45 @@ def test_misuse_is_named_with_its_place(tmp_path: Path, setting: str, message: s
         read_recipe(write(tmp_path), [setting])
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_here_can_be_read(path: Path) -> None:
-    recipe = read_recipe(path)
-    assert recipe.name == path.stem
+@pytest.mark.parametrize("name", sorted(packaged_recipes().keys() - FILLED_IN))
+def test_every_recipe_that_ships_can_be_read_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(name)
+    assert recipe.name in {Path(name).name, "ablations"}
     assert recipe.evaluation is not None
+    # a shipped recipe looks for its data from where the command runs, and elsewhere if told to
+    assert all(Path(source.path).is_relative_to(tmp_path.parent) for source in recipe.data.speech)
+    moved = read_recipe(name, ["root=/mnt/corpora"])
+    assert all(source.path.startswith("/mnt/corpora/") for source in moved.data.speech)
+    assert all(folder.startswith("/mnt/corpora/") for folder in moved.data.noise)
+
+
+@pytest.mark.parametrize("name", ["voxceleb1-compare", "ablations/distance"])
+def test_a_copy_is_the_recipe_with_its_data_beside_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "mine.yaml"
+    copy.write_bytes(packaged_recipes()[name].read_bytes())
+    beside = read_recipe(copy)
+    monkeypatch.chdir(tmp_path)
+    assert beside == read_recipe(name) == read_recipe("mine.yaml")
+
+
+def test_a_name_that_is_none_suggests_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'voxceleb'\. Did you mean 'voxceleb1'"):
+        read_recipe("voxceleb")
+    with pytest.raises(RecipeError, match=r"ends in \.yaml"):
+        read_recipe("nothing-like-it-at-all")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe("voxceleb1.yaml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voxceleb1").write_text("neither: recipe\n")
+    with pytest.raises(RecipeError, match="unknown key 'neither'"):
+        read_recipe("voxceleb1")
+
+
+def test_what_a_recipe_is_for_is_said_in_one_line() -> None:
+    for path in packaged_recipes().values():
+        assert 10 < len(about(path)) <= 90, path

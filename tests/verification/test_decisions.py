@@ -118,7 +118,11 @@ def test_an_answer_is_plain_json(verifier: Verifier, said: Said) -> None:
     for wave in (said(0), said(0, 0.2)):
         plain = verifier.identify(wave).plain()
         assert json.loads(json.dumps(plain, allow_nan=False)) == {**plain, "candidates": list(plain["candidates"])}
-        assert set(plain) == {"decision", "person", "candidates", "nobody", "side", "reason"}
+        assert set(plain) == {
+            *("decision", "person", "candidates", "nobody", "side", "reason", "remark"),
+            *("threshold", "prior", "people", "false_acceptance"),
+        }
+        assert set(plain["false_acceptance"]) == {"rate", "kind", "low", "high", "highest", "condition", "remark"}
     assert json.dumps(Verifier(Angles()).verify(said(0), said(0)).plain(), allow_nan=False)
 
 
@@ -158,11 +162,11 @@ def test_the_likeness_to_strangers_moves_the_ratio() -> None:
 @given(
     llrs=st.lists(st.floats(-700, 700), min_size=1, max_size=30),
     others=st.integers(0, 10**6),
-    prior=st.floats(1e-9, 1 - 1e-9),
+    threshold=st.floats(-20, 20),
 )
-def test_probabilities_of_everybody_and_nobody_sum_to_one(llrs: list[float], others: int, prior: float) -> None:
+def test_probabilities_of_everybody_and_nobody_sum_to_one(llrs: list[float], others: int, threshold: float) -> None:
     ranked = sorted(llrs, reverse=True)
-    found, nobody = posteriors(ranked, len(ranked) + others, prior)
+    found, nobody = posteriors(ranked, len(ranked) + others, threshold)
     assert found == sorted(found, reverse=True)
     assert all(0 <= value <= 1 for value in (*found, nobody))
     rest = 1 - sum(found) - nobody
@@ -173,10 +177,10 @@ def test_probabilities_of_everybody_and_nobody_sum_to_one(llrs: list[float], oth
         assert rest == pytest.approx(0, abs=1e-9)
 
 
-def test_without_evidence_the_prior_is_shared_out() -> None:
-    found, nobody = posteriors([0.0, 0.0], 8, 0.4)
-    assert found == pytest.approx([0.05, 0.05])
-    assert nobody == pytest.approx(0.6)
+def test_without_evidence_everybody_has_the_odds_of_the_prior() -> None:
+    found, nobody = posteriors([0.0, 0.0], 8, float(np.log(0.9 / 0.1)))
+    assert found == pytest.approx([0.1 / (0.9 + 8 * 0.1)] * 2)
+    assert nobody == pytest.approx(0.9 / (0.9 + 8 * 0.1))
 
 
 def test_the_same_recording_again_is_accepted_with_a_warning(verifier: Verifier, said: Said) -> None:

@@ -1,6 +1,7 @@
 """Enrolling people and recognising them, with a model whose embeddings are stated."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from tests.verification.by_hand import Angles, Said, line
 from voxanchor.enrolments.records import Print
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import AudioError, EnrolmentError, ModelError, RecipeError, UnknownPersonError
+from voxanchor.scoring.calibration import Calibration, Kind, Measure
+from voxanchor.scoring.calibration_record import CalibrationRecord, SearchFigures, SearchRate, Threshold
+from voxanchor.scoring.cohort import Cohort
 from voxanchor.scoring.judge import Judge
 from voxanchor.verification.older import OlderModel, older_model
 from voxanchor.verification.reembedding import reembed
 from voxanchor.verification.verifier import Verifier
+from voxanchor.verification.voices import REPLAYED
 
 TURN = np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
 """A map that turns an angle by a quarter."""
@@ -118,6 +123,8 @@ def test_a_recording_is_somebody_s_or_nobody_s(two: Verifier, said: Said) -> Non
     second, third, first = (two.store.decisions()[place] for place in (1, 0, 2))
     assert (first.kind, first.person, first.decision, first.by) == ("identify", "Ada", "accepted", "door")
     assert first.llr == ada.candidates[0].llr
+    assert first.threshold == ada.threshold == pytest.approx(np.log(99))
+    assert (ada.prior, ada.people) == (0.01, 2)
     assert (second.person, second.decision) == (None, "nobody")
     assert third.decision == "accepted"
 
@@ -142,8 +149,150 @@ def test_the_probabilities_of_an_answer_sum_to_one(
     assert len(probabilities) == len(angles)
     assert sum(probabilities) + found.nobody == pytest.approx(1)
     assert probabilities == sorted(probabilities, reverse=True)
-    assert (found.person is not None) == (probabilities[0] > certainty) == (found.decision == "accepted")
+    assert found.threshold == pytest.approx(np.log((1 - prior) / prior))
+    assert (found.person is not None) == (found.decision == "accepted")
+    assert (found.person is not None) == (
+        found.candidates[0].llr >= found.threshold and probabilities[0] > certainty  # type: ignore[operator]
+    )
     assert found.person in (None, found.candidates[0].person)
+
+
+@st.composite
+def judges(draw: st.DrawFn) -> Judge:
+    """A calibration that minds length and noise, and may normalise by a cohort; with rates, or without."""
+    kind: Kind = draw(st.sampled_from(["cosine", "as-norm"]))
+    weight = st.tuples(st.floats(-1, 1), st.floats(-1, 1))
+    names: tuple[Measure, ...] = ("speech", "snr")
+    calibration = Calibration(
+        kind,
+        draw(st.floats(-8, 2)),
+        draw(st.floats(8, 20)),
+        names,
+        {name: draw(weight) for name in names},
+        {name: draw(weight) for name in names},
+        {"speech": (0.0, 2.0), "snr": (0.0, 3.0)},
+    )
+    thresholds = (Threshold(1.0, draw(st.floats(-2, 8)), 5000, 50, 20), Threshold(0.1, None, 5000, remark="too few"))
+    rates = st.tuples(st.sampled_from([1, 3, 10]), st.floats(-2, 12), st.floats(0, 5))
+    searches = tuple(
+        SearchFigures(people, "comparison", 1.0, llr, 900, 99, 20, rate, rate, rate)
+        for people, llr, rate in draw(st.lists(rates, max_size=4))
+    )
+    axes = np.eye(4, dtype=np.float32)
+    record = CalibrationRecord("angles", calibration, thresholds, (), {}, 3, "", searches)
+    return Judge(record, Cohort(axes, 3) if kind == "as-norm" else None)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    judge=judges(),
+    people=st.lists(st.tuples(st.floats(-1.5, 1.5), st.floats(0.5, 30), st.floats(0, 40)), min_size=1, max_size=6),
+    heard=st.floats(-1.5, 1.5),
+    prior=st.just(0.01) | st.floats(0.001, 0.999),
+    rate=st.none() | st.sampled_from([1.0, 0.1]) | st.floats(0.01, 20),
+    certainty=st.just(0.5) | st.floats(0, 0.99),
+)
+def test_nobody_is_found_whom_a_claim_would_not_let_in(
+    said: Said,
+    judge: Judge,
+    people: list[tuple[float, float, float]],
+    heard: float,
+    prior: float,
+    rate: float | None,
+    certainty: float,
+) -> None:
+    with Verifier(Angles(), judge) as verifier:
+        for place, (angle, speech_s, snr_db) in enumerate(people):
+            row = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
+            verifier.store.enroll(f"p{place}", [Print(row, speech_s, snr_db)], "angles")
+        try:
+            found = verifier.identify(said(heard), prior=prior, false_acceptance=rate, certainty=certainty)
+        except RecipeError:
+            assert rate is not None  # one that this calibration does not support
+            return
+        if rate in (None, 1.0):
+            best = found.candidates[0].person
+            claim = verifier.verify_as(best, said(heard), prior, rate)
+            assert found.threshold is not None
+            assert claim.threshold is not None
+            assert found.threshold >= claim.threshold if rate else found.threshold == claim.threshold
+            assert found.person in (None, best)
+            assert claim.accepted or found.person is None
+            # where it differs, it says so
+            assert bool(found.remark) == (claim.accepted and found.person is None)
+    if rate is not None and found.false_acceptance.rate is not None:
+        assert found.false_acceptance.rate <= rate + 1e-9
+
+
+@settings(deadline=None, max_examples=20)
+@given(angle=st.floats(0, 1.5), prior=st.floats(0.001, 0.999))
+def test_among_one_person_a_search_is_a_claim(said: Said, angle: float, prior: float) -> None:
+    with Verifier(Angles(), Judge(line())) as verifier:
+        verifier.enroll("Ada", said(0))
+        found, claim = verifier.identify(said(angle), prior=prior), verifier.verify_as("Ada", said(angle), prior)
+    assert (found.person == "Ada") == claim.accepted
+    assert found.threshold == claim.threshold
+    assert found.candidates[0].score == pytest.approx(claim.score)
+
+
+def test_two_people_who_sound_alike_are_nobody_and_it_is_said_why(verifier: Verifier, said: Said) -> None:
+    verifier.enroll("Ada", said(0.1))
+    verifier.enroll("Bob", said(-0.1))
+    found = verifier.identify(said(0))
+    assert (found.decision, found.person) == ("rejected", None)
+    assert verifier.verify_as("Ada", said(0)).accepted
+    assert found.remark.startswith("verified as Ada it would be accepted (log-likelihood ratio ")
+    assert found.remark.endswith("but among 2 people the probability is 0.50, and more than 0.5 is asked for")
+    assert verifier.identify(said(0), certainty=0.4).person == "Ada"
+    assert all("Ada" not in line.reason for line in verifier.store.decisions())  # it forgets who is deleted
+
+
+def test_a_rate_for_the_whole_list_takes_a_higher_threshold_and_says_so(said: Said) -> None:
+    rates = [(1, 2.5, 1.0), (2, 2.5, 1.9), (1, 20.0, 0.1), (2, 20.0, 0.2)]
+    searches = tuple(SearchFigures(n, "comparison", 1.0, llr, 900, 99, 20, rate) for n, llr, rate in rates)
+    with Verifier(Angles(), Judge(replace(line(), searches=searches))) as verifier:
+        verifier.enroll("Ada", said(0))
+        alone = verifier.identify(said(0.3), false_acceptance=1)
+        assert (alone.person, alone.threshold, alone.prior) == ("Ada", 2.5, None)
+        assert (alone.false_acceptance.rate, alone.false_acceptance.kind) == (1.0, "measured")
+        verifier.enroll("Bob", said(1.5))
+        two = verifier.identify(said(0.3), false_acceptance=1)
+        assert (two.person, two.threshold, two.false_acceptance.rate) == (None, 20.0, 0.2)
+        assert two.remark.endswith("of strangers to be taken for one of 2 people the threshold is 20.00")
+        assert verifier.verify_as("Ada", said(0.3), false_acceptance=1).accepted
+        verifier.enroll("Eve", said(-1.5))
+        three = verifier.identify(said(0.3), false_acceptance=3)
+        assert (three.person, three.threshold, three.people) == ("Ada", 2.5, 3)
+        assert three.false_acceptance.rate == pytest.approx(3.0)
+        assert three.false_acceptance.kind == "extrapolated"
+        assert two.candidates[0].llr == pytest.approx(three.candidates[0].llr)
+        for rate, words in ((0.01, "the lowest rate that it supports is 0.3 %"), (100, "between 0 and 100")):
+            with pytest.raises(RecipeError, match=words):
+                verifier.identify(said(0.3), false_acceptance=rate)
+
+
+def test_an_answer_states_how_many_were_searched_and_the_rate_among_so_many(two: Verifier, said: Said) -> None:
+    found = two.identify(said(0.05))
+    assert found.people == 2
+    # of one comparison the calibration knows 1 % at 2.5, and its threshold is higher
+    assert found.false_acceptance == SearchRate(
+        2.0, "extrapolated", remark="extrapolated, not measured: 2 times the 1 % of one person"
+    )
+    loose = two.identify(said(0.05), prior=0.5)
+    assert (loose.false_acceptance.rate, loose.false_acceptance.kind) == (None, "not stated")
+    assert "more speakers" in loose.false_acceptance.remark
+    plain = Verifier(Angles(), store=two.store).identify(said(0.05))
+    assert (plain.threshold, plain.people, plain.false_acceptance.kind) == (None, 2, "not stated")
+
+
+def test_a_search_warns_as_a_claim_does(two: Verifier, said: Said) -> None:
+    two.enroll("Eve", said(0.7))
+    again, short = two.identify(said(0.7)), two.identify(said(0.3, 0.8))
+    assert again.person == "Eve"
+    assert [item.warning for item in again.candidates if item.person == "Eve"] == [REPLAYED]
+    assert not any(item.warning for item in again.candidates if item.person != "Eve")
+    assert "less speech than the calibration has heard" in short.side.warnings
+    assert set(short.side.warnings) == set(two.verify_as("Ada", said(0.3, 0.8)).sides[1].warnings)
 
 
 def test_an_empty_store_knows_nobody(verifier: Verifier, said: Said) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 import voxanchor
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
-from voxanchor.evaluation import audience, embed
+from voxanchor.evaluation import audience, calibration_trials, embed
+from voxanchor.evaluation.calibration_trials import CalibrationTrials, Group
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.scoring.calibration import Kind
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord
+from voxanchor.scoring.cohort import Cohort
 from voxanchor.workflows import calibrate as job
 from voxanchor.workflows.calibrate import WORK_FOLDER, Material, calibrate
 
@@ -87,6 +90,9 @@ def test_a_new_directory_gets_the_model_and_its_calibration(made: tuple[Path, Ca
     text = (out / TEXT_FILE).read_text()
     assert all(f"| {name} |" in text for name in CONDITIONS)
     assert "not stated" in text
+    assert [item.people for item in record.searches if item.purpose == "prior"] == [1, 2, 5, 10]
+    assert "### Searches among many" in text
+    assert all(f"\n| {people} | " in text for people in (1, 2, 5, 10))
 
 
 def test_the_model_s_own_directory_gets_the_calibration_added(
@@ -101,6 +107,42 @@ def test_the_model_s_own_directory_gets_the_calibration_added(
     # and again, into what is calibrated now
     assert calibrate(str(own), material, own) == made[1]
     assert contents(own) == contents(made[0])
+
+
+@pytest.mark.parametrize("most", [60, calibration_trials.MOST_SEARCHED])
+def test_pieces_are_looked_for_among_a_clean_piece_of_every_speaker(
+    made: tuple[Path, CalibrationRecord],
+    model: Path,
+    material: Material,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    monkeypatch.setattr(calibration_trials, "MOST_SEARCHED", most)
+    seen: list[tuple[CalibrationTrials, list[Group]]] = []
+
+    class Spied(CalibrationTrials):
+        def searches(self, cohort: Cohort | None = None, kind: Kind = "cosine") -> Iterator[Group]:
+            seen.append((self, list(super().searches(cohort, kind))))
+            return iter(seen[-1][1])
+
+    monkeypatch.setattr(job, "CalibrationTrials", Spied)
+    record = calibrate(str(model), material, tmp_path / "out")
+    ((trials, groups),) = seen
+    assert [group.condition for group in groups] == CONDITIONS[1:]
+    speakers = np.array([utterance.speaker for utterance in trials.pieces.utterances])
+    recordings = np.array([utterance.recording for utterance in trials.pieces.utterances])
+    assert record.searches[0].searches == sum(len(group.target) // 12 for group in groups)
+    for group in groups:
+        enrolled, heard = (index.reshape(-1, 12) for index in (group.trials.enrol_index, group.trials.test_index))
+        assert len(heard) == min(max(most // 12, 1), len(speakers))
+        assert (heard == heard[:, :1]).all()
+        assert all(sorted(row) == sorted(set(speakers)) == list(row) for row in speakers[enrolled])
+        own = speakers[enrolled] == speakers[heard]
+        assert (own.sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(own.ravel(), group.target)
+        assert (recordings[enrolled][own] != recordings[heard][own]).all()
+    assert (most > 60) == (record == made[1])
 
 
 def test_what_was_calibrated_decides(made: tuple[Path, CalibrationRecord], voice: Voice) -> None:

@@ -1,6 +1,7 @@
 """The model card: it says what is known, and what is not."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.errors import ModelError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.licence import licence_of
 from voxanchor.training.stage import AnchorTerm, Train
 from voxanchor.workflows.card import CARD_FILE, Making, read_card, write_card
@@ -111,3 +113,17 @@ def test_licences_are_read_where_they_lie(tmp_path: Path, files: dict[str, str],
     assert licence_of(f"wespeaker:{tmp_path}") == expected
     (tmp_path / "model.bin").write_bytes(b"")
     assert licence_of(f"3dspeaker:{tmp_path / 'model.bin'}") == expected
+
+
+def test_the_card_of_an_exported_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loss = {"trials": 1200, "speakers": 9, "model_eer": {"clean": 2.5}, "file_eer": {"clean": 2.75}}
+    described = {
+        "name": "ge2e", "fingerprint": "f-int8", "precision": "int8", "embedding_dim": "256", "min_samples": "4800",
+        "architecture": "ge2e", "sha256": "0" * 64, "loss": json.dumps(loss),
+    }  # fmt: skip
+    monkeypatch.setattr(ExportedEncoder, "load", lambda _path: ExportedEncoder(None, described))
+    told = read_card(tmp_path / "m.onnx")
+    assert told.startswith("# m.onnx\n\nA speaker encoder in one file, exported from `ge2e`")
+    assert "Fingerprint `f-int8`" in told
+    assert "| clean | 2.5 | 2.75 |" in told
+    assert "It has no calibration" in told

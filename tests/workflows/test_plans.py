@@ -1,7 +1,5 @@
 """Plans of systems: what leads to a model, what it costs, and what is unequal."""
 
-from pathlib import Path
-
 import pytest
 
 from voxanchor.errors import RecipeError
@@ -9,17 +7,15 @@ from voxanchor.training.recipe import Recipe, read_recipe
 from voxanchor.workflows.plans import effort, in_words, plan_of, reuse, select, unequal
 from voxanchor.workflows.tuning import grid, with_settings
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-
 
 @pytest.fixture(scope="module")
 def small() -> Recipe:
-    return read_recipe(RECIPES / "compare-small.yaml")
+    return read_recipe("compare-small")
 
 
 @pytest.fixture(scope="module")
 def on_ge2e() -> Recipe:
-    return read_recipe(RECIPES / "compare-ge2e.yaml")
+    return read_recipe("compare-ge2e")
 
 
 def test_a_plan_is_what_leads_to_a_model(small: Recipe) -> None:
@@ -30,7 +26,7 @@ def test_a_plan_is_what_leads_to_a_model(small: Recipe) -> None:
 
 @pytest.mark.parametrize("name", ["compare-small", "compare-ge2e", "librispeech-musan", "voxceleb1-compare"])
 def test_every_system_of_our_comparisons_has_the_same_budget(name: str) -> None:
-    recipe = read_recipe(RECIPES / f"{name}.yaml")
+    recipe = read_recipe(name)
     assert recipe.evaluation is not None
     systems = [system for system in recipe.evaluation.systems if system != "base"]
     assert set(systems) - {"anchored_frames"} == {

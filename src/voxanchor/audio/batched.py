@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxanchor.audio.level import ACTIVITY_MARGIN_DB, FRAME_SAMPLES
+from voxanchor.audio.level import ACTIVITY_MARGIN_DB, AVERAGED_SAMPLES, FRAME_SAMPLES
 
 _RATIO = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
 
@@ -28,41 +28,90 @@ class Activity:
     samples: Tensor
 
 
-def frame_energy(waves: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the energy (N, F) float64 and the number of samples (F,) float64 of the 20 ms frames of `waves` (N, T)."""
+def high_pass(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return waves (N, T) without DC and drift, of their dtype, as `voxanchor.audio.level.high_pass` does.
+
+    Args:
+        waves: (N, T) floating point.
+        lengths: (N,) int64 samples of each; what lies behind them has no part in anything and comes out as 0. All of T
+            when absent.
+    """
+    half, total = AVERAGED_SAMPLES // 2, waves.shape[1]
+    at = torch.arange(total, device=waves.device)
+    ends = at.new_full((1, 1), total) if lengths is None else lengths.unsqueeze(1)
+    width = (torch.minimum(at + half + 1, ends) - (at - half).clamp(min=0)).clamp(min=1).to(waves.dtype)
+    own = None if lengths is None else at < ends
+
+    def average(x: Tensor) -> Tensor:
+        sums = F.pad(x.cumsum(dim=1), (1, 0))
+        last = torch.cat([sums[:, half + 1 :], sums[:, -1:].expand(-1, half)], dim=1)[:, :total]
+        first = F.pad(sums, (half, 0))[:, :total]
+        mean = (last - first) / width
+        return mean if own is None else mean * own
+
+    x = waves if own is None else waves.masked_fill(~own, 0.0)
+    # The mean goes first: the sums of a wave with DC would outgrow the precision of float32.
+    x = x - x.sum(dim=1, keepdim=True) / ends.clamp(min=1).to(x.dtype)
+    x = x if own is None else x * own
+    return x - average(average(x))
+
+
+def frame_energy(
+    waves: Tensor, lengths: Tensor | None = None, heard: Tensor | None = None, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Return the energy (N, F) and the number of samples, (F,) or (N, F), of the 20 ms frames of `waves` (N, T).
+
+    Args:
+        waves: (N, T) floating point.
+        lengths: (N,) int64 samples of each; all of T when absent.
+        heard: what `high_pass` makes of the waves, where it is known.
+        dtype: of both results.
+    """
     total = waves.shape[1]
-    whole = total // FRAME_SAMPLES
-    body = waves[:, : whole * FRAME_SAMPLES].reshape(waves.shape[0], whole, FRAME_SAMPLES)
-    norms = [torch.linalg.vector_norm(body, dim=2)]
-    counts = torch.full((whole,), float(FRAME_SAMPLES), dtype=torch.float64, device=waves.device)
-    if total > whole * FRAME_SAMPLES:
-        norms.append(torch.linalg.vector_norm(waves[:, whole * FRAME_SAMPLES :], dim=1, keepdim=True))
-        counts = F.pad(counts, (0, 1), value=float(total - whole * FRAME_SAMPLES))
-    return torch.cat(norms, dim=1).double().square(), counts
+    frames = (total + FRAME_SAMPLES - 1) // FRAME_SAMPLES
+    starts = torch.arange(frames, device=waves.device) * FRAME_SAMPLES
+    heard = high_pass(waves, lengths) if heard is None else heard
+    if lengths is None:
+        counts, last = (total - starts).clamp(max=FRAME_SAMPLES), waves[:, -1:]
+    else:
+        ends = lengths.unsqueeze(1)
+        own = torch.arange(total, device=waves.device) < ends
+        counts, last = (ends - starts).clamp(min=0, max=FRAME_SAMPLES), waves.gather(1, (ends - 1).clamp(min=0))
+        waves, heard = torch.where(own, waves, last), heard.masked_fill(~own, 0.0)
+
+    def framed(x: Tensor, end: Tensor) -> Tensor:
+        filled = torch.cat([x, end.expand(-1, frames * FRAME_SAMPLES - total)], dim=1)
+        return filled.reshape(x.shape[0], frames, FRAME_SAMPLES)
+
+    energy = torch.linalg.vector_norm(framed(heard, torch.zeros_like(last)), dim=2).to(dtype).square()
+    # The filter smears sound by up to 50 ms into the silence beside it, which stays silence.
+    raw = framed(waves, last)
+    return energy.masked_fill(raw.amax(dim=2) == raw.amin(dim=2), 0.0), counts.to(dtype)
 
 
-def activity(energy: Tensor, samples: Tensor) -> Activity:
+def activity(energy: Tensor, samples: Tensor, passes: int | None = None) -> Activity:
     """Return what of N waveforms is active, by the fixed point of `voxanchor.audio.level.active_level_db`.
 
     Args:
         energy: (N, F) energy of every frame.
-        samples: (F,) samples of every frame.
+        samples: (F,) or (N, F) samples of every frame.
+        passes: towards the fixed point, where their number must not depend on values; until it is reached when None.
     """
-    power = energy / samples
+    power = energy / samples.clamp(min=1.0)
     active = power > 0.0
     while True:
         heard = (active * samples).sum(dim=1)
         level = (energy * active).sum(dim=1) / heard.clamp(min=1.0)
         # Removing quiet frames can only raise the level: the sets shrink until they stay.
         louder = active & (power > level.unsqueeze(1) * _RATIO)
-        if torch.equal(louder, active):
+        if passes == 0 or (passes is None and torch.equal(louder, active)):
             return Activity(level, heard.long())
-        active = louder
+        active, passes = louder, None if passes is None else passes - 1
 
 
-def measure(waves: Tensor) -> Activity:
-    """Return what of the waveforms (N, T) is active."""
-    return activity(*frame_energy(waves))
+def measure(waves: Tensor, *, filtered: bool = False) -> Activity:
+    """Return what of the waveforms (N, T) is active; `filtered` where they went through `high_pass` already."""
+    return activity(*frame_energy(waves, heard=waves if filtered else None))
 
 
 def noise_gains(speech: Activity, noise: Activity, snr_db: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import soxr
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.audio.memory import Memory
-from voxanchor.audio.pcm import Pcm, Stored, load
+from voxanchor.audio.pcm import Pcm, Stored, known_usable, load
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
@@ -46,7 +46,8 @@ class Clip:
 
     def pcm(self) -> Pcm:
         """Return the clip in 16 bits, as `voxanchor.audio.pcm.load`."""
-        return load(self.path, self.start_s, self.duration_s, self.stored, self.channel)
+        with known_usable():
+            return load(self.path, self.start_s, self.duration_s, self.stored, self.channel)
 
 
 class ClipCache:

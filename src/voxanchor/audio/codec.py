@@ -6,30 +6,33 @@ libsndfile compensates the delay of the codecs: what comes out is not late again
 import io
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from voxanchor.audio.line import at_line_level, on_line
 from voxanchor.types import SAMPLE_RATE
+
+if TYPE_CHECKING:  # names of channels are read without PyTorch, too
+    from torch import Tensor
 
 OPUS_KBITS = (6.0, 256.0)
 """Least and most kbit/s that Opus can be asked for."""
 
 
-def gsm(waves: Tensor) -> Tensor:
+def gsm(waves: "Tensor") -> "Tensor":
     """Return (N, T) float32 after a GSM full-rate call (ETSI EN 300 961, GSM 06.10): telephone band, 13 kbit/s.
 
     Args:
         waves: (N, T) float32 at 16 kHz.
     """
+    from voxanchor.audio.line import on_line
+
     return on_line(waves, lambda levelled: _each(levelled, gsm_file))
 
 
-def opus(waves: Tensor, kbits: float) -> Tensor:
+def opus(waves: "Tensor", kbits: float) -> "Tensor":
     """Return (N, T) float32 after Opus (RFC 6716) at about so many kbit/s.
 
     Up to 8 kbit/s Opus itself keeps no more than 4 kHz, from 9 on all 8 kHz.
@@ -38,6 +41,8 @@ def opus(waves: Tensor, kbits: float) -> Tensor:
         waves: (N, T) float32 at 16 kHz.
         kbits: asked of the encoder, within `OPUS_KBITS`; it varies with what is said.
     """
+    from voxanchor.audio.line import at_line_level
+
     return at_line_level(waves, lambda levelled: _each(levelled, partial(opus_file, kbits=kbits)))
 
 
@@ -58,8 +63,10 @@ def opus_file(samples: NDArray[np.int16], kbits: float) -> bytes:
     return file.getvalue()
 
 
-def _each(waves: Tensor, code: Callable[[NDArray[np.int16]], bytes]) -> Tensor:
+def _each(waves: "Tensor", code: Callable[[NDArray[np.int16]], bytes]) -> "Tensor":
     """Return (N, T) float64: every row as 16 bits, coded to a file and decoded from it."""
+    import torch
+
     rows = []
     for row in waves.cpu().numpy():
         samples = np.clip(np.rint(row * 32768.0), -32768, 32767).astype(np.int16)

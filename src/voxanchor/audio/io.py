@@ -274,7 +274,7 @@ class AudioFile:
     def _copy(self, stream: IO[bytes]) -> None:
         with tempfile.NamedTemporaryFile(prefix="voxanchor-", delete=False) as copy:
             self._path = Path(copy.name)
-            self._remove = weakref.finalize(self, _unlink, copy.name)
+            self._remove = weakref.finalize(self, Path(copy.name).unlink, missing_ok=True)
             left = COPIED_BYTES
             while content := stream.read(min(2**20, left + 1)):
                 left -= len(content)
@@ -430,32 +430,38 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
 def find_audio(folder: str | Path) -> list[Path]:
     """Return the recordings in a folder and all folders below it, sorted by path, hidden ones left out.
 
-    Recordings that need the extra ``m4a`` are in the list with or without it: reading them says what to do.
+    Recordings that need the extra ``m4a`` are in the list with or without it: reading them says what to do. Links to
+    folders are followed, but for those to a folder above: two names of one folder are both listed.
 
     Raises:
         CorpusError: the folder, or one below it, is missing, not a folder or not readable.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise CorpusError(f"{folder}: no such folder")
-    if not folder.is_dir():
-        raise CorpusError(f"{folder}: is a file; give the folder that holds the recordings")
+    try:
+        if not folder.exists():
+            raise CorpusError(f"{folder}: no such folder")
+        if not folder.is_dir():
+            raise CorpusError(f"{folder}: is a file; give the folder that holds the recordings")
+    except OSError as error:  # in a folder that may not be entered
+        _refuse_folder(error)
     found: list[Path] = []
-    visited: set[str] = set()
     for parent, names, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        # A link may lead back to a folder above it.
-        real = os.path.realpath(parent)
-        if real in visited:
-            names.clear()
-            continue
-        visited.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(name for name in names if not (name.startswith(".") or _leads_up(Path(parent, name), folder)))
         found += [
             Path(parent, name)
             for name in files
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
         ]
     return sorted(found)
+
+
+def _leads_up(path: Path, top: Path) -> bool:
+    """Return whether a folder below `top` is a link to one that lies above it, on the way from `top` or beyond."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    above = path.parents[: len(path.parts) - len(top.parts)]
+    return any(folder.resolve().is_relative_to(target) for folder in above)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -692,8 +698,3 @@ def _reason(error: Exception) -> str:
         return error.strerror
     text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
     return text.strip().rstrip(".").partition("; last error log")[0] or "damaged data"
-
-
-def _unlink(name: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(name)  # noqa: PTH108 - called when the interpreter ends, too

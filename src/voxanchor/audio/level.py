@@ -1,4 +1,4 @@
-"""How loud a waveform is, over all of it and over the parts where something is heard."""
+"""How loud a waveform is, over all of it and over the parts where something is heard. DC and drift are no sound."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,39 @@ ACTIVITY_MARGIN_DB = 15.9
 
 _ACTIVITY_RATIO = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
 
+AVERAGED_SAMPLES = 801
+"""Length of each of the two moving averages behind `high_pass`: 50 ms at 16 kHz, odd so that neither delays."""
+
+
+def high_pass(waveform: NDArray[np.floating]) -> FloatArray:
+    """Return the waveform without DC, drift and rumble: what is slower than any voice.
+
+    A microphone's DC offset and the drift of its amplifier carry energy that nobody hears, so they must count neither
+    as speech nor as noise. Two moving averages of 50 ms, one after the other, follow what is slow, and are subtracted:
+    a filter without delay that takes DC away entirely and 14 dB at 5 Hz, and from 45 Hz on changes nothing by more
+    than 0.2 dB. Towards either end the averages run over the samples that there are.
+
+    Args:
+        waveform: (T,) samples.
+
+    Returns:
+        (T,) float64.
+    """
+    x = waveform.astype(np.float64)
+    return x - _moving_average(_moving_average(x))
+
+
+def _moving_average(x: FloatArray) -> FloatArray:
+    half = AVERAGED_SAMPLES // 2
+    sums = np.concatenate(([0.0], np.cumsum(x)))
+    at = np.arange(len(x))
+    first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(x))
+    average: FloatArray = (sums[last] - sums[first]) / (last - first)
+    return average
+
 
 def level_db(waveform: NDArray[np.floating]) -> float:
-    """Return the RMS level over the whole waveform in dB relative to full scale.
+    """Return the RMS level over the whole waveform, without DC and drift, in dB relative to full scale.
 
     Args:
         waveform: (T,) samples, full scale at 1.0.
@@ -27,21 +57,23 @@ def level_db(waveform: NDArray[np.floating]) -> float:
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    energy, _ = _frames(waveform)
+    energy, _ = frames_of(waveform)
     return _decibels(float(energy.sum()) / len(waveform))
 
 
-def active_level_db(waveform: NDArray[np.floating]) -> float:
+def active_level_db(waveform: NDArray[np.floating], *, filtered: bool = False) -> float:
     """Return the RMS level of the active frames in dB relative to full scale.
 
-    The waveform is cut into frames of 20 ms (the last may be shorter and weighs by its length). A frame is active when
-    its power exceeds the active level less 15.9 dB, and the active level is the mean power of the active frames: the
-    fixed point reached from above, starting with all frames that are not digital silence. The margin is that of ITU-T
-    P.56; its absolute thresholds are left out, so that scaling a waveform moves its level by exactly the gain. Pauses,
-    noise gates and padding do not count; a stationary signal has exactly its RMS level.
+    The waveform goes through `high_pass` and is cut into frames of 20 ms (the last may be shorter and weighs by its
+    length). A frame is active when its power exceeds the active level less 15.9 dB, and the active level is the mean
+    power of the active frames: the fixed point reached from above, starting with all frames that are not digital
+    silence, whose samples are all the same. The margin is that of ITU-T P.56; its absolute thresholds are left out, so
+    that scaling a waveform moves its level by exactly the gain. Pauses, noise gates and padding do not count; a
+    stationary signal has exactly its RMS level.
 
     Args:
         waveform: (T,) samples, full scale at 1.0.
+        filtered: it went through `high_pass` already, and does not go again.
 
     Returns:
         The level; ``-inf`` for digital silence, ``nan`` where a sample is not finite.
@@ -49,7 +81,7 @@ def active_level_db(waveform: NDArray[np.floating]) -> float:
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    return _decibels(_activity(waveform)[1])
+    return _decibels(active_power(*frames_of(waveform, filtered=filtered))[1])
 
 
 def active_frames(waveform: NDArray[np.floating]) -> BoolArray:
@@ -58,7 +90,7 @@ def active_frames(waveform: NDArray[np.floating]) -> BoolArray:
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    return _activity(waveform)[0]
+    return active_power(*frames_of(waveform))[0]
 
 
 def active_s(waveform: NDArray[np.floating]) -> float:
@@ -67,25 +99,46 @@ def active_s(waveform: NDArray[np.floating]) -> float:
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    mask = _activity(waveform)[0]
+    mask = active_power(*frames_of(waveform))[0]
     missing = len(mask) * FRAME_SAMPLES - len(waveform)
     samples = int(mask.sum()) * FRAME_SAMPLES - (missing if mask[-1] else 0)
     return samples / SAMPLE_RATE
 
 
-def frame_powers(waveform: NDArray[np.floating]) -> FloatArray:
-    """Return the mean power of every 20 ms frame, (ceil(T / 320),) float64; the last frame may be shorter.
+def frames_of(waveform: NDArray[np.floating], *, filtered: bool = False) -> tuple[FloatArray, FloatArray]:
+    """Return the energy and the number of samples of every 20 ms frame, both (ceil(T / 320),) float64.
+
+    Digital silence, all of whose samples are the same, has no energy.
+
+    Args:
+        waveform: (T,) samples.
+        filtered: it went through `high_pass` already, and does not go again.
 
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    energy, samples = _frames(waveform)
-    return energy / samples
+    if waveform.ndim != 1 or len(waveform) == 0:
+        raise AudioError(
+            f"a level needs a one-dimensional waveform with samples, not an array of shape {waveform.shape}"
+        )
+    starts = np.arange(0, len(waveform), FRAME_SAMPLES)
+    samples = np.diff(np.append(starts, len(waveform))).astype(np.float64)
+    if not np.isfinite(waveform).all():
+        return np.full(len(starts), np.nan), samples
+    x = waveform.astype(np.float64) if filtered else high_pass(waveform)
+    energy: FloatArray = np.add.reduceat(x * x, starts)
+    # The filter smears sound by up to 50 ms into the silence beside it, which stays silence.
+    energy[np.maximum.reduceat(waveform, starts) == np.minimum.reduceat(waveform, starts)] = 0.0
+    return energy, samples
 
 
-def _activity(waveform: NDArray[np.floating]) -> tuple[BoolArray, float]:
-    """Return which frames are active and their mean power."""
-    energy, samples = _frames(waveform)
+def active_power(energy: FloatArray, samples: FloatArray) -> tuple[BoolArray, float]:
+    """Return which frames are active, (F,) bool, and their mean power: the fixed point of `active_level_db`.
+
+    Args:
+        energy: (F,) of each frame.
+        samples: (F,) of each frame.
+    """
     power = energy / samples
     if not np.isfinite(power).all():
         return np.zeros(len(power), dtype=np.bool_), float("nan")
@@ -101,24 +154,6 @@ def _activity(waveform: NDArray[np.floating]) -> tuple[BoolArray, float]:
         if remaining == count:
             return active, level
         active, count = louder, remaining
-
-
-def _frames(waveform: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """Return the energy and the number of samples of every frame."""
-    if waveform.ndim != 1 or len(waveform) == 0:
-        raise AudioError(
-            f"a level needs a one-dimensional waveform with samples, not an array of shape {waveform.shape}"
-        )
-    x = waveform.astype(np.float64)
-    whole = len(x) // FRAME_SAMPLES
-    body = x[: whole * FRAME_SAMPLES].reshape(whole, FRAME_SAMPLES)
-    energy = np.einsum("ij,ij->i", body, body)
-    samples = np.full(whole, float(FRAME_SAMPLES))
-    tail = x[whole * FRAME_SAMPLES :]
-    if len(tail):
-        energy = np.append(energy, tail @ tail)
-        samples = np.append(samples, float(len(tail)))
-    return energy, samples
 
 
 def _decibels(power: float) -> float:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxanchor.audio.level import active_level_db
+from voxanchor.audio.level import active_level_db, high_pass
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
+
+VERSION = 2
+"""Raised when the same speech and noise give another mixture."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def mix(speech: Waveform, noise: Waveform, snr_db: float) -> Mixture:
 
     Args:
         speech: (T,) float32, left at its own level.
-        noise: (T,) float32 of any level, scaled to fit.
+        noise: (T,) float32 of any level, scaled to fit; its DC and drift are taken out, since nobody hears them.
         snr_db: active level of the speech less active level of the noise.
 
     Raises:
@@ -52,8 +55,8 @@ def mix(speech: Waveform, noise: Waveform, snr_db: float) -> Mixture:
     speech_level_db = _audible_level_db(speech, "speech")
     noise_gain_db = speech_level_db - snr_db - _audible_level_db(noise, "noise")
     # Without float64 here the gain of very quiet noise would already be off by its rounding.
-    added = noise.astype(np.float64) * 10.0 ** (noise_gain_db / 20.0)
-    noise_level_db = active_level_db(added)
+    added = high_pass(noise) * 10.0 ** (noise_gain_db / 20.0)
+    noise_level_db = active_level_db(added, filtered=True)
     waveform = (speech + added).astype(np.float32)
     return Mixture(
         waveform=waveform,

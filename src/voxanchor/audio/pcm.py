@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -119,6 +120,29 @@ def load(
     Raises:
         AudioError: as `voxanchor.audio.io.read`.
     """
+    try:
+        return _load(path, start_s, duration_s, stored, channel)
+    except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
+        raise AudioError.of(path, error) from error
+
+
+@contextlib.contextmanager
+def known_usable() -> Iterator[None]:
+    """Say of a recording that cannot be read what to do, where its folder was read through before and it could.
+
+    Raises:
+        AudioError: the one raised inside, with that advice.
+    """
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(
+            f"{error}\nIt could be read when its folder was looked through. Mend it and start the same command again; "
+            "or, if it is gone for good, begin anew without it"
+        ) from error
+
+
+def _load(path: str, start_s: float, duration_s: float | None, stored: Stored | None, channel: Channel) -> Pcm:
     if stored is not None:
         whole: Pcm | None = stored.pcm()
     else:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voxanchor.audio.pcm import FULL_SCALE, Pcm
+from voxanchor.files import reserve, writing
 from voxanchor.progress import track
 
 MEMORY_BYTES = 2 * 2**30
@@ -143,7 +144,8 @@ class _Blocks:
         if self._left > 0:
             self._left -= 2 * size
             return np.zeros(size, dtype=np.int16)  # pages that are never written take no memory
-        with tempfile.TemporaryFile(prefix="voxanchor-pool-") as file:
+        with writing("temporary file for samples (TMPDIR)"), tempfile.TemporaryFile(prefix="voxanchor-pool-") as file:
+            reserve(file.fileno(), 2 * size)
             return np.memmap(file, dtype=np.int16, mode="w+", shape=(size,))
 
 

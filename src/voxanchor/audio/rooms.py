@@ -2,21 +2,25 @@
 
 from collections.abc import Iterable
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.audio.clips import Clip, clips_digest, digest, stable_order
 from voxanchor.audio.memory import Memory
 from voxanchor.audio.pcm import Pcm, encode
-from voxanchor.audio.pool import Indices, Pool, Shelf
 from voxanchor.audio.room import Room, load_room
 from voxanchor.audio.synthetic_room import VERSION, synthetic_room
 from voxanchor.errors import CorpusError
 from voxanchor.rng import generator as named_generator
 from voxanchor.types import Waveform
+
+if TYPE_CHECKING:  # single rooms are drawn without PyTorch, too
+    import torch
+    from torch import Tensor
+
+    from voxanchor.audio.pool import Indices, Pool, Shelf
 
 PIECES = 128
 """Rooms that are made for a stage of training, their reverberation times spread evenly over its range."""
@@ -91,7 +95,7 @@ class RoomStock:
 
     DRAWS = 2
 
-    def __init__(self, rooms: Rooms, rt60_s: tuple[float, float], shelf: Shelf, length: int) -> None:
+    def __init__(self, rooms: Rooms, rt60_s: tuple[float, float], shelf: "Shelf", length: int) -> None:
         self._built_in_share = rooms.built_in_share
         recorded = rooms.clips if self._built_in_share < 1.0 else ()
         self._recorded = np.array(
@@ -105,7 +109,9 @@ class RoomStock:
             dtype=np.int64,
         )
 
-    def draw(self, pool: Pool, length: int, draws: NDArray[np.float64], device: torch.device) -> tuple[Tensor, Indices]:
+    def draw(
+        self, pool: "Pool", length: int, draws: NDArray[np.float64], device: "torch.device"
+    ) -> "tuple[Tensor, Indices]":
         """Return (n, length) float32 responses, zeros behind the end of each, and (n,) their places in the pool.
 
         Args:

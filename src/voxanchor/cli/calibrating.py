@@ -1,43 +1,41 @@
 """The command that gives a model its thresholds."""
 
-from pathlib import Path
 from typing import Literal
 
-from tyro.conf import UseAppendAction
-
-from voxanchor.cli.shared import Json, print_json
+from voxanchor.cli.shared import Folder, Folders, Json, Model, OutFolder, Share, Suite, loading, print_json
 
 
 def calibrate(
-    model: str,
-    speech: str,
-    out: Path,
-    noise: UseAppendAction[tuple[str, ...]] = (),
-    rooms: UseAppendAction[tuple[str, ...]] = (),
-    cohort: str = "",
+    model: Model,
+    speech: Folder,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    cohort: Folder = "",
     normalise: bool = False,
-    suite: str = "noise",
+    suite: Suite = "noise",
     seed: int = 0,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
     channel: str = "mix",
-    max_unusable: float = 0.2,
+    max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     json: Json = False,
 ) -> int:
-    """Fit what turns scores into decisions: log-likelihood ratios that know about short and noisy recordings.
+    """Give a model its thresholds: scores become decisions.
 
-    The model directory in --out gets calibration.json, with thresholds, and calibration.md, with what was measured on
-    speakers that the fit did not hear. verify, serve and export use it from there.
+    Fits what turns scores into log-likelihood ratios that know about short and noisy recordings. The model directory in
+    --out gets calibration.json, with thresholds, and calibration.md, with what was measured on speakers that the fit
+    did not hear. verify, serve and export use it from there.
 
     Example: voxanchor calibrate --model runs/robust --speech my-speech --noise my-noise --out runs/calibrated
 
     Args:
-        model: a model reference (see `voxanchor models`).
+        model: the model to calibrate; `voxanchor models` lists what it may be.
         speech: folder of recordings, one sub-folder per speaker, of speakers that the model was not trained on.
         out: the model directory to make; that of --model itself gets the calibration added.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. Without it the
-            built-in kinds are used, and babble from the speech.
-        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). Without it the built-in kinds are used, and babble
+            from the speech.
+        rooms: folder of room impulse responses, for suites with measured rooms.
         cohort: folder of recordings of yet other speakers, those of the training for example. How much a recording is
             like these strangers is then taken into account; their embeddings are stored with the model.
         normalise: normalise scores by the cohort (AS-norm) instead.
@@ -49,6 +47,7 @@ def calibrate(
         precision: of the model's matrix products.
         json: print the calibration as JSON.
     """
+    loading(model)
     from voxanchor.audio.downmix import channel_of
     from voxanchor.config import to_plain
     from voxanchor.evaluation.calibration_text import summary

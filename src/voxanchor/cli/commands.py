@@ -3,81 +3,108 @@
 What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from voxanchor.cli.shared import Json, Settings, flat, print_json, report
+from voxanchor.cli.shared import (
+    Folder,
+    Folders,
+    Json,
+    Model,
+    Models,
+    OutFolder,
+    Recipe,
+    Settings,
+    Share,
+    SomeFile,
+    SomeFolder,
+    SomeSeconds,
+    Suite,
+    Trials,
+    flat,
+    loading,
+    print_json,
+    report,
+)
 from voxanchor.errors import RecipeError
+from voxanchor.progress import say
 
 
 def quickstart(
-    out: Path = Path("runs/quickstart"),
+    out: OutFolder = Path("runs/quickstart"),
     settings: Settings = (),
     workers: int | None = None,
     json: Json = False,
 ) -> int:
-    """See the whole path on synthetic voices: three stages, joint training beside them, table and report.
+    """See the whole path on synthetic voices, in five minutes.
 
-    Needs the extras ``train``, ``synthetic`` and, for the figures, ``report``. About five minutes on two cores.
+    Trains a base model, makes it robust, trains a joint opponent beside it, measures all three in noise, and writes a
+    table and a report. Needs the extras ``train``, ``synthetic`` and, for the figures, ``report``.
 
     Example: voxanchor quickstart --out runs/quickstart
 
     Args:
         out: output folder; the same command resumes there.
-        settings: changes to the recipe, for example stages.base.train.steps=300.
+        settings: values to change in the recipe, such as stages.base.train.steps=300.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
         json: print the summary as JSON.
     """
+    say(f"synthetic voices, three trainings and a report, in {out} ...")
     from voxanchor.workflows.quickstart import quickstart as job
 
     return report(job(out, settings=flat(settings), workers=workers), json)
 
 
 def train(
-    recipe: Positional[Path],
-    out: Path | None = None,
+    recipe: Positional[Recipe],
+    out: SomeFolder = None,
     settings: Settings = (),
     workers: int | None = None,
     plan: bool = False,
     json: Json = False,
 ) -> int:
-    """Run the stages of a recipe, and its evaluation when it has one.
+    """Train as a recipe says, stage by stage, and measure.
 
-    Example: voxanchor train recipes/real-small.yaml --out runs/real-small --set seed=1
+    Example: voxanchor train voxceleb1 --plan
 
-    Example: voxanchor train recipes/voxceleb1.yaml --plan
+    Example: voxanchor train my-recipe.yaml --out runs/mine --set seed=1
 
     Args:
-        recipe: a YAML file; docs/recipes.md lists its keys.
+        recipe: one that comes with voxanchor (`voxanchor recipes` lists them), or a YAML file; docs/recipes.md lists
+            its keys.
         out: output folder; the same command resumes there. Only --plan needs none.
-        settings: changes to the recipe, dotted keys.
+        settings: values to change in the recipe, its keys joined by dots, such as stages.base.train.steps=300 or
+            root=/mnt/corpora.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
         plan: run nothing and write nothing: look at the data, say what is missing and where to get it, and estimate
             time and memory on this machine. Exit status 3 when something is missing.
         json: print the summary, or the plan, as JSON.
     """
+    loading(recipe)
     from voxanchor.training.recipe import read_recipe
 
+    chosen = read_recipe(recipe, flat(settings))
     if plan:
         from voxanchor.cli.plan import answer
         from voxanchor.workflows.plan import make_plan
 
-        return answer(make_plan(read_recipe(recipe, flat(settings))), json)
+        return answer(make_plan(chosen), json)
     if out is None:
         raise RecipeError("train: give the output folder with --out, or --plan to look before")
     from voxanchor.workflows.train import train as job
 
-    return report(job(read_recipe(recipe, flat(settings)), out, workers), json)
+    return report(job(chosen, out, workers), json)
 
 
 def compare(
-    recipe: Positional[Path],
-    out: Path | None = None,
-    systems: UseAppendAction[tuple[str, ...]] = (),
+    recipe: Positional[Recipe],
+    out: SomeFolder = None,
+    systems: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="STAGE")] = (),
     seeds: int | None = None,
     taken: Annotated[UseAppendAction[tuple[str, ...]], arg(name="from", metavar="STAGE=MODEL")] = (),
     settings: Settings = (),
@@ -85,27 +112,32 @@ def compare(
     plan: bool = False,
     json: Json = False,
 ) -> int:
-    """Train the systems of a recipe with several seeds under equal conditions, and report which is better.
+    """Train rival methods under equal conditions and compare them.
 
-    Example: voxanchor compare recipes/compare-ge2e.yaml --out runs/compare-ge2e
+    Every system of the recipe is trained with several seeds, and all are measured on the same audio.
 
-    Example: voxanchor compare recipes/compare-small.yaml --out runs/compare --from base=runs/small/base --seeds 5
+    Example: voxanchor compare librispeech-musan --plan
+
+    Example: voxanchor compare compare-ge2e --out runs/compare --seeds 5
 
     Args:
-        recipe: a YAML file with 'evaluation' and 'contest'; docs/recipes.md lists its keys.
+        recipe: one that comes with voxanchor (`voxanchor recipes` lists them), or a YAML file with 'evaluation' and
+            'contest'; docs/recipes.md lists its keys.
         out: output folder; the same command resumes there, and more seeds or systems may be added. Only --plan needs
             none.
-        systems: those to compare, may be given several times; base and ours are always among them. By default all.
+        systems: those to compare; base and ours are always among them. By default all.
         seeds: training seeds; by default those of the recipe.
         taken: a model that exists in the place of a training stage, for example base=ge2e; what trained from scratch
             beside it then starts from it, with the budget that is left.
-        settings: changes to the recipe, dotted keys.
+        settings: values to change in the recipe, its keys joined by dots, such as stages.base.train.steps=300 or
+            root=/mnt/corpora.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
         plan: run nothing and write nothing: look at the data, say what is missing and where to get it, and estimate
             time and memory on this machine. Exit status 3 when something is missing.
         json: print the summary, or the plan, as JSON.
     """
+    loading(recipe)
     from voxanchor.training.recipe import read_recipe
     from voxanchor.workflows.compare import compare as job
     from voxanchor.workflows.compare import plan_comparison
@@ -120,13 +152,48 @@ def compare(
     return report(job(chosen, out, systems=systems, seeds=seeds, taken=taken, workers=workers), json)
 
 
+def recipes(name: Positional[Recipe] = "", out: SomeFile = None, json: Json = False) -> int:
+    """List the recipes that come with voxanchor, print or copy one.
+
+    Example: voxanchor recipes
+
+    Example: voxanchor recipes voxceleb1 --out my-recipe.yaml
+
+    Args:
+        name: the recipe to print; without it all are listed.
+        out: file to copy it to, for changes of your own. One that exists is never replaced.
+        json: print the list as JSON.
+    """
+    from voxanchor.errors import OutputError
+    from voxanchor.training.packaged import about, packaged_recipe, packaged_recipes
+
+    if not name:
+        known = {entry: about(path) for entry, path in packaged_recipes().items()}
+        if json:
+            print_json(known)
+        else:
+            print("\n".join(f"{entry:28} {text}" for entry, text in known.items()))
+        return 0
+    text = packaged_recipe(name).read_text(encoding="utf-8")
+    if out is None:
+        print(text, end="")
+        return 0
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
+    print(f"{name} copied to {out}. Its folders start from that file's place, or from --set root=DIR")
+    return 0
+
+
 def robustify(
-    model: str,
-    speech: UseAppendAction[tuple[str, ...]],
-    out: Path,
-    noise: UseAppendAction[tuple[str, ...]] = (),
-    rooms: UseAppendAction[tuple[str, ...]] = (),
-    channels: UseAppendAction[tuple[str, ...]] = (),
+    model: Model,
+    speech: Folders,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    channels: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CHANNEL")] = (),
     channel: str = "mix",
     unlabelled: bool = False,
     strength: float | None = None,
@@ -135,7 +202,9 @@ def robustify(
     workers: int | None = None,
     json: Json = False,
 ) -> int:
-    """Make a model you have robust to noise: anchors from it, then a copy of it fine-tuned towards them.
+    """Make a model you have robust to noise.
+
+    Its embeddings of clean speech become the anchors; a copy of it is then fine-tuned, in noise, towards them.
 
     Example: voxanchor robustify --model ge2e --speech my-speech --noise my-noise --out runs/robust
 
@@ -144,30 +213,30 @@ def robustify(
     Example: voxanchor robustify --model ge2e --speech my-speech --channels gsm --channels mulaw --out runs/robust
 
     Args:
-        model: a model reference (see `voxanchor models`).
-        speech: folder of recordings, one sub-folder per speaker; may be given several times.
+        model: the model to start from; `voxanchor models` lists what it may be.
+        speech: folder of recordings, one sub-folder per speaker.
         out: the model directory to make; the same command resumes there.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
-            DIR::odd are its halves by the number in a file's name. Without it the built-in kinds of noise are used,
-            and babble from the speech.
-        rooms: folder of room impulse responses; may be given several times. With it 40 % of the inputs are heard in
-            rooms, half of these synthetic; --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no
-            folder.
-        channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db;
-            may be given several times. 40 % of the inputs then go through one of them.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
+            number in a file's name. Without it the built-in kinds of noise are used, and babble from the speech.
+        rooms: folder of room impulse responses. With it 40 % of the inputs are heard in rooms, half of these synthetic;
+            --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no folder.
+        channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db. 40
+            % of the inputs then go through one of them.
         channel: which channel of the speech is heard: mix (the mean of all), loudest, left, right, or its number.
         unlabelled: the recordings need not say who speaks: tell recordings apart instead of speakers, but for those
             that the base model takes for the same voice.
         strength: how far the model moves from its base: 1 is as far as training took it, 0.5 half the way. Less leaves
-            scores and thresholds closer to what they were and gains less in noise; docs/compatibility.md has the
-            curve. By default the recipe's, 0.9.
+            scores and thresholds closer to what they were and gains less in noise; docs/compatibility.md has the curve.
+            By default the recipe's, 0.9.
         force: write the model even if it came out worse than its base on speakers kept aside. Without it such a model
             is not written, and the exit status is 9.
-        settings: changes to the recipe, for example stages.anchored.train.steps=800.
+        settings: values to change in its recipe (`voxanchor recipes robustify` prints it), such as
+            stages.anchored.train.steps=800.
         workers: threads that prepare batches; by default none on a processor, which is quicker, and 2 for an
             accelerator.
         json: print before and after as JSON.
     """
+    loading(model)
     from voxanchor.workflows.robustify import change, told
     from voxanchor.workflows.robustify import robustify as job
 
@@ -201,57 +270,62 @@ def robustify(
         print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
     if made.verdict:
         print(f"  old enrolments: {made.verdict} See compatibility.html there.")
+    print("next, with recordings of speakers that it never heard as test-speech, and other noise as test-noise:")
+    unheard = ["--speech", "test-speech", "--noise", "test-noise"]
+    place = str(made.folder).rstrip("/")
     print(
-        f"measure it on speakers and noise it never heard: voxanchor evaluate --model {model} --model {made.folder} ..."
+        "  "
+        + shlex.join(["voxanchor", "evaluate", "--model", model, "--model", place, *unheard, "--out", f"{place}-eval"])
     )
-    print(f"give it thresholds, by other such speakers: voxanchor calibrate --model {made.folder} --speech DIR ...")
+    print("  " + shlex.join(["voxanchor", "calibrate", "--model", place, *unheard, "--out", f"{place}-calibrated"]))
     return 0
 
 
 def evaluate(
-    model: UseAppendAction[tuple[str, ...]],
-    speech: str,
-    out: Path,
-    trials: str = "",
-    noise: UseAppendAction[tuple[str, ...]] = (),
-    rooms: UseAppendAction[tuple[str, ...]] = (),
-    heard_noise: UseAppendAction[tuple[str, ...]] = (),
-    suite: str = "noise",
+    model: Models,
+    speech: Folder,
+    out: OutFolder,
+    trials: Trials = "",
+    noise: Folders = (),
+    rooms: Folders = (),
+    heard_noise: Folders = (),
+    suite: Suite = "noise",
     protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol",
-    segment_s: float | None = None,
+    segment_s: SomeSeconds = None,
     max_segments: int = 4,
     noise_seeds: int = 1,
     eer: Literal["linear", "convex_hull"] = "linear",
-    enrol_model: str = "",
-    cohort: str = "",
+    enrol_model: Model = "",
+    cohort: Folder = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
     channel: str = "mix",
-    max_unusable: float = 0.2,
+    max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
-    cache: Path | None = None,
+    cache: SomeFolder = None,
     json: Json = False,
 ) -> int:
-    """Compare models over noise, rooms and channels, all on the same audio, and write tables and a report.
+    """Measure models in noise, rooms and channels, side by side.
+
+    All models hear the same audio; tables and a report are written.
 
     Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
 
     Example: voxanchor evaluate --model ge2e --speech test-speech --suite reverb --rooms my-responses --out runs/rooms
 
     Args:
-        model: a model reference (see `voxanchor models`); may be given several times.
+        model: a model to measure; `voxanchor models` lists what it may be.
         speech: folder of recordings, one sub-folder per speaker.
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
             model has a calibration.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. DIR::even and
-            DIR::odd are its halves by the number in a file's name, DIR::odd being the field's test part of MUSAN.
-            Without it the built-in kinds are used. Without speech/ the babble is made of the recordings themselves,
-            played faster or slower so that nobody is heard in the background of their own trials.
-        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
-        heard_noise: noise folder that a model was trained with; may be given several times. The suite unseen-noise
-            leaves its classes of noise out.
-        suite: a named suite of conditions (noise, unseen-noise, reverb, telephone, clipping, combined,
-            compatibility), or a YAML file.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
+            number in a file's name, DIR::odd being the field's test part of MUSAN. Without it the built-in kinds are
+            used. Without speech/ the babble is made of the recordings themselves, played faster or slower so that
+            nobody is heard in the background of their own trials.
+        rooms: folder of room impulse responses, for suites with measured rooms.
+        heard_noise: noise folder that a model was trained with. The suite unseen-noise leaves its classes of noise out.
+        suite: a named suite of conditions (noise, unseen-noise, reverb, telephone, clipping, combined, compatibility),
+            or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
@@ -263,11 +337,12 @@ def evaluate(
         layout: how the folder names its speakers.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
-        precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and
-            moves the error rate of a single condition by some tenths of a percent.
+        precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves
+            the error rate of a single condition by some tenths of a percent.
         cache: folder of embeddings that several evaluations share; by default each keeps its own.
         json: print the summary as JSON.
     """
+    loading(*model, *([enrol_model] if enrol_model else []))
     from voxanchor.audio.downmix import channel_of
     from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
 

@@ -3,34 +3,48 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import UseAppendAction
-
-from voxanchor.cli.shared import Json, print_json
+from voxanchor.cli.shared import (
+    Folder,
+    Folders,
+    Json,
+    Model,
+    OutFolder,
+    Share,
+    SomeFolder,
+    SomeSeconds,
+    Suite,
+    Trials,
+    loading,
+    print_json,
+)
+from voxanchor.progress import console
 
 if TYPE_CHECKING:
     from voxanchor.evaluation.compatibility import Findings
 
 
 def compatibility(
-    old: str,
-    new: str,
-    speech: str,
-    out: Path,
-    noise: UseAppendAction[tuple[str, ...]] = (),
-    rooms: UseAppendAction[tuple[str, ...]] = (),
-    heard_noise: UseAppendAction[tuple[str, ...]] = (),
-    trials: str = "",
-    suite: str = "noise",
+    old: Model,
+    new: Model,
+    speech: Folder,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    heard_noise: Folders = (),
+    trials: Trials = "",
+    suite: Suite = "noise",
     noise_seeds: int = 1,
-    segment_s: float | None = None,
+    segment_s: SomeSeconds = None,
     max_segments: int = 4,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
-    max_unusable: float = 0.2,
+    max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
-    cache: Path | None = None,
+    cache: SomeFolder = None,
     json: Json = False,
 ) -> int:
-    """Say whether voiceprints enrolled with an old model may stay when a new one is deployed, and which threshold then.
+    """Say whether old voiceprints may stay under a new model.
+
+    Measures enrolments of the old model against tests of the new one, and which threshold that needs.
 
     Example: voxanchor compatibility --old ge2e --new runs/robust --speech test-speech --noise test-noise --out runs/old
 
@@ -40,10 +54,10 @@ def compatibility(
         speech: folder of recordings, one sub-folder per speaker, none of whom the new model was trained on. Where
             nobody says who speaks (--layout flat), only how far embeddings and scores move is measured.
         out: output folder; gets compatibility.json, .csv, .md and .html.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout); may be given several times. As of evaluate.
-        rooms: folder of room impulse responses, for suites with measured rooms; may be given several times.
-        heard_noise: noise folder that the new model was trained with; may be given several times. The suite
-            unseen-noise leaves its classes of noise out.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). As for evaluate.
+        rooms: folder of room impulse responses, for suites with measured rooms.
+        heard_noise: noise folder that the new model was trained with. The suite unseen-noise leaves its classes of
+            noise out.
         trials: a trial list, "1 a.wav b.wav" a line, the enrolment first; without it all pairs are compared.
         suite: a named suite of conditions (noise, compatibility, unseen-noise, reverb, telephone, clipping, combined),
             or a YAML file. compatibility is the quick one: noise, music and babble at 0 and 10 dB.
@@ -56,6 +70,7 @@ def compatibility(
         cache: folder of embeddings that several commands share; by default each keeps its own.
         json: print the content of compatibility.json.
     """
+    loading(old, new)
     from voxanchor.evaluation.compatibility_text import plain
     from voxanchor.workflows.compatibility import Examination, compatibility_folder
 
@@ -83,22 +98,21 @@ def compatibility(
 
 def show(findings: "Findings", folder: Path) -> None:
     """Print tables and verdict for a person."""
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     from voxanchor.evaluation.compatibility_text import tables
 
-    console = Console()
+    screen = console()
     for entry in tables(findings, intervals=False):
         table = Table(title=entry.title, title_justify="left")
         for place, name in enumerate(entry.head):
             table.add_column(name, justify="right" if place else "left", no_wrap=not place)
         for row in entry.rows:
             table.add_row(*row)
-        console.print(table)
-    console.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
+        screen.print(table)
+    screen.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
     for reason in findings.verdict.reasons:
-        console.print(Padding(Text(reason), (0, 0, 0, 2)))
-    console.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)
+        screen.print(Padding(Text(reason), (0, 0, 0, 2)))
+    screen.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)

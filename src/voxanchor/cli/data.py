@@ -3,41 +3,37 @@
 What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
-from voxanchor.cli.shared import Json, print_json
-from voxanchor.errors import RecipeError
-
-DESCRIPTION = """Corpora: fetched from the network where they are free, and packed into a few large files that are
-mapped into memory and never decoded.
-
-Exit status: as of voxanchor; 1 when a check finds damage."""
+from voxanchor.cli.arguments import Group
+from voxanchor.cli.shared import Folder, Folders, Json, Name, OutFolder, OutFolders, Share, print_json
 
 
 def pack(
-    out: UseAppendAction[tuple[Path, ...]],
-    speech: UseAppendAction[tuple[str, ...]] = (),
-    noise: str = "",
-    rooms: str = "",
+    out: OutFolders,
+    speech: Folders = (),
+    noise: Folder = "",
+    rooms: Folder = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
     channel: str = "mix",
     shard_mb: int = 1024,
     workers: int = 0,
-    max_unusable: float = 0.2,
+    max_unusable: Share = 0.2,
     json: Json = False,
 ) -> int:
-    """Pack folders of speech, or one of noise or rooms. The pack is used wherever the folder was, with the same result.
+    """Pack a folder of recordings into a few large files.
+
+    Packs folders of speech, or one of noise or rooms. The pack is used wherever the folder was, with the same result.
 
     Example: voxanchor data pack --speech my-speech --out packs/my-speech
 
     Args:
         out: folder for the pack; the same command resumes there. Given several times, the shards are spread over these
             folders, on several disks say; the first is then the pack's.
-        speech: folder of recordings, one sub-folder per speaker; may be given several times.
+        speech: folder of recordings, one sub-folder per speaker.
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
         rooms: folder of room impulse responses.
         layout: how the folders name their speakers.
@@ -82,10 +78,10 @@ def pack(
     return 0
 
 
-def check(pack: Positional[Path], json: Json = False) -> int:
-    """Read every byte of a pack and say which of its files are damaged.
+def check(pack: Positional[OutFolder], json: Json = False) -> int:
+    """Read every byte of a pack and name what is damaged.
 
-    Exit status 1 when any is.
+    Exit status: 0 nothing, 1 something.
 
     Example: voxanchor data check packs/my-speech
 
@@ -110,24 +106,24 @@ def check(pack: Positional[Path], json: Json = False) -> int:
 
 
 def fetch(
-    name: Positional[str] = "",
-    out: Path = Path("data"),
+    name: Positional[Name] = "",
+    out: OutFolder = Path("data"),
     mirror: str = "",
     keep_archive: bool = False,
     show_list: Annotated[bool, arg(name="list")] = False,
     json: Json = False,
 ) -> int:
-    """Download a corpus that is free, check it and unpack it. Without a name: list what there is.
+    """Download a corpus that is free, check it and unpack it.
 
-    Stopped at whatever moment, the same command goes on where it was; when all is there it does nothing.
+    Without a name it lists what there is. Stopped at whatever moment, the same command goes on where it was; when all
+    is there it does nothing.
 
     Example: voxanchor data fetch musan --out data
 
     Args:
-        name: of the corpus; what may be fetched, the list says.
+        name: the corpus to fetch; without it the list is printed.
         out: folder to unpack into, which several corpora may share.
-        mirror: address to fetch from in the place of www.openslr.org, for example
-            https://openslr.elda.org/resources.
+        mirror: address to fetch from in the place of www.openslr.org, for example https://openslr.elda.org/resources.
         keep_archive: keep the archive beside what was unpacked.
         show_list: list what there is: name, size, licence and content.
         json: print {"name", "folder"}, or the list, as JSON.
@@ -153,14 +149,10 @@ def fetch(
     return 0
 
 
-def data() -> int:
-    """Fetch a corpus, pack one into a few large files, or check a pack.
+GROUP = Group(
+    """Fetch free corpora; pack recordings into few files; check packs.
 
-    Example: voxanchor data fetch musan --out data
-
-    Example: voxanchor data pack --speech my-speech --out packs/speech
-    """
-    raise RecipeError("data: name what to do with it, fetch, pack or check; 'voxanchor data --help' says more")
-
-
-COMMANDS: dict[str, Callable[..., int]] = {"fetch": fetch, "pack": pack, "check": check}
+    A pack is a few large files that are mapped into memory and never decoded. Exit status: 1 when a check finds damage.
+    """,
+    {"fetch": fetch, "pack": pack, "check": check},
+)

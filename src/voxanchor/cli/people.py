@@ -1,25 +1,33 @@
 """The commands about the people in a store: who is there, in and out, and what was decided about them."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from voxanchor.cli.shared import Json, existing_store, key_file, no_empty_store, print_json
+from voxanchor.cli.arguments import Group
+from voxanchor.cli.shared import (
+    File,
+    Json,
+    Model,
+    Name,
+    SomeFile,
+    Store,
+    existing_store,
+    key_file,
+    loading,
+    no_empty_store,
+    print_json,
+    store_key,
+)
 from voxanchor.errors import RecipeError
 
 if TYPE_CHECKING:
     from voxanchor.enrolments.store import Store as People
 
-DESCRIPTION = """The people in a store. Voiceprints are biometric data: give a key when the store is made, and delete
-who no longer needs to be there.
 
-Exit status: as of voxanchor; 10 when nobody of that name is enrolled, or the store cannot be opened."""
-
-
-def everybody(store: str, key: Path | None = None, json: Json = False) -> int:
+def everybody(store: Store, key: SomeFile = None, json: Json = False) -> int:
     """List everybody who is enrolled.
 
     Example: voxanchor people list --store people.db
@@ -36,13 +44,16 @@ def everybody(store: str, key: Path | None = None, json: Json = False) -> int:
         return 0
     for person in found:
         recordings = f"{person.recordings} recording{'s' * (person.recordings > 1)}"
-        print(f"{person.name}  {recordings}, last {person.updated[:10]}, by {', '.join(person.models)}")
+        print(
+            f"{person.name}  {recordings}, last {person.updated[:10]}, "
+            f"model{'s' * (len(person.models) > 1)} {', '.join(person.models)}"
+        )
     print(f"{len(found)} {'person' if len(found) == 1 else 'people'}")
     return 0
 
 
-def show(name: Positional[str], store: str, key: Path | None = None, json: Json = False) -> int:
-    """List a person's recordings: when, by whom, by which model, what they are worth.
+def show(name: Positional[Name], store: Store, key: SomeFile = None, json: Json = False) -> int:
+    """List a person's recordings, their quality and their model.
 
     Example: voxanchor people show "Ada Lovelace" --store people.db
 
@@ -61,12 +72,16 @@ def show(name: Positional[str], store: str, key: Path | None = None, json: Json 
         by = f" by {item.by}" if item.by else ""
         audio = ", audio kept" if item.keeps_audio else ""
         source = f"{item.source}: " if item.source else ""
-        print(f"{item.created[:19]}{by}  {source}{item.speech_s:.1f} s, {item.snr_db:.0f} dB, {item.model}{audio}")
+        print(
+            f"{item.created[:19]}{by}  {source}{item.speech_s:.1f} s, {item.snr_db:.0f} dB, model {item.model}{audio}"
+        )
     return 0
 
 
-def delete(name: Positional[str], store: str, key: Path | None = None) -> int:
-    """Delete a person: voiceprint and audio are gone from the file, and the name from the log.
+def delete(name: Positional[Name], store: Store, key: SomeFile = None) -> int:
+    """Delete a person for good.
+
+    Voiceprint and audio are gone from the file, and the name from the log.
 
     Example: voxanchor people delete "Ada Lovelace" --store people.db
 
@@ -81,8 +96,10 @@ def delete(name: Positional[str], store: str, key: Path | None = None) -> int:
     return 0
 
 
-def export(out: Path, store: str, key: Path | None = None, out_key: Path | None = None) -> int:
-    """Write everybody to one file that another store can import; in clear unless --out-key is given.
+def export(out: File, store: Store, key: SomeFile = None, out_key: SomeFile = None) -> int:
+    """Write everybody to one file that another store can import.
+
+    The file is in clear unless --out-key is given.
 
     Example: voxanchor people export --out people.export --store people.db --out-key key
 
@@ -98,7 +115,7 @@ def export(out: Path, store: str, key: Path | None = None, out_key: Path | None 
     return 0
 
 
-def import_people(file: Positional[Path], store: str, key: Path | None = None, file_key: Path | None = None) -> int:
+def import_people(file: Positional[File], store: Store, key: SomeFile = None, file_key: SomeFile = None) -> int:
     """Add everybody in a file that export wrote: all or none.
 
     Example: voxanchor people import people.export --store other.db --file-key key
@@ -115,8 +132,30 @@ def import_people(file: Positional[Path], store: str, key: Path | None = None, f
     return 0
 
 
-def upgrade(model: str, store: str, key: Path | None = None) -> int:
-    """Carry the voiceprints of the model that was replaced into the space of the one that robustify made from it.
+def backup(out: File, store: Store) -> int:
+    """Copy a store to a new file while others may have it open.
+
+    An encrypted store stays so, and needs no key.
+
+    Example: voxanchor people backup --store people.db --out backup.db
+
+    Args:
+        out: the file; an existing one is never replaced.
+        store: an SQLite file. Of a database with pgvector pg_dump makes a copy.
+    """
+    from voxanchor.enrolments.connection import back_up
+
+    if "://" in store:
+        raise RecipeError("people backup: copies an SQLite file. Of a PostgreSQL database pg_dump makes a copy")
+    count = back_up(Path(existing_store(store)), out)
+    print(f"{count} recording{'s' * (count != 1)} in {out}")
+    return 0
+
+
+def upgrade(model: Model, store: Store, key: SomeFile = None) -> int:
+    """Carry voiceprints of an old model over to its robust copy.
+
+    Nobody has to be recorded again; docs/compatibility.md says what that gains and what it costs.
 
     Example: voxanchor people upgrade --model runs/robust --store people.db
 
@@ -134,21 +173,24 @@ def upgrade(model: str, store: str, key: Path | None = None) -> int:
     return 0
 
 
-def reembed(model: str, store: str, key: Path | None = None, json: Json = False) -> int:
-    """Embed kept audio anew with another model; people whose audio was not kept stay as they are, and are listed.
+def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False) -> int:
+    """Embed kept audio anew, with another model.
+
+    People whose audio was not kept stay as they are, and are listed.
 
     Example: voxanchor people reembed --model runs/new --store people.db
 
     Args:
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
-        model: a model reference (see `voxanchor models`).
+        model: the new model; `voxanchor models` lists what it may be.
         json: print what was done.
     """
+    loading(model)
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 
-    with voxanchor.load(model, store=existing_store(store), key=key_file(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
         found = job(verifier)
     if json:
         print_json(asdict(found))
@@ -161,7 +203,7 @@ def reembed(model: str, store: str, key: Path | None = None, json: Json = False)
     return 0
 
 
-def log(store: str, key: Path | None = None, name: str = "", limit: int = 20, json: Json = False) -> int:
+def log(store: Store, key: SomeFile = None, name: Name = "", limit: int = 20, json: Json = False) -> int:
     """Print what was decided lately, newest first.
 
     Example: voxanchor people log --store people.db --name "Ada Lovelace"
@@ -170,7 +212,7 @@ def log(store: str, key: Path | None = None, name: str = "", limit: int = 20, js
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         name: decisions about this person alone.
-        limit: so many.
+        limit: how many to print.
         json: print the list as JSON.
     """
     with _opened(store, key) as opened:
@@ -185,8 +227,10 @@ def log(store: str, key: Path | None = None, name: str = "", limit: int = 20, js
     return 0
 
 
-def key(out: Path) -> int:
-    """Make a key to encrypt a store with. Keep it apart from the store: without it nobody reads the voiceprints.
+def key(out: File) -> int:
+    """Make a key to encrypt a store with.
+
+    Keep it apart from the store: without it nobody reads the voiceprints.
 
     Example: voxanchor people key --out people.key
 
@@ -197,39 +241,37 @@ def key(out: Path) -> int:
 
     from voxanchor.enrolments.sealing import new_key
     from voxanchor.errors import OutputError
+    from voxanchor.files import write_private
 
-    try:
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(new_key() + "\n")
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: cannot be written (File exists). Choose another name.")
+    write_private(out, f"{new_key()}\n".encode("ascii"))
     print(f"key written to {out}")
     return 0
 
 
-def _opened(store: str, key: Path | None, new: bool = False) -> "People":
+def _opened(store: Store, key: SomeFile, new: bool = False) -> "People":
     from voxanchor.enrolments.store import open_store
 
-    return open_store(store if new else existing_store(store), key_file(key))
+    return open_store(store if new else existing_store(store), store_key(key))
 
 
-def people() -> int:
-    """Who is enrolled: list, show, delete, export, import, upgrade, reembed, log, key. See voxanchor people --help.
+GROUP = Group(
+    """List, show, delete, back up, export or import who is enrolled.
 
-    Example: voxanchor people list --store people.db
-    """
-    raise RecipeError("people: name what to do, list, show, delete ...; 'voxanchor people --help' says more")
-
-
-COMMANDS: dict[str, Callable[..., int]] = {
-    "list": everybody,
-    "show": show,
-    "delete": delete,
-    "export": export,
-    "import": import_people,
-    "upgrade": upgrade,
-    "reembed": reembed,
-    "log": log,
-    "key": key,
-}
+    Voiceprints are biometric data: give a key when the store is made, and delete who no longer needs to be there. Exit
+    status: 10 when nobody of that name is enrolled, or the store cannot be opened.
+    """,
+    {
+        "list": everybody,
+        "show": show,
+        "delete": delete,
+        "export": export,
+        "import": import_people,
+        "backup": backup,
+        "upgrade": upgrade,
+        "reembed": reembed,
+        "log": log,
+        "key": key,
+    },
+)

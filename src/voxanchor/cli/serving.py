@@ -2,45 +2,46 @@
 
 from pathlib import Path
 
-from tyro.conf import UseAppendAction
+from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store, loading, store_key
 
 
 def serve(
-    model: str,
-    store: str,
-    beside: str = "",
-    key: Path | None = None,
-    api_keys: Path | None = None,
-    noise: UseAppendAction[tuple[str, ...]] = (),
+    model: Model,
+    store: Store,
+    beside: Model = "",
+    key: SomeFile = None,
+    api_keys: SomeFile = None,
+    noise: Folders = (),
     host: str = "127.0.0.1",
     port: int = 8010,
     insecure: bool = False,
-    prior: float = 0.01,
-    false_acceptance: float | None = None,
+    prior: Probability = 0.01,
+    false_acceptance: Percent = None,
     keep_audio: bool = False,
     max_upload_mb: float = 25.0,
-    max_duration_s: float = 120.0,
+    max_duration_s: Seconds = 120.0,
     max_requests: int = 64,
-    timeout_s: float = 30.0,
+    timeout_s: Seconds = 30.0,
     model_threads: int = 1,
-    batch_s: float = 120.0,
+    batch_s: Seconds = 120.0,
 ) -> int:
-    """Serve a model over HTTP: enrol, verify, identify, delete; a page to try it with a microphone; metrics, log.
+    """Serve a model over HTTP, with a page to try it on.
 
-    Needs the extra ``serve``. docs/service.md describes the routes. SIGTERM ends it when running requests are done.
+    People enrol, are verified, identified and deleted over HTTP; the page does it with a microphone. Needs the extra
+    ``serve``. docs/service.md describes the routes. SIGTERM ends it when running requests are done.
 
-    Example: voxanchor serve --model runs/robust --store voices.db --beside ge2e
+    Example: voxanchor serve --model runs/calibrated --store people.db --beside runs/ge2e-calibrated
 
-    Example: voxanchor serve --model runs/robust --store voices.db --api-keys keys.txt --host 0.0.0.0
+    Example: voxanchor serve --model runs/calibrated --store people.db --api-keys keys.txt --host 0.0.0.0
 
     Args:
-        model: a model reference (see `voxanchor models`).
+        model: the model to serve, best one that was calibrated; `voxanchor models` lists what it may be.
         store: who is enrolled: an SQLite file, made where it is missing; postgresql://...; or :memory:.
-        beside: another model, to show side by side what noise does to both: the one that the robust one was made from.
+        beside: another model to show on the page, so that both can be seen in the same noise: best the one that the
+            robust model was made from, calibrated, too.
         key: file with the key that encrypts the store.
         api_keys: file with API keys, 'name key' in each line; else the environment variable VOXANCHOR_API_KEYS.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout) for the page; may be given several times. What is
-            missing there is built in.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout) for the page. What is missing there is built in.
         host: address to listen on; without API keys one of this machine alone.
         port: 0 for any that is free.
         insecure: listen on other addresses without API keys, too: whoever reaches the port can enrol and delete.
@@ -49,14 +50,15 @@ def serve(
         keep_audio: keep enrolled recordings, so that another model can embed them anew.
         max_upload_mb: largest body of a request.
         max_duration_s: longest recording.
-        max_requests: so many with recordings are in hand at once; more are refused.
+        max_requests: how many requests with recordings are worked on at once; more are refused.
         timeout_s: how long a request may take, its upload included.
         model_threads: threads that run the model; it may use several cores in each of them (docs/service.md).
         batch_s: padded seconds of audio that are embedded at once; 0 embeds each recording alone.
     """
-    from voxanchor.service.extras import refuse_missing
+    from voxanchor.extras import require
 
-    refuse_missing()
+    require(("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "the service")
+    loading(model, *([beside] if beside else []))
     import contextlib
 
     import voxanchor
@@ -89,7 +91,7 @@ def serve(
         keep_audio=keep_audio,
     )
     with contextlib.ExitStack() as stack:
-        verifier = stack.enter_context(voxanchor.load(model, store, None if key is None else str(key)))
+        verifier = stack.enter_context(voxanchor.load(model, store, store_key(key)))
         verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
         other = stack.enter_context(voxanchor.load(beside)) if beside else None
         bank = stack.enter_context(backgrounds(noise))

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +11,37 @@ from typing import Annotated, Any
 from tyro.conf import UseAppendAction, arg
 
 from voxanchor.errors import EnrolmentError, VoxanchorError
+from voxanchor.progress import console, say
+
+Model = Annotated[str, arg(metavar="MODEL")]
+Models = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="MODEL")]]
+Recipe = Annotated[str, arg(metavar="RECIPE")]
+Recording = Annotated[str, arg(metavar="RECORDING")]
+Recordings = Annotated[tuple[str, ...], arg(metavar="RECORDING")]
+Name = Annotated[str, arg(metavar="NAME")]
+Folder = Annotated[str, arg(metavar="DIR")]
+Folders = UseAppendAction[Annotated[tuple[str, ...], arg(metavar="DIR")]]
+OutFolders = UseAppendAction[Annotated[tuple[Path, ...], arg(metavar="DIR")]]
+OutFolder = Annotated[Path, arg(metavar="DIR")]
+SomeFolder = Annotated[Path | None, arg(metavar="DIR")]
+File = Annotated[Path, arg(metavar="FILE")]
+SomeFile = Annotated[Path | None, arg(metavar="FILE")]
+Trials = Annotated[str, arg(metavar="FILE")]
+Suite = Annotated[str, arg(metavar="SUITE")]
+Store = Annotated[str, arg(metavar="STORE")]
+Seconds = Annotated[float, arg(metavar="SECONDS")]
+SomeSeconds = Annotated[float | None, arg(metavar="SECONDS")]
+Share = Annotated[float, arg(metavar="SHARE")]
+Probability = Annotated[float, arg(metavar="PROBABILITY")]
+Percent = Annotated[float | None, arg(metavar="PERCENT")]
 
 Settings = UseAppendAction[Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="KEY=VALUE ...")]]
 """Several after one flag, or several flags: all of them count."""
-
 Json = Annotated[bool, arg(help="print the result as JSON on standard output")]
+
+
+KEY_VARIABLE = "VOXANCHOR_STORE_KEY"
+"""Environment variable that holds a store's key as text, where no file with one is given."""
 
 
 def report(folder: Path, as_json: bool) -> int:
@@ -26,7 +54,6 @@ def report(folder: Path, as_json: bool) -> int:
     if as_json:
         print_json(summary)
         return 0
-    from rich.console import Console
     from rich.table import Table
 
     averages = ("avg15", "avg16") if any("avg15" in entry for entry in summary.values()) else ("avg_noisy", "avg_all")
@@ -37,10 +64,21 @@ def report(folder: Path, as_json: bool) -> int:
         table.add_column(column, justify="right")
     for name, entry in summary.items():
         table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
-    console = Console()
-    console.print(table)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    screen = console()
+    screen.print(table)
+    screen.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
+
+
+def loading(*what: str, job: bool = True) -> None:
+    """Say that models or a recipe are being loaded: torch and weights take seconds, on a busy machine many.
+
+    Args:
+        what: as it was given.
+        job: whether it is a job that writes lines on its way; what only answers says it to a terminal alone.
+    """
+    if job or sys.stderr.isatty():
+        say(f"loading {' and '.join(what)} ...")
 
 
 def print_json(value: Any) -> None:
@@ -80,6 +118,15 @@ def no_empty_store(place: str) -> Iterator[None]:
         if new and path.exists():
             remove_empty(path)
         raise
+
+
+def store_key(path: Path | None) -> str | None:
+    """Return the key of a store: the path of its file, or what the environment variable holds, or nothing.
+
+    Raises:
+        EnrolmentError: there is no such file.
+    """
+    return key_file(path) or os.environ.get(KEY_VARIABLE) or None
 
 
 def key_file(path: Path | None) -> str | None:

@@ -2,37 +2,52 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, arg
 
-from voxanchor.cli.shared import Json, print_json
+from voxanchor.cli.shared import (
+    File,
+    Folder,
+    Folders,
+    Json,
+    Model,
+    OutFolder,
+    Recordings,
+    Share,
+    SomeFile,
+    SomeSeconds,
+    loading,
+    print_json,
+)
 
 
 def embed(
-    files: Positional[tuple[str, ...]],
-    model: str,
-    out: Path | None = None,
-    speech: str = "",
-    manifest: Path | None = None,
+    model: Model,
+    files: Positional[Recordings] = (),
+    out: Annotated[Path | None, arg(metavar="FILE|DIR")] = None,
+    speech: Folder = "",
+    manifest: SomeFile = None,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
     channel: str = "mix",
     processes: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     shard_size: int = 4096,
-    longest_s: float | None = None,
-    max_unusable: float = 0.2,
+    longest_s: SomeSeconds = None,
+    max_unusable: Share = 0.2,
     json: Json = False,
 ) -> int:
-    """Embed recordings as unit vectors: a few files into one file, or a corpus of any size into a folder of shards.
+    """Turn recordings into embeddings, unit vectors.
+
+    A few recordings go into one file, a corpus of any size into a folder of shards.
 
     Example: voxanchor embed a.wav b.flac --model ge2e --out embeddings.safetensors
 
     Example: voxanchor embed --speech my-speech --model ge2e --processes 2 --out runs/embeddings
 
     Args:
+        model: the model to embed with; `voxanchor models` lists what it may be.
         files: recordings of any rate and channel count.
-        model: a model reference (see `voxanchor models`).
         out: a safetensors file to write: one tensor per recording, named by its path. For a corpus a folder: shards of
             embeddings, index.json and failures.jsonl; the same command resumes there.
         speech: a corpus: folder of recordings, one sub-folder per speaker.
@@ -59,6 +74,7 @@ def embed(
 
         if files or out is None:
             raise RecipeError("embed: a corpus goes alone, and needs a folder for its embeddings: --out DIR")
+        loading(model)
         index = embed_corpus(
             model,
             out,
@@ -83,6 +99,7 @@ def embed(
             "embed: name at least one recording and say where to, --out FILE.safetensors or --json; or a corpus, "
             "--speech DIR or --manifest FILE, and --out DIR"
         )
+    loading(model, job=False)
     verifier = voxanchor.load(model) if longest_s is None else voxanchor.load(model, longest_s=longest_s)
     recordings = verifier.hear(files, heard)
     for recording in recordings:
@@ -92,10 +109,10 @@ def embed(
     if out is not None:
         from safetensors.numpy import save
 
-        from voxanchor.files import write_bytes
+        from voxanchor.files import printable, write_bytes
         from voxanchor.workflows.upgrade import EMBEDDINGS_FORMAT
 
-        tensors = dict(zip(files, embeddings, strict=True))
+        tensors = dict(zip(map(printable, files), embeddings, strict=True))
         write_bytes(out, save(tensors, {"model": verifier.fingerprint, "format": EMBEDDINGS_FORMAT}))
     if json:
         print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])
@@ -105,33 +122,34 @@ def embed(
 
 
 def export(
-    model: Positional[str],
-    out: Path,
+    model: Positional[Model],
+    out: File,
     precision: Literal["float32", "float16", "int8"] = "float32",
-    speech: str = "",
-    noise: UseAppendAction[tuple[str, ...]] = (),
+    speech: Folder = "",
+    noise: Folders = (),
     json: Json = False,
 ) -> int:
-    """Write a model as one ONNX file: waveforms in, embeddings out, of any length and number, front-end inside.
+    """Write a model as one ONNX file, which needs no torch.
 
-    The file is compared with the model before it gets its name. Needs the extra ``onnx``.
+    Waveforms of any length and number go in, embeddings come out; the front-end is inside. The file is compared with
+    the model before it gets its name. Needs the extra ``onnx``.
 
     Example: voxanchor export runs/robust --out robust.onnx
 
     Example: voxanchor export runs/robust --out small.onnx --precision int8 --speech test-speech --noise test-noise
 
     Args:
-        model: a model reference (see `voxanchor models`).
+        model: the model to export; `voxanchor models` lists what it may be.
         out: the file, ending in .onnx; embed, verify and evaluate take it as --model.
         precision: float16 halves the file and is as fast; int8 makes it a fourth, for ge2e two fifths, and products of
             matrices faster. Embeddings differ a little.
         speech: folder of recordings, one sub-folder per speaker, to measure the loss in EER on, clean and in noise; the
             file keeps the figures. In int8 a fifth of the speakers set the ranges of convolutions instead, which makes
             wide networks of them (resnet, eres2net) faster; without it only their weights are smaller.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout) for that; may be given several times. Without it
-            the built-in kinds are used.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout) for that. Without it the built-in kinds are used.
         json: print {"path", "precision", "size_bytes", "compared_on", "max_difference", "min_cosine", "loss"}.
     """
+    loading(model)
     from voxanchor.workflows.export import export_model
 
     made = export_model(model, out, precision, speech=speech, noise=noise)
@@ -151,8 +169,8 @@ def export(
     return 0
 
 
-def upgrade(embeddings: Positional[Path], model: str, out: Path) -> int:
-    """Carry stored voiceprints of the model that was replaced into the space of the robust model that replaces it.
+def upgrade(embeddings: Positional[File], model: Model, out: File) -> int:
+    """Carry stored voiceprints of a model over to its robust copy.
 
     Nobody has to be recorded again. docs/compatibility.md says what that gains and what it costs.
 
@@ -169,8 +187,8 @@ def upgrade(embeddings: Positional[Path], model: str, out: Path) -> int:
     return 0
 
 
-def card(model: Positional[Path]) -> int:
-    """Print the card of a model: what it was made from and how, what was measured, its limits and licence.
+def card(model: Positional[OutFolder]) -> int:
+    """Print what a model was made from, how it measures, its licence.
 
     Example: voxanchor card runs/robust
 
@@ -184,7 +202,7 @@ def card(model: Positional[Path]) -> int:
 
 
 def models(json: Json = False) -> int:
-    """List what a model reference may be, and what is installed.
+    """List the kinds of models it works with, and what is installed.
 
     Example: voxanchor models
 

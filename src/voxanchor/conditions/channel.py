@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from voxanchor.audio.channels import AMOUNTS, PLAIN, through
 from voxanchor.errors import AudioError, RecipeError
@@ -18,17 +17,20 @@ _TOLD = {
     "gsm": "telephone band, GSM full rate",
     "opus": "Opus at {} kbit/s",
     "clipped": "clipped {} dB above the active level",
+    "dead_channel": "one of two channels silent",
+    "gain": "a recorder's gain of {} dB, 16 bits",
+    "dc": "a recorder's DC offset of {} of full scale, 16 bits",
 }
 
 
 @dataclass(frozen=True)
 class Channel:
-    """The last thing that happens to a recording: a telephone's band, a codec, clipping.
+    """The last thing that happens to a recording: a telephone's band, a codec, clipping, a recorder's gain or offset.
 
     Attributes:
-        kind: ``telephone``, ``mulaw``, ``gsm``, ``opus`` or ``clipped``.
+        kind: ``telephone``, ``mulaw``, ``gsm``, ``opus``, ``clipped``, ``gain``, ``dc`` or ``dead_channel``.
         amount: kbit/s of ``opus``, from 6 to 256; ceiling of ``clipped`` in dB above the active level, from -20 to 40;
-            None for the others.
+            dB of ``gain``, from -60 to 40; full scales of ``dc``, from -0.5 to 0.5; None for the others.
 
     Raises:
         RecipeError: no such channel, an amount beyond its range, or one too many or missing.
@@ -60,7 +62,7 @@ class Channel:
         return _TOLD[self.kind].format("" if self.amount is None else number(self.amount))
 
     def apply(self, waveform: Waveform) -> Waveform:
-        """Return (T,) float32: a recording after the channel, as long as it was, at its own level, and not late.
+        """Return (T,) float32: a recording after the channel, as long as it was, and not late.
 
         Args:
             waveform: (T,) float32 at 16 kHz.
@@ -70,6 +72,8 @@ class Channel:
         """
         if len(waveform) == 0 or not np.isfinite(waveform).all():
             raise AudioError(f"{self.name} needs a recording with samples, all of them finite")
+        import torch
+
         wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
         heard: Waveform = through(wave.unsqueeze(0), self.kind, self.amount)[0].numpy()
         return heard

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from voxanchor.audio import io, level
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
 from voxanchor.errors import AudioError
+from voxanchor.files import printable
 from voxanchor.progress import say, track
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -42,13 +44,23 @@ class Checked:
     remarks: tuple[str, ...] = ()
 
 
-def _check(path: Path, min_duration_s: float, min_active_s: float, channel: Channel) -> Checked:
+def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
+    """Return what listening to a file showed; whatever goes wrong with it is a reason not to use it.
+
+    A name that is not UTF-8 is such a reason, too: manifests, packs and tables are UTF-8 and could not name the file.
+    """
+    if printable(path) != str(path):
+        return Checked(reason="its path is not UTF-8, and lists of recordings are: rename it, with convmv for example")
     try:
-        if path.exists() and not path.is_file():
-            return Checked(reason="a pipe or a device, and no file")
-        waveform, channel, remarks = _heard(path, channel)
-    except (AudioError, OSError) as error:
-        return Checked(reason=str(error).removeprefix(f"{path}: "))
+        return listen()
+    except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
+        return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
+
+
+def _check(path: Path, min_duration_s: float, min_active_s: float, channel: Channel) -> Checked:
+    if path.exists() and not path.is_file():
+        return Checked(reason="a pipe or a device, and no file")
+    waveform, channel, remarks = _heard(path, channel)
     length_s = len(waveform) / SAMPLE_RATE
     if length_s < min_duration_s:
         return Checked(reason=f"too short: {length_s:.2f} s, {min_duration_s:g} s needed")
@@ -96,7 +108,7 @@ def check_files(
     results: list[Checked] = []
     check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
     with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(check, paths):
+        for result in pool.map(lambda path: checked(path, partial(check, path)), paths):
             results.append(result)
             advance(1)
     for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):

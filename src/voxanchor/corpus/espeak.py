@@ -7,9 +7,9 @@ needs, in which one voice-variant file is rewritten for every voice: loading hun
 eSpeak's table of voices.
 """
 
+import contextlib
 import ctypes
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import numpy as np
 import soxr
 
 from voxanchor.corpus.voices import Voice
-from voxanchor.errors import MissingExtraError, VoxanchorError
+from voxanchor.errors import VoxanchorError
+from voxanchor.extras import missing
+from voxanchor.files import temporary_folder, writing
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback in the calling thread
@@ -34,9 +36,7 @@ def _package() -> Any:
     try:
         import espeakng_loader
     except ImportError:
-        raise MissingExtraError(
-            "espeakng-loader", "Making synthetic voices", "pip install 'voxanchor[synthetic]'"
-        ) from None
+        raise missing("espeakng_loader", "Making synthetic voices") from None
     return espeakng_loader
 
 
@@ -63,20 +63,23 @@ class Engine:
     Raises:
         MissingExtraError: if the extra ``synthetic`` is not installed.
         VoxanchorError: if the installed eSpeak NG does not start.
+        OutputError: there is no room for its private files.
     """
 
     def __init__(self, seed: int) -> None:
         package = _package()
-        self._folder = tempfile.TemporaryDirectory(prefix="voxanchor-espeak-")
-        home = Path(self._folder.name)
-        source, data = Path(package.get_data_path()), home / "espeak-ng-data"
-        (data / "voices" / "!v").mkdir(parents=True)
-        for name in _DATA_FILES:
-            shutil.copyfile(source / name, data / name)
-        shutil.copytree(source / "lang" / "gmw", data / "lang" / "gmw")
+        source, original = Path(package.get_data_path()), Path(package.get_library_path())
+        with contextlib.ExitStack() as stack:
+            home = stack.enter_context(temporary_folder("voxanchor-espeak-"))
+            data = home / "espeak-ng-data"
+            (data / "voices" / "!v").mkdir(parents=True)
+            for name in _DATA_FILES:
+                shutil.copyfile(source / name, data / name)
+            shutil.copytree(source / "lang" / "gmw", data / "lang" / "gmw")
+            own = shutil.copyfile(original, home / original.name)
+            self._folder = stack.pop_all()
         self._variant = data / "voices" / "!v" / _VARIANT
-        original = Path(package.get_library_path())
-        self._library = ctypes.CDLL(str(shutil.copyfile(original, home / original.name)))
+        self._library = ctypes.CDLL(str(own))
         self._rate_hz = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(home).encode(), _NO_EXIT))
         if self._rate_hz <= 0:
             raise VoxanchorError(f"eSpeak NG from {original} did not start with its data in {source}; reinstall it")
@@ -90,7 +93,7 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self._library.espeak_Terminate()
-        self._folder.cleanup()
+        self._folder.close()
 
     def _collect(self, samples: Any, count: int, _events: object) -> int:
         if samples and count > 0:
@@ -103,7 +106,8 @@ class Engine:
         Raises:
             VoxanchorError: if eSpeak NG refuses the voice or the text.
         """
-        self._variant.write_text(voice.variant(), encoding="ascii")
+        with writing(self._variant):
+            self._variant.write_text(voice.variant(), encoding="ascii")
         name = f"{voice.accent}+{_VARIANT}"
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise VoxanchorError(f"eSpeak NG has no voice '{voice.accent}'; reinstall espeakng-loader")

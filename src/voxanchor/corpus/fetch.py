@@ -1,6 +1,5 @@
 """A corpus from the network into a folder: fetched, checked, unpacked, and then never again."""
 
-import errno
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ from voxanchor.corpus.downloads import Download, downloads, size
 from voxanchor.corpus.transfer import md5_of, transfer
 from voxanchor.corpus.unpack import unpack, unpacked_bytes
 from voxanchor.errors import DownloadError, OutputError
-from voxanchor.files import write_text
+from voxanchor.files import write_text, writing
 from voxanchor.outputs import locked
 from voxanchor.progress import say
 
@@ -47,19 +46,13 @@ def fetch(name: str, out: Path, *, mirror: str = "", keep_archive: bool = False)
     say(f"{name}: {corpus.about}; {size(corpus.bytes)}; licence {corpus.licence}; {corpus.page}")
     url = f"{(mirror or downloads().base).rstrip('/')}/{corpus.file}"
     archive = out / Path(corpus.file).name
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / f".{archive.name}.lock", out):
             if not (folder / MARKER).exists():  # of a process that has just finished
                 _get(name, corpus, url, archive, out)
             if not keep_archive:
                 archive.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OutputError(f"{out}: the disk is full. Make room and start again: it goes on where it was.") from None
-        raise OutputError(
-            f"{error.filename or out}: cannot be written ({error.strerror}). Choose another --out."
-        ) from None
     return folder
 
 

@@ -3,7 +3,10 @@
 Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
-from collections.abc import Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
@@ -12,12 +15,13 @@ from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.checks import check_files
-from voxanchor.corpus.manifest import Manifest, Unusable
+from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, examples, kind_of_list
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
 from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
 from voxanchor.corpus.parts import in_part, split_part
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError, RecipeError
+from voxanchor.files import printable
 
 LAYOUTS = ("auto", "speakers", "voxceleb", "librispeech", "flat")
 """Names `scan` knows."""
@@ -31,6 +35,8 @@ MIN_ACTIVE_S = 0.1
 NOISE_KINDS = ("noise", "music", "speech")
 """Folder names that say what the recordings below them are."""
 
+_ROUNDED_S = 0.05  # a list may round times, or state the length before a conversion
+_NEMO_SPEAKERS = ("speaker", "speaker_id", "label")
 _MIN_NOISE_S = 0.02  # a click is noise too: only silence is not
 
 
@@ -47,10 +53,12 @@ def scan(
     the chapter's folder), ``flat`` (speakers unknown), ``auto`` (whichever fits most files). Utterances are called by
     their path inside the folder and sorted by it. Files that are not audio are ignored.
 
-    A pack is opened without decoding anything; its recordings are those it was packed from, in their order.
+    A pack is opened without decoding anything; its recordings are those it was packed from, in their order. A Kaldi
+    data directory (``wav.scp``, with ``utt2spk`` and ``segments`` where they are) and a NeMo manifest (lines of JSON)
+    name recordings and speakers themselves; commands in them are not run.
 
     Args:
-        folder: where the recordings lie, at any depth.
+        folder: where the recordings lie, at any depth; or a list of them.
         layout: one of `LAYOUTS`.
         max_unusable_share: largest share of unusable recordings, 0 to 1, with which the rest is still used.
         channel: which channel of the recordings is heard; of a pack that was chosen when it was made.
@@ -68,6 +76,8 @@ def scan(
         if channel != "mix":
             raise RecipeError(f"{folder}: a pack holds one channel; choose the channel when it is made")
         return _owned_by(read_manifest(pack), layout, pack)
+    if is_list(folder):
+        return _scan_list(folder, layout, max_unusable_share)
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: it needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
@@ -81,7 +91,7 @@ def scan(
     ):
         owner = OWNER[layout](name)
         if reason := checked.reason or ("" if owner else EXPECTED[layout]):
-            unusable.append(Unusable(str(path), reason))
+            unusable.append(Unusable.file(path, reason))
         elif owner:
             utterances.append(
                 Utterance(
@@ -96,6 +106,138 @@ def scan(
     manifest = Manifest(tuple(utterances), tuple(unusable), str(folder))
     _refuse_too_many(manifest, max_unusable_share)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """An utterance as a list of another toolkit names it; with a reason where it cannot be used."""
+
+    id: str
+    path: Path
+    speaker: str = ""
+    start_s: float = 0.0
+    duration_s: float | None = None
+    reason: str = ""
+
+    def problem(self, whole_s: float) -> str:
+        """Return what is wrong with the stretch of a recording of `whole_s` that it names."""
+        end_s = whole_s if self.duration_s is None else self.start_s + self.duration_s
+        if not 0.0 <= self.start_s < end_s <= whole_s + _ROUNDED_S:
+            return f"from {self.start_s:g} s to {end_s:g} s of a recording of {whole_s:.2f} s"
+        if end_s - self.start_s < MIN_DURATION_S:
+            return f"too short: {end_s - self.start_s:.2f} s, {MIN_DURATION_S:g} s needed"
+        return ""
+
+
+def is_list(place: Path) -> bool:
+    """Return whether a corpus is given as another toolkit's list of recordings, and not as a folder.
+
+    Raises:
+        CorpusError: it is a list that is not read; says what to do.
+    """
+    kind = kind_of_list(place)
+    if kind == "voxanchor":
+        raise CorpusError(f"{place}: is a manifest of voxanchor; 'embed' takes it with --manifest, others its folder")
+    if kind in OTHER_LISTS and kind not in _LISTS:
+        raise CorpusError(f"{place}: is {OTHER_LISTS[kind]}. {REWRITE}")
+    return kind in _LISTS
+
+
+def _scan_list(place: Path, layout: str, max_unusable_share: float) -> Manifest:
+    if layout != "auto":
+        raise RecipeError(f"{place}: names the speakers itself: leave the layout at auto, not {layout}")
+    listed = _LISTS[kind_of_list(place)](place)
+    if not listed:
+        raise CorpusError(f"{place}: names no recordings")
+    paths = list(dict.fromkeys(item.path for item in listed if not item.reason))
+    found = dict(zip(paths, check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {place}"), strict=True))
+    utterances: list[Utterance] = []
+    unusable: list[Unusable] = []
+    for item in listed:
+        whole_s = 0.0 if item.reason else found[item.path].duration_s
+        if reason := item.reason or found[item.path].reason or item.problem(whole_s):
+            unusable.append(Unusable.file(item.id if item.reason else item.path, reason))
+            continue
+        length_s = whole_s - item.start_s
+        part = Part(str(item.path))
+        if item.start_s > 0.0 or (item.duration_s is not None and item.duration_s < whole_s - _ROUNDED_S):
+            length_s = length_s if item.duration_s is None else min(item.duration_s, length_s)
+            part = Part(str(item.path), item.start_s, length_s)
+        utterances.append(Utterance(item.id, item.speaker, length_s, (part,), recording=str(item.path)))
+    manifest = Manifest(tuple(utterances), tuple(unusable), str(place))
+    _refuse_too_many(manifest, max_unusable_share)
+    return manifest
+
+
+def _kaldi(place: Path) -> list[_Listed]:
+    folder = place if place.is_dir() else place.parent
+    recordings = dict(_pairs(folder / "wav.scp"))
+    speakers = dict(_pairs(folder / "utt2spk")) if (folder / "utt2spk").is_file() else {}
+    pieces: dict[str, tuple[str, float, float | None]] = {name: (name, 0.0, None) for name in recordings}
+    if (folder / "segments").is_file():
+        pieces = {}
+        for name, rest in _pairs(folder / "segments"):
+            try:
+                recording, start, end = rest.split()
+                length_s = float(end) - float(start)
+                pieces[name] = recording, float(start), None if float(end) < 0.0 else length_s  # -1: to the end
+            except ValueError:
+                reason = f"'{name} {rest}' is not an id, a recording and two times"
+                raise CorpusError(f"{folder / 'segments'}: {reason}") from None
+    listed = []
+    for name, (recording, start_s, duration_s) in pieces.items():
+        source = recordings.get(recording, "")
+        reason = "" if source else f"wav.scp names no recording {recording}"
+        if source.endswith("|"):
+            reason = "a command in wav.scp, and no command is run: write its output to a file"
+        elif re.search(r"\.ark:\d+$", source):
+            reason = "in an archive of Kaldi: write it to a file of its own (wav-copy)"
+        listed.append(_Listed(name, _beside(folder, source), speakers.get(name, ""), start_s, duration_s, reason))
+    return listed
+
+
+def _nemo(place: Path) -> list[_Listed]:
+    listed: list[_Listed] = []
+    for number, line in enumerate(_lines(place), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            source, start_s = str(record["audio_filepath"]), float(record.get("offset") or 0.0)
+            duration_s = float(record.get("duration") or 0.0)
+            speaker = next((str(record[key]) for key in _NEMO_SPEAKERS if record.get(key)), "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
+        listed.append(
+            _Listed(source, _beside(place.parent, source), speaker, start_s, duration_s if duration_s > 0.0 else None)
+        )
+    times = Counter(item.id for item in listed)
+    return [replace(item, id=f"{item.id}:{item.start_s:g}") if times[item.id] > 1 else item for item in listed]
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the first word of every line, and the rest of the line."""
+    for line in _lines(path):
+        name, _, rest = line.strip().partition(" ")
+        if name:
+            yield name, rest.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").replace("\t", " ").split("\n")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise CorpusError(f"{path}: is not UTF-8 text; save it so") from None
+
+
+def _beside(folder: Path, source: str) -> Path:
+    """Return where a recording is that a list in a folder names: below that folder, or else as it says."""
+    return folder / source if (folder / source).exists() else Path(source)
+
+
+_LISTS: dict[str, Callable[[Path], list[_Listed]]] = {"kaldi": _kaldi, "nemo": _nemo}
 
 
 def pack_of(folder: Path, kind: Kind) -> Pack:
@@ -129,15 +271,15 @@ def _owned_by(manifest: Manifest, layout: str, pack: Pack) -> Manifest:
 
 def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
     bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
-    listed = "".join(f"\n  {Path(u.path).relative_to(manifest.root)}: {u.reason}" for u in manifest.unusable[:5])
+    listed, root = examples(manifest.unusable, manifest.root), printable(manifest.root)
     more = f"\n  and {bad - 5} more" if bad > 5 else ""
     if hint := io.advice(Path(item.path) for item in manifest.unusable):
         more += f"\n{hint}."
     if bad == total:
-        raise CorpusError(f"none of the {total} recordings in {manifest.root} is usable:{listed}{more}")
+        raise CorpusError(f"none of the {total} recordings in {root} is usable:{listed}{more}")
     if bad > max_unusable_share * total:
         raise CorpusError(
-            f"{bad} of the {total} recordings in {manifest.root} ({100 * bad / total:.0f} %) are unusable:{listed}"
+            f"{bad} of the {total} recordings in {root} ({100 * bad / total:.0f} %) are unusable:{listed}"
             f"{more}\nMend or remove them, or allow a larger share than max_unusable_share={max_unusable_share:g}"
         )
 
@@ -238,13 +380,13 @@ def noise_manifest(folder: Path | str) -> Manifest:
         paths, kinds, check_files(paths, _MIN_NOISE_S, _MIN_NOISE_S, f"reading {folder}"), strict=True
     ):
         if reason := checked.reason or ("" if kind else f"in none of the folders {', '.join(NOISE_KINDS)}"):
-            unusable.append(Unusable(str(path), reason))
+            unusable.append(Unusable.file(path, reason))
         else:
             name, speaker = path.relative_to(folder).as_posix(), path.stem if kind == "speech" else ""
             utterances.append(
                 Utterance(name, speaker, checked.duration_s, (Part(str(path), channel=checked.channel),), kind, name)
             )
     if not utterances:
-        listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
-        raise CorpusError(f"none of the {len(paths)} recordings in {folder} is usable as noise:{listed}")
+        listed = examples(unusable, folder)
+        raise CorpusError(f"none of the {len(paths)} recordings in {printable(folder)} is usable as noise:{listed}")
     return Manifest(tuple(utterances), tuple(unusable), str(folder))

@@ -16,11 +16,27 @@ from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError, RecipeError
-from voxanchor.files import replacing
+from voxanchor.files import ENCODING_ERRORS, printable, replacing
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
 _SCHEMA_VERSION = 1
+_LONGEST_LINE = 1 << 20
+
+OTHER_LISTS = {
+    "kaldi": "a Kaldi data directory",
+    "nemo": "a NeMo manifest",
+    "lhotse": "a list of lhotse",
+    "speechbrain": "a table of SpeechBrain",
+}
+"""What other toolkits describe a corpus by."""
+
+REWRITE = (
+    'Write it as lines of JSON, {"audio_filepath": "a.wav", "speaker": "ann"} for every recording, and give that file '
+    "with --speech; or give the folder of the recordings"
+)
+"""What to do with a description that is not read."""
+
 _FIELDS = tuple(field.name for field in fields(Utterance))
 
 
@@ -30,6 +46,17 @@ class Unusable:
 
     path: str
     reason: str
+
+    @classmethod
+    def file(cls, path: Path | str, reason: str) -> "Unusable":
+        """Return a file that was found and left out; a manifest can be written whatever bytes its name is made of."""
+        return cls(printable(path), reason)
+
+
+def examples(unusable: Sequence[Unusable], root: Path | str) -> str:
+    """Return the first five with their reasons, a line each, called by their paths below `root`."""
+    above = os.path.join(printable(root), "")  # noqa: PTH118 - ends with a slash
+    return "".join(f"\n  {item.path.removeprefix(above)}: {item.reason}" for item in unusable[:5])
 
 
 @dataclass(frozen=True)
@@ -150,9 +177,10 @@ class Manifest:
         Raises:
             OutputError: if the file cannot be written.
         """
+        # Bytes of a name that are not UTF-8 become escapes of JSON, and those bytes again when they are read.
         with (
             replacing(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+            temporary.open("w", encoding="utf-8", errors=ENCODING_ERRORS, newline="\n") as file,
         ):
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in _Records(self))
 
@@ -168,6 +196,7 @@ class Manifest:
             CorpusError: if the file is missing, is not a manifest, or has a line that cannot be understood.
         """
         path = Path(path)
+        refuse_foreign(path)
         utterances: list[Utterance] = []
         unusable: list[Unusable] = []
         reader: _Reader | None = None
@@ -193,6 +222,51 @@ class Manifest:
         if reader is None:
             raise CorpusError(f"manifest {path} is empty; scan the corpus again")
         return cls(tuple(utterances), tuple(unusable), reader.root)
+
+
+def kind_of_list(path: Path) -> str:
+    """Return which toolkit's description of a corpus lies at a path: kaldi, nemo, lhotse, speechbrain, voxanchor or "".
+
+    Raises:
+        CorpusError: the file cannot be read.
+    """
+    try:
+        if (path / "wav.scp").is_file():
+            return "kaldi"
+        if not path.is_file():
+            return ""
+        if path.name in ("wav.scp", "utt2spk", "spk2utt", "segments"):
+            return "kaldi"
+        if path.name.endswith((".jsonl.gz", ".json.gz")):
+            return "lhotse"
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            line = file.readline(_LONGEST_LINE)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        columns = {name.strip().strip('"').lower() for name in line.split(",")}
+        return "speechbrain" if "wav" in columns and columns & {"id", "duration"} else ""
+    keys = set(record) if isinstance(record, dict) else set()
+    if "audio_filepath" in keys:
+        return "nemo"
+    if "supervisions" in keys or {"sources", "sampling_rate"} <= keys or {"recording_id", "speaker"} <= keys:
+        return "lhotse"
+    return "voxanchor" if "format" in keys and record["format"] == _FORMAT else ""
+
+
+def refuse_foreign(path: Path) -> None:
+    """Do nothing but where another toolkit's description of a corpus stands in the place of a manifest.
+
+    Raises:
+        CorpusError: it does; says what it is, and what to do.
+    """
+    kind = kind_of_list(path)
+    if kind in ("kaldi", "nemo"):
+        raise CorpusError(f"{path}: is {OTHER_LISTS[kind]}, no manifest of voxanchor; give it with --speech")
+    if kind in OTHER_LISTS:
+        raise CorpusError(f"{path}: is {OTHER_LISTS[kind]}, no manifest of voxanchor. {REWRITE}")
 
 
 class _Records:

@@ -103,9 +103,9 @@ def is_pack(folder: Path | str) -> bool:
         CorpusError: it is one that is not finished, or holds only shards of one that lies elsewhere.
     """
     folder = Path(folder)
-    if (folder / PACK_FILE).is_file():
-        return True
     try:
+        if (folder / PACK_FILE).is_file():
+            return True
         job = json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False

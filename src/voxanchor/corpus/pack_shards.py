@@ -11,8 +11,8 @@ import numpy as np
 
 from voxanchor.audio.pcm import Pcm
 from voxanchor.corpus.pack import HEADER_BYTES, SHARDS_FOLDER, Shard
-from voxanchor.errors import CorpusError, OutputError, RecipeError
-from voxanchor.files import replacing, write_text
+from voxanchor.errors import CorpusError, RecipeError
+from voxanchor.files import replacing, write_text, writing
 from voxanchor.types import SAMPLE_RATE
 
 MB = 2**20
@@ -143,7 +143,7 @@ def write(shard: Plan, names: Sequence[str], loaded: Iterable[Loaded]) -> Writte
     gains: list[float] = []
     sizes: list[int] = []
     digest = hashlib.sha256()
-    try:
+    with writing(shard.path):
         with replacing(shard.path) as temporary:
             with temporary.open("wb") as file:
                 header = _header(shard.samples)
@@ -162,10 +162,6 @@ def write(shard: Plan, names: Sequence[str], loaded: Iterable[Loaded]) -> Writte
                     sizes.append(item.source_bytes)
             found = Written(shard.samples, digest.hexdigest(), tuple(gains), tuple(sizes))
         write_text(_record(shard.path), json.dumps(asdict(found)) + "\n")
-    except OSError as error:
-        raise OutputError(
-            f"{shard.path}: cannot be written ({error.strerror}). Mend that and run the same command again to go on"
-        ) from None
     return found
 
 

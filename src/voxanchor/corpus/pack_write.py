@@ -113,10 +113,10 @@ def _load(utterance: Utterance) -> Loaded:
             return Loaded(utterance.pcm(), 0)
         size = Path(only.path).stat().st_size if only.stored is None else only.stored.source_bytes
         return Loaded(utterance.pcm(), size)
-    except (AudioError, OSError) as error:
+    except (AudioError, OSError, MemoryError) as error:
         raise CorpusError(
-            f"{error}\nIt could be read when the folder was scanned. Mend it and run the same command again; or, if it "
-            "is gone for good, pack into a new folder"
+            f"{AudioError.of(utterance.id, error)}\nIt could be read when the folder was scanned. Mend it and run the "
+            "same command again; or, if it is gone for good, pack into a new folder"
         ) from None
 
 

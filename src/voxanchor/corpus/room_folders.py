@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.room import room
-from voxanchor.corpus.checks import Checked
+from voxanchor.corpus.checks import Checked, checked
 from voxanchor.corpus.layouts import pack_of
-from voxanchor.corpus.manifest import Manifest, Unusable
+from voxanchor.corpus.manifest import Manifest, Unusable, examples
 from voxanchor.corpus.pack import is_pack, read_manifest
 from voxanchor.corpus.utterance import Part, Utterance
-from voxanchor.errors import AudioError, CorpusError
+from voxanchor.errors import CorpusError
+from voxanchor.files import printable
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
@@ -58,36 +60,49 @@ def room_manifest(folder: Path | str) -> Manifest:
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: a folder of rooms needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
-    unusable = [Unusable(str(path), "not named in the rir_list beside it") for path in unlisted(paths)]
-    paths = sorted(set(paths) - {Path(item.path) for item in unusable})
+    left_out = unlisted(paths)
+    unusable = [Unusable.file(path, "not named in the rir_list beside it") for path in left_out]
+    paths = sorted(set(paths) - set(left_out))
     with track(f"reading {folder}", len(paths)) as advance, ThreadPoolExecutor(_THREADS) as threads:
         found = []
-        for checked in threads.map(_check, paths):
-            found.append(checked)
+        for outcome in threads.map(lambda path: checked(path, partial(_check, path)), paths):
+            found.append(outcome)
             advance(1)
     utterances: list[Utterance] = []
-    for path, checked in zip(paths, found, strict=True):
-        if checked.reason:
-            unusable.append(Unusable(str(path), checked.reason))
+    for path, outcome in zip(paths, found, strict=True):
+        if outcome.reason:
+            unusable.append(Unusable.file(path, outcome.reason))
         else:
             name = path.relative_to(folder).as_posix()
-            utterances.append(
-                Utterance(name, "", checked.duration_s, (Part(str(path), channel=checked.channel),), recording=name)
-            )
+            part = Part(str(path), channel=outcome.channel)
+            utterances.append(Utterance(name, "", outcome.duration_s, (part,), recording=name))
     if not utterances:
-        listed = "".join(f"\n  {Path(bad.path).relative_to(folder)}: {bad.reason}" for bad in unusable[:5])
-        raise CorpusError(f"none of the {len(unusable)} recordings in {folder} is usable as a room response:{listed}")
+        raise CorpusError(
+            f"none of the {len(unusable)} recordings in {printable(folder)} is usable as a room response:"
+            f"{examples(unusable, folder)}"
+        )
     return Manifest(tuple(utterances), tuple(unusable), str(folder))
 
 
 def unlisted(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that the Kaldi list of responses in their folder does not name, whatever options it gives."""
+    """Return the files that the Kaldi list of responses in their folder does not name, whatever options it gives.
+
+    Raises:
+        CorpusError: such a list cannot be read.
+    """
     named: dict[Path, set[str]] = {}
     for folder in {path.parent for path in paths}:
         if (folder / RIR_LIST).is_file():
-            lines = (folder / RIR_LIST).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = _text(folder / RIR_LIST).splitlines()
             named[folder] = {Path(field).name for line in lines for field in line.split()}
     return [path for path in paths if path.parent in named and path.name not in named[path.parent]]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def describe_rooms(manifest: Manifest) -> str:
@@ -97,9 +112,6 @@ def describe_rooms(manifest: Manifest) -> str:
 
 
 def _check(path: Path) -> Checked:
-    try:
-        response = Part(str(path)).pcm().waveform()
-        room(response, path.name)
-    except AudioError as error:
-        return Checked(reason=str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: "))
+    response = Part(str(path)).pcm().waveform()
+    room(response, str(path))
     return Checked(len(response) / SAMPLE_RATE)

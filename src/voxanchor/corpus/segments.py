@@ -10,7 +10,7 @@ import numpy as np
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.corpus.manifest import Manifest, Unusable
 from voxanchor.corpus.utterance import Part, Utterance
-from voxanchor.errors import AudioError, RecipeError
+from voxanchor.errors import RecipeError, VoxanchorError
 from voxanchor.progress import track
 from voxanchor.types import SAMPLE_RATE
 
@@ -35,7 +35,7 @@ def _trimmed(utterance: Utterance) -> tuple[Part, ...] | str:
         start_s = max(int(active[0]) * FRAME_SAMPLES / SAMPLE_RATE - _SILENCE_KEPT_S, 0.0)
         end = min((int(active[-1]) + 1) * FRAME_SAMPLES / SAMPLE_RATE + _SILENCE_KEPT_S, len(waveform) / SAMPLE_RATE)
         return utterance.crop(start_s, end - start_s)
-    except AudioError as error:
+    except VoxanchorError as error:
         return str(error)
 
 
@@ -114,7 +114,7 @@ def _spoken(utterance: Utterance, spans: list[tuple[float, float]]) -> list[bool
         return [True] * len(spans)  # joined recordings were trimmed to their speech
     try:
         waveform = utterance.read()
-    except AudioError as error:
+    except VoxanchorError as error:
         return str(error)
     active = active_frames(waveform)
     frames_per_s = SAMPLE_RATE / FRAME_SAMPLES

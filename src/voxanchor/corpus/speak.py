@@ -15,6 +15,8 @@ from voxanchor.audio import io, level
 from voxanchor.corpus.espeak import Engine
 from voxanchor.corpus.sentences import sentence
 from voxanchor.corpus.voices import Voice, draw_voice
+from voxanchor.errors import VoxanchorError
+from voxanchor.files import writing
 from voxanchor.rng import generator
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -62,22 +64,32 @@ def speak_speaker(folder: Path, index: int, utterances: int, seed: int) -> None:
     name = speaker_name(index)
     unfinished = folder / f".{name}"  # hidden: no scan takes half a speaker for a whole one
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     voice = draw_voice(generator(seed, 0, index, "synthetic/voice"))
-    with Engine(seed=1 + index) as engine:
-        for n in range(utterances):
-            random = generator(seed, 0, f"{index}/{n}", "synthetic/utterance")
-            io.write(unfinished / f"{n:03d}.flac", _utterance(engine, voice, random))
-    unfinished.rename(folder / name)
+    try:
+        with writing(folder), Engine(seed=1 + index) as engine:
+            unfinished.mkdir(parents=True)
+            for n in range(utterances):
+                random = generator(seed, 0, f"{index}/{n}", "synthetic/utterance")
+                io.write(unfinished / f"{n:03d}.flac", _utterance(engine, voice, random))
+            unfinished.rename(folder / name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def main() -> None:
-    """Speak the speakers of the job that arrives on standard input, one line of output for each when it is done."""
+    """Speak the speakers of the job that arrives on standard input, one line of output for each when it is done.
+
+    An error that can be mended is a last line of output: standard error goes to a file, for which there may be no room.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the engine's private files are removed on the way out
     job = json.load(sys.stdin)
-    for index in job["speakers"]:
-        speak_speaker(Path(job["folder"]), index, job["utterances"], job["seed"])
-        print(index, flush=True)
+    try:
+        for index in job["speakers"]:
+            speak_speaker(Path(job["folder"]), index, job["utterances"], job["seed"])
+            print(index, flush=True)
+    except VoxanchorError as error:
+        print(json.dumps(str(error)), flush=True)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import voxanchor
 from voxanchor.corpus.espeak import engine_version
 from voxanchor.corpus.speak import speaker_name
 from voxanchor.errors import OutputError, RecipeError, VoxanchorError
-from voxanchor.files import write_text
+from voxanchor.files import write_text, writing
 from voxanchor.progress import Advance
 
 MARKER = "synthetic.json"
@@ -84,6 +84,7 @@ class _Workers:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
         command = [sys.executable, "-m", "voxanchor.corpus.speak"]
         with (
+            writing("the folder for temporary files (TMPDIR)"),
             tempfile.TemporaryFile("w+") as complaints,
             subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
@@ -97,14 +98,19 @@ class _Workers:
             with contextlib.suppress(BrokenPipeError):  # a process that failed at once says so below
                 process.stdin.write(json.dumps(job))
                 process.stdin.close()
+            said = ""
             for line in process.stdout:
-                self.reports.put(int(line))
+                report = json.loads(line)
+                if isinstance(report, str):
+                    said = report
+                else:
+                    self.reports.put(report)
             status = process.wait()
             complaints.seek(0)
-            said = complaints.read().strip()
+            said = said or (complaints.read().strip().splitlines() or [f"exit status {status}"])[-1]
         if status != 0:
-            last = said.splitlines()[-1] if said else f"exit status {status}"
-            raise VoxanchorError(f"making synthetic voices in {job['folder']} failed: {last}")
+            kind = OutputError if status == OutputError.exit_code else VoxanchorError
+            raise kind(f"making synthetic voices in {job['folder']} failed: {said}")
 
     def stop(self) -> None:
         """End every process, and those about to start."""
@@ -136,7 +142,7 @@ def generate(
 
     Raises:
         RecipeError: if a count is below 1.
-        OutputError: if the folder holds something else, or voices made with other parameters.
+        OutputError: if the folder holds something else, or voices made with other parameters, or cannot be written.
         MissingExtraError: if the extra ``synthetic`` is not installed (a finished folder needs it no more).
     """
     folder = Path(folder)
@@ -158,7 +164,8 @@ def generate(
     if found is not None:
         _found(folder, parameters)  # half a corpus of one engine is not completed by another
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder, "made"):
+            folder.mkdir(parents=True, exist_ok=True)
         _write_marker(folder, parameters | {"complete": False})
     missing = [index for index in range(speakers) if not (folder / speaker_name(index)).exists()]
     advance((speakers - len(missing)) * utterances_per_speaker)

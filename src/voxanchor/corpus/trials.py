@@ -1,5 +1,6 @@
 """Which pairs of utterances are compared, and which of them are of one speaker."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +8,11 @@ import numpy as np
 
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.name_codes import NameCodes
-from voxanchor.corpus.names import NameIndex
+from voxanchor.corpus.names import MISSING, SEVERAL, NameIndex
 from voxanchor.corpus.trial_lines import trial_lines
 from voxanchor.errors import CorpusError
 from voxanchor.rng import generator
 from voxanchor.types import BoolArray, IntArray
-
-_MISSING = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,30 +128,25 @@ def all_pairs(manifest: Manifest, max_trials: int = 5_000_000, seed: int = 0) ->
 def read_trials(path: Path | str, manifest: Manifest) -> Trials:
     """Return the trials of a list, between utterances of a manifest.
 
-    A line holds a label and two utterances, apart by blanks, tabs or commas: ``1 a.wav b.wav`` (VoxCeleb),
-    ``a b target`` (Kaldi); labels are 1 and 0, or target and nontarget. A heading is allowed. Utterances are named by
-    their id, with or without suffix, with more or fewer leading folders as long as only one utterance fits.
+    A line holds a label and two utterances, apart by blanks, tabs, commas or semicolons: ``1 a.wav b.wav`` (VoxCeleb),
+    ``a b target`` (Kaldi). docs/formats.md lists the labels, headings and encodings. Utterances are named by their id,
+    as `NameIndex` finds them: with or without suffix, with more or fewer leading folders as long as only one fits.
 
     The list is read in portions. Memory: 17 bytes a trial for the result, 25 at most on the way to it, and the names.
 
     Args:
-        path: the list, UTF-8 text.
+        path: the list, UTF-8 text, or UTF-16 that begins with its mark.
         manifest: of the recordings it speaks of.
 
     Raises:
         CorpusError: if the file cannot be read, a line is not a trial (with its number), utterances are missing from
-            the manifest (counted), or there are no targets or no non-targets.
+            the manifest or could be several (counted), or there are no targets or no non-targets.
     """
     path = Path(path)
     index = NameIndex(manifest)
-    names = NameCodes(lambda name: _MISSING if (row := index.find(name)) is None else row)
+    names = NameCodes(index.find)
     portions = list(trial_lines(path, names))
-    if missing := sorted(name for name, row in names.of.items() if row == _MISSING):
-        raise CorpusError(
-            f"{path}: {len(missing)} of its {len(names.of)} utterances are not among the {len(manifest)} usable ones "
-            f"of {manifest.root or 'the manifest'}: {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. "
-            "Check that --speech names the folder the list's paths start from"
-        )
+    _refuse_unknown(path, names, index, manifest)
     is_target = np.concatenate([portion.targets for portion in portions])
     if is_target.all() or not is_target.any():  # an empty list is both
         kind = "trials" if not is_target.size else "non-target trials" if is_target[0] else "target trials"
@@ -171,3 +165,23 @@ def read_trials(path: Path | str, manifest: Manifest) -> Trials:
         speakers=tuple(utterance.speaker for utterance in taking_part),
         note=f"trial list {path.name}",
     )
+
+
+def _refuse_unknown(path: Path, names: NameCodes, index: NameIndex, manifest: Manifest) -> None:
+    where = manifest.root or "the manifest"
+    if missing := sorted(name for name, row in names.of.items() if row == MISSING):
+        raise CorpusError(
+            f"{path}: {len(missing)} of its {len(names.of)} utterances are not among the {len(manifest)} usable ones "
+            f"of {where}: {', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. "
+            "Check that --speech names the folder the list's paths start from"
+        )
+    if several := sorted(name for name, row in names.of.items() if row == SEVERAL):
+        fitting = [manifest.utterances[row].id for row in index.fitting(several[0])]
+        if len({unicodedata.normalize("NFC", name) for name in fitting}) < len(fitting):
+            advice = "Some of these differ in Unicode normalisation alone: rename them, or remove what is there twice"
+        else:
+            advice = "Write more of their path or their suffix into the list"
+        raise CorpusError(
+            f"{path}: {len(several)} of its {len(names.of)} utterances could be several of {where}: {several[0]} could "
+            f"be {', '.join(fitting[:3])}{', ...' if len(fitting) > 3 else ''}. {advice}"
+        )

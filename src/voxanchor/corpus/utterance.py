@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.pcm import Pcm, Stored, encode, load
+from voxanchor.audio.pcm import Pcm, Stored, encode, known_usable, load
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -166,6 +166,16 @@ class Utterance:
         return CorpusError(
             f"utterance {self.id} is {self.duration_s:.3f} s long: {length} from {start_s:.3f} s is outside"
         )
+
+
+def read_known(utterance: Utterance) -> Waveform:
+    """Return what `Utterance.read` does of an utterance that was usable when its corpus was scanned.
+
+    Raises:
+        AudioError: it cannot be read any more; says what to do.
+    """
+    with known_usable():
+        return utterance.read()
 
 
 def _samples(seconds: float | None) -> int:

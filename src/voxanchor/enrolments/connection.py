@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from voxanchor.enrolments import schema
 from voxanchor.enrolments.database import Row, Session
 from voxanchor.enrolments.sealing import Seal
-from voxanchor.errors import EnrolmentError, TracesLeftError
+from voxanchor.errors import EnrolmentError, OutputError, TracesLeftError
+from voxanchor.files import replacing, unwritable
 
 BUSY_S = 30.0
 """How long a change waits for that of another process."""
 
 MEMORY = ":memory:"
+
+_LATEST = "SELECT max(number) FROM change"
+"""Another one means that voices have changed; lines of the audit log leave it as it is."""
 
 _CHECK = b"voxanchor"
 """Sealed into a new store with a key, so that another key is told apart at once."""
@@ -79,7 +83,11 @@ class SqliteDatabase:
     def writing(self) -> Iterator[Session]:
         """Give a transaction that is kept as a whole on leaving, and undone as a whole on an exception."""
         with self._transaction("BEGIN IMMEDIATE") as session:  # at once: a lock asked for later may come too late
+            before = session.rows(_LATEST)
             yield session
+            changed = session.rows(_LATEST) != before
+        if changed:
+            self._settle()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -141,20 +149,34 @@ class SqliteDatabase:
                         self._connection.execute("ROLLBACK")
                     raise
 
+    def _settle(self) -> None:
+        """Move what was written from the write-ahead log into the file, so that the file alone is a whole copy.
+
+        As far as nobody reads what was there before; what stays behind is moved after the next change.
+        """
+        with self._lock, contextlib.suppress(sqlite3.Error):  # the change itself is kept in any case
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _prepare(self) -> None:
         connection = self._connection
-        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
-        if mode == "delete":
-            self._write_ahead()
         connection.execute("PRAGMA synchronous = FULL")  # a change that was reported survives a loss of power
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
+        ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
         with self._transaction("BEGIN IMMEDIATE") as session:
+            # A store has its tables before it gets its write-ahead log: without them, they are in a log that is absent.
+            if mode == "wal" and schema.is_bare(connection):
+                raise EnrolmentError(
+                    f"{self._place}: a copy of a store that was open, without the log beside it ({self._place}-wal) "
+                    "that held its people. Copy a store with: voxanchor people backup"
+                )
             if schema.prepare(connection, self._place):
                 sealed = self.seal.close(_CHECK, "check") if self.seal.encrypts else b""
                 session.rows("INSERT INTO setting (name, value) VALUES ('check', ?)", sealed)
             ((check,),) = session.rows("SELECT value FROM setting WHERE name = 'check'")
         self._check_key(check)
+        if mode == "delete":
+            self._write_ahead()
 
     def _write_ahead(self) -> None:
         """Set the mode, which SQLite refuses at once, without waiting, while another process does the same."""
@@ -162,6 +184,8 @@ class SqliteDatabase:
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
+                # the first look at the log is what others see by: they would take the store for one that nobody uses
+                self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:
@@ -191,6 +215,49 @@ class SqliteDatabase:
             begin = f"{self._place}: {done + ': ' if done else ''}"
             kind = TracesLeftError if done else EnrolmentError
             raise kind(f"{begin}{_meaning(str(error))}") from None
+
+
+def back_up(place: Path, out: Path) -> int:
+    """Copy a store, whoever has it open, to a file that its owner alone may read; return how many enrolments it holds.
+
+    What was encrypted stays so: no key is needed.
+
+    Args:
+        place: the store.
+        out: where nothing is yet. It appears whole or not at all.
+
+    Raises:
+        EnrolmentError: `place` is no store, or cannot be read.
+        OutputError: something stands at `out`, or it cannot be written.
+    """
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: is there already. Give another name: a backup replaces nothing.")
+    with contextlib.ExitStack() as stack:
+        try:
+            # the address that makes no new file; a path may hold what stands for something in one
+            source = stack.enter_context(contextlib.closing(_existing(place)))
+            known = source.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION,)
+        except sqlite3.Error as error:
+            raise EnrolmentError(f"{place}: {_meaning(str(error))}") from None
+        if not known:
+            raise EnrolmentError(f"{place}: not a store of enrolments. Give the path of one.")
+        temporary = stack.enter_context(replacing(out))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with contextlib.closing(_alone(temporary)) as copy:
+                source.backup(copy)
+                # one file, without a log beside it; opened as a store, it gets one again
+                copy.execute("PRAGMA journal_mode = DELETE")
+                count = int(copy.execute("SELECT count(*) FROM enrolment").fetchone()[0])
+        except sqlite3.Error as error:
+            for left in ("-journal", "-wal", "-shm"):
+                temporary.with_name(temporary.name + left).unlink(missing_ok=True)
+            raise OutputError(f"{out}: {_meaning(str(error))}") from None
+    return count
+
+
+def _existing(place: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{place.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_S, isolation_level=None)
 
 
 def remove_empty(path: Path) -> None:
@@ -224,8 +291,7 @@ def _make_private(path: Path) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         os.close(os.open(path, os.O_RDWR))
     except OSError as error:
-        reason = f"{path}: cannot be opened or made ({error.strerror}). Choose a place that you may write to."
-        raise EnrolmentError(reason) from None
+        raise EnrolmentError(str(unwritable(path, error, "opened or made"))) from None
 
 
 def _meaning(error: str) -> str:

@@ -87,14 +87,19 @@ def prepare(connection: sqlite3.Connection, path: str) -> bool:
             reason = f"its schema is version {version}, this program knows {VERSION}. Update voxanchor to open it."
             raise EnrolmentError(f"{path}: made by another version of voxanchor: {reason}")
         return False
-    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-    if application or version or tables:
+    if not is_bare(connection):
         raise EnrolmentError(f"{path}: a database of another program. Give the path of a store, or one where none is.")
     for statement in _statements():
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     return True
+
+
+def is_bare(connection: sqlite3.Connection) -> bool:
+    """Return whether a database says nothing of what it is, and has no tables."""
+    marks = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    return not any(marks) and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
 
 
 def _statements() -> list[str]:

@@ -13,7 +13,8 @@ import stat
 from pathlib import Path
 from typing import Protocol
 
-from voxanchor.errors import EnrolmentError, MissingExtraError
+from voxanchor.errors import EnrolmentError
+from voxanchor.extras import missing
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -71,8 +72,7 @@ class Sealed:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
-            hint = "pip install 'voxanchor[encryption]'"
-            raise MissingExtraError("cryptography", "an encrypted store", hint) from None
+            raise missing("cryptography", "an encrypted store") from None
         self._cipher = AESGCM(key)
         self._invalid = InvalidTag
 
@@ -115,7 +115,7 @@ def read_key(source: bytes | str | Path) -> bytes:
         return _decoded(_read(Path(source)), f"the file {source}")
     if isinstance(source, bytes) and len(source) == KEY_BYTES:
         return source
-    return _decoded(source, "the text given as key")
+    return _decoded(source, "the text given as key (or in VOXANCHOR_STORE_KEY)")
 
 
 def _is_file(text: str) -> bool:
@@ -129,7 +129,10 @@ def _read(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise EnrolmentError(f"{path}: others may read this key (mode {mode & 0o777:o}). Do: chmod 600 {path}")
+            raise EnrolmentError(
+                f"{path}: others may read this key (mode {mode & 0o777:o}). Do: chmod 600 {path}; "
+                "where it is mounted read-only, have it mounted with mode 400, or give VOXANCHOR_STORE_KEY instead"
+            )
         return path.read_bytes()
     except OSError as error:
         raise EnrolmentError(f"{path}: the key cannot be read ({error.strerror})") from None

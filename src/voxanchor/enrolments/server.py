@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from voxanchor.enrolments.database import Row, Session
 from voxanchor.enrolments.sealing import Clear, Seal
-from voxanchor.errors import EnrolmentError, MissingExtraError
+from voxanchor.errors import EnrolmentError
+from voxanchor.extras import missing, missing_in
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -118,8 +119,7 @@ class PostgresDatabase:
             from pgvector.psycopg import register_vector
             from psycopg_pool import ConnectionPool
         except ImportError as error:
-            package = (error.name or "psycopg").partition(".")[0]
-            raise MissingExtraError(package, "a store in PostgreSQL", "pip install 'voxanchor[postgres]'") from None
+            raise missing_in(error, "a store in PostgreSQL") or missing("psycopg", "a store in PostgreSQL") from None
         self._error = psycopg.Error
         self._shown = _without_password(place)
 

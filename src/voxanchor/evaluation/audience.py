@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.mix import VERSION as MIX_VERSION
 from voxanchor.audio.quality import VERSION as QUALITY_VERSION
 from voxanchor.audio.quality import Quality
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.store import WaveStore
-from voxanchor.corpus.utterance import Utterance
+from voxanchor.corpus.utterance import Utterance, read_known
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.decisions import Qualities
@@ -59,7 +60,7 @@ class Audience:
 
     def render(self, utterance: Utterance, condition: Condition, seed: int) -> Waveform:
         """Return a segment as it sounds in a condition."""
-        wave = self.store.get(utterance.id, utterance.read)
+        wave = self.store.get(utterance.id, lambda: read_known(utterance))
         draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
         return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
 
@@ -120,7 +121,7 @@ def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
     """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
-        bank.fingerprint if condition.noise else "",
+        f"{bank.fingerprint}/{MIX_VERSION}" if condition.noise else "",
         channels.fingerprint(condition.channel.kind) if condition.channel else "",
     ]
     return "+".join(part for part in parts if part)

@@ -6,7 +6,7 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
-from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.manifest import Manifest, refuse_foreign
 from voxanchor.errors import CorpusError
 from voxanchor.files import write_bytes, write_text
 from voxanchor.progress import track
@@ -23,8 +23,9 @@ def manifest_fingerprint(path: Path) -> str:
     """Return 16 hexadecimal digits over the bytes of a manifest file.
 
     Raises:
-        CorpusError: the file cannot be read.
+        CorpusError: the file cannot be read, or is another toolkit's.
     """
+    refuse_foreign(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -3,9 +3,12 @@
 Speakers are dealt into folds. The log-likelihood ratio of a trial comes from a calibration fitted without the folds of
 both its speakers, so that every trial is judged by a calibration that knows neither voice, and thresholds, costs and
 intervals are those of strangers. What is kept in the end is fitted on all.
+
+Searches among many are judged in the same way, comparison by comparison. Their intervals are over speakers, too: each
+is left out once, from those who are looked for and from the lists.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +17,12 @@ from voxanchor.errors import CorpusError
 from voxanchor.evaluation.calibration_trials import Group, selected
 from voxanchor.progress import track
 from voxanchor.rng import generator
-from voxanchor.scoring.calibration import Calibration, Kind, Measure, fit_calibration
-from voxanchor.scoring.calibration_record import ConditionFigures, Threshold
+from voxanchor.scoring.calibration import Calibration, Kind, Measure, fit_calibration, log_odds
+from voxanchor.scoring.calibration_record import ConditionFigures, SearchFigures, Threshold
 from voxanchor.scoring.det import rank_trials
+from voxanchor.scoring.judge import PRIOR
 from voxanchor.scoring.metrics import cllr, ranked_eer, ranked_min_cllr
+from voxanchor.scoring.searches import Searches, jackknife_interval, left_out
 from voxanchor.scoring.thresholds import error_rates, threshold_at
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
@@ -34,6 +39,9 @@ LEAST_SPEAKERS = 8
 """With fewer nothing can be learned without the speakers of two folds."""
 
 REPLICATES = 1000
+
+PEOPLE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Numbers of people that searches are looked at for, as far as there are speakers."""
 
 ALL = "all"
 
@@ -68,15 +76,27 @@ class Calibrated:
         calibration: fitted on all trials.
         thresholds: at `RATES`, over all conditions with clean enrolments.
         figures: all with clean enrolments together first, then by condition, clean enrolments first.
+        searches: by number of people, at the threshold of the usual prior, those at `RATES`, and those at which `RATES`
+            are the rates of the whole list.
     """
 
     calibration: Calibration
     thresholds: tuple[Threshold, ...]
     figures: tuple[ConditionFigures, ...]
+    searches: tuple[SearchFigures, ...]
+
+
+Folded = Mapping[tuple[int, int], Calibration]
+"""Calibrations by the two folds, the lower number first, whose speakers they were fitted without."""
 
 
 def calibrated(
-    groups: Sequence[Group], plain: Sequence[Group], kind: Kind, measures: Sequence[Measure], speakers: int
+    groups: Sequence[Group],
+    plain: Sequence[Group],
+    kind: Kind,
+    measures: Sequence[Measure],
+    speakers: int,
+    searches: Iterable[Group] = (),
 ) -> Calibrated:
     """Return a calibration and its figures.
 
@@ -86,23 +106,25 @@ def calibrated(
         kind: what the scores of `groups` are.
         measures: qualities to take into account.
         speakers: S, how many there are; groups number them from 0.
+        searches: by condition, trials of recordings with every speaker in order, as `CalibrationTrials.searches` gives
+            them, with scores of `kind`.
 
     Raises:
         CorpusError: too few speakers.
     """
     require_speakers(speakers)
     folds = _folds(speakers)
-    held_out = _held_out(groups, kind, measures, folds, "calibration, four folds")
-    by_score = _held_out(plain, "cosine", (), folds, "calibration by the score alone")
+    folded = _folded(groups, kind, measures, folds, "calibration, four folds")
+    by_score = _folded(plain, "cosine", (), folds, "calibration by the score alone")
     every = [
         Judged(
             group.condition if group.clean_enrol else f"{group.condition}{BOTH}",
             group,
-            held_out[place],
-            by_score[place],
-            plain[place].trials.scores,
+            _held_out(folded, group, folds),
+            _held_out(by_score, beside, folds),
+            beside.trials.scores,
         )
-        for place, group in enumerate(groups)
+        for group, beside in zip(groups, plain, strict=True)
     ]
     pool = pooled([judged for judged in every if judged.group.clean_enrol])
     thresholds = tuple(_threshold(pool, rate, speakers) for rate in RATES)
@@ -115,7 +137,8 @@ def calibrated(
     }
     every.sort(key=lambda judged: not judged.group.clean_enrol)
     figures = tuple(_figures(judged, marks) for judged in (pool, *every))
-    return Calibrated(_fit(groups, kind, measures), thresholds, figures)
+    found = _searches(searches, folded, folds, thresholds)
+    return Calibrated(_fit(groups, kind, measures), thresholds, figures, found)
 
 
 def require_speakers(speakers: int) -> None:
@@ -143,29 +166,33 @@ def _folds(speakers: int) -> IntArray:
     return folds
 
 
-def _held_out(
-    groups: Sequence[Group], kind: Kind, measures: Sequence[Measure], folds: IntArray, label: str
-) -> list[FloatArray]:
-    """Return the (K,) log-likelihood ratios of every group by calibrations that know neither speaker of a trial."""
-    found = [np.empty(len(group.target)) for group in groups]
+def _folded(groups: Sequence[Group], kind: Kind, measures: Sequence[Measure], folds: IntArray, label: str) -> Folded:
+    """Return the calibrations fitted without the speakers of two folds, or of one, for all pairs of folds."""
+    found = {}
     couples = [(one, other) for one in range(FOLDS) for other in range(one, FOLDS)]
     with track(label, len(couples)) as advance:
         for one, other in couples:
             kept = (folds != one) & (folds != other)
             try:
                 known = [selected(group, kept[group.enrol] & kept[group.test]) for group in groups]
-                fitted = _fit(known, kind, measures)
+                found[one, other] = _fit(known, kind, measures)
             except ValueError as error:
                 raise CorpusError(
                     f"there are too few speakers to calibrate, or the model cannot tell them apart: {error} Every "
                     "quarter of the speakers is left out once; give more speakers, or longer recordings"
                 ) from None
-            for values, group in zip(found, groups, strict=True):
-                left, right = folds[group.enrol], folds[group.test]
-                rows = ((left == one) & (right == other)) | ((left == other) & (right == one))
-                values[rows] = fitted.llr(selected(group, rows).trials)
             advance(1)
     return found
+
+
+def _held_out(folded: Folded, group: Group, folds: IntArray) -> FloatArray:
+    """Return the (K,) log-likelihood ratios of a group by calibrations that know neither speaker of a trial."""
+    values = np.empty(len(group.target))
+    left, right = folds[group.enrol], folds[group.test]
+    for (one, other), calibration in folded.items():
+        rows = ((left == one) & (right == other)) | ((left == other) & (right == one))
+        values[rows] = calibration.llr(selected(group, rows).trials)
+    return values
 
 
 def pooled(every: Sequence[Judged]) -> Judged:
@@ -217,6 +244,78 @@ def _interval(couples: IntArray, passing: BoolArray, speakers: int) -> tuple[flo
     numerator, denominator = (np.einsum("rs,rs->r", weights @ table, weights) for table in (accepted, total))
     low, high = np.percentile(100 * numerator / np.maximum(denominator, 1.0), (2.5, 97.5)).tolist()
     return low, high
+
+
+def _searches(
+    groups: Iterable[Group], folded: Folded, folds: IntArray, thresholds: Sequence[Threshold]
+) -> tuple[SearchFigures, ...]:
+    """Return what becomes of searches among as many people as there are speakers for."""
+    speakers = len(folds)
+    parts: dict[str, Searches] = {}
+    for group in groups:
+        own, rows = group.test[::speakers], np.arange(len(group.target)).reshape(-1, speakers)
+        mate = rows[np.arange(len(own)), own]
+        mated = group.trials.enrol_index[mate] != group.trials.test_index[mate]
+        parts[group.condition] = Searches(_held_out(folded, group, folds).reshape(-1, speakers), own, mated)
+    if not parts:
+        return ()
+    every = list(parts.values())
+    pool = Searches(
+        np.concatenate([part.llrs for part in every]),
+        np.concatenate([part.speaker for part in every]),
+        np.concatenate([part.mated for part in every]),
+    )
+    weights = left_out(speakers)
+    sizes = [people for people in PEOPLE if people <= int(weights.sum(axis=1).min()) - 1]
+    found = []
+    with track("searches among many", len(sizes)) as advance:
+        for people in sizes:
+            asked = [SearchFigures(people, "prior", PRIOR, log_odds(PRIOR), len(pool.llrs))]
+            asked += [
+                SearchFigures(people, "comparison", item.false_acceptance, item.llr, len(pool.llrs))
+                for item in thresholds
+                if item.llr is not None
+            ]
+            asked += [
+                SearchFigures(people, "list", rate, pool.threshold_at(people, rate / 100), len(pool.llrs))
+                for rate in RATES
+            ]
+            found += [_search(figures, pool, parts, weights) for figures in asked]
+            advance(1)
+    return tuple(found)
+
+
+def _search(asked: SearchFigures, pool: Searches, parts: Mapping[str, Searches], weights: IntArray) -> SearchFigures:
+    """Return the figures at a threshold, as far as the searches support them."""
+    people, llr = asked.people, asked.llr
+    assert llr is not None
+    rows, others = np.nonzero(pool.reaching(llr))
+    pairs = len(np.unique(np.sort(np.stack((pool.speaker[rows], others), axis=1), axis=1), axis=0))
+    found = replace(asked, passing=len(rows), pairs=pairs)
+    if len(rows) < LEAST_PASSING or pairs < LEAST_PAIRS:
+        remark = (
+            f"{len(rows)} comparisons with others reach it, of {pairs} pairs of speakers; at least {LEAST_PASSING}, of "
+            f"{LEAST_PAIRS} pairs, are needed. Calibrate with more speakers"
+        )
+        found = replace(found, remark=remark, llr=None if asked.purpose == "list" else llr)
+    else:
+        by_condition = {name: 100 * float(part.false_positive(people, llr)[0]) for name, part in parts.items()}
+        condition = max(by_condition, key=by_condition.__getitem__)
+        rate = float(pool.false_positive(people, llr)[0])
+        low, high = jackknife_interval(rate, pool.false_positive(people, llr, weights))
+        found = replace(
+            found,
+            false_positive=100 * rate,
+            low=100 * low,
+            high=100 * high,
+            highest=by_condition[condition],
+            condition=condition,
+        )
+    if found.llr is None or not pool.mated.any():
+        return found
+    missed = float(pool.false_negative(people, llr)[0])
+    low, high = jackknife_interval(missed, pool.false_negative(people, llr, weights))
+    return replace(found, false_negative=100 * missed, missed_low=100 * low, missed_high=100 * high)
 
 
 def _figures(judged: Judged, marks: Mapping[str, tuple[float, float]]) -> ConditionFigures:

@@ -1,13 +1,13 @@
 """A calibration in words and tables, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from voxanchor.scoring.calibration_record import CalibrationRecord, ConditionFigures, Threshold
+from voxanchor.scoring.calibration_record import CalibrationRecord, ConditionFigures, SearchFigures, Threshold
 
 
 def markdown(record: CalibrationRecord) -> str:
     """Return ``calibration.md``: what it takes, its thresholds, and how good it is in every condition."""
-    return "\n".join((*_map(record), *_thresholds(record), *_conditions(record))) + "\n"
+    return "\n".join((*_map(record), *_thresholds(record), *_searches(record), *_conditions(record))) + "\n"
 
 
 USELESS = 0.9
@@ -38,6 +38,13 @@ def summary(record: CalibrationRecord) -> str:
         f"  by the score alone {pool.cllr_score:.3f}, with quality {pool.cllr:.3f}, at best {pool.min_cllr:.3f}",
     ]
     lines += [f"  {_threshold_line(threshold)}" for threshold in record.thresholds]
+    usual = [item for item in record.searches if item.purpose == "prior" and item.people > 1]
+    if usual:
+        lines.append(
+            f"searches among many (identify) at threshold {usual[0].llr:.2f}, for a prior of {usual[0].value:g}: "
+            "strangers taken for somebody (interval; highest condition) / people on the list not found"
+        )
+        lines += [f"  {item.people} people: {_both(item)}" for item in usual]
     return "\n".join(lines)
 
 
@@ -77,6 +84,71 @@ def _thresholds(record: CalibrationRecord) -> Iterator[str]:
                 f"| {item.low:.2g} to {item.high:.2g} % | {item.false_rejection:.1f} % |"
             )
     yield ""
+
+
+def _searches(record: CalibrationRecord) -> Iterator[str]:
+    if not record.searches:
+        return
+    sizes = sorted({item.people for item in record.searches})
+    columns = list(dict.fromkeys((item.purpose, item.value) for item in record.searches))
+    at = {(item.people, item.purpose, item.value): item for item in record.searches}
+    yield "### Searches among many"
+    yield ""
+    yield (
+        f"What `identify` does: {record.searches[0].searches:,} recordings, clean and noisy, each looked for among N "
+        "speakers of whom one clean recording each is enrolled; the mean over all lists of N. Strangers who are taken "
+        "for somebody (FPIR), and people on the list who are not found or taken for others (FNIR), with 95 % intervals "
+        "over speakers, and the FPIR in the condition where it is highest. By the threshold alone: the certainty that "
+        "is asked for besides can only make nobody of somebody."
+    )
+    yield ""
+    single = [column for column in columns if column[0] != "list"]
+    heads = [
+        f"{f'prior {value:g}' if purpose == 'prior' else f'{value:g} % false acceptance'} "
+        f"({at[sizes[0], purpose, value].llr:.2f})"
+        for purpose, value in single
+    ]
+    yield "At the thresholds of single comparisons, FPIR / FNIR:"
+    yield ""
+    yield from _table(sizes, heads, [[_both(at[people, *column]) for column in single] for people in sizes])
+    whole = [column for column in columns if column[0] == "list"]
+    heads = [f"FPIR {value:g} %" for _, value in whole]
+    yield "Thresholds for a rate of the whole list (`identify --false-acceptance`) / FNIR:"
+    yield ""
+    yield from _table(sizes, heads, [[_for_list(at[people, *column]) for column in whole] for people in sizes])
+
+
+def _table(sizes: Sequence[int], heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| N | {' | '.join(heads)} |"
+    yield "|---|" + "---|" * len(heads)
+    for people, cells in zip(sizes, rows, strict=True):
+        yield f"| {people:,} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _both(item: SearchFigures) -> str:
+    found = (
+        f"not stated ({_too_few(item)})"
+        if item.false_positive is None
+        else f"{item.false_positive:.2g} % ({item.low:.2g} to {item.high:.2g}; {item.highest:.2g} in {item.condition})"
+    )
+    return f"{found} / {_missed(item)}"
+
+
+def _for_list(item: SearchFigures) -> str:
+    if item.llr is None:
+        return f"not stated ({_too_few(item)})"
+    return f"{item.llr:.2f} / {_missed(item)}"
+
+
+def _too_few(item: SearchFigures) -> str:
+    return f"comparisons that pass: {item.passing}, pairs of speakers: {item.pairs}"
+
+
+def _missed(item: SearchFigures) -> str:
+    if item.false_negative is None:
+        return "nobody to find"
+    return f"{item.false_negative:.1f} % ({item.missed_low:.1f} to {item.missed_high:.1f})"
 
 
 def _conditions(record: CalibrationRecord) -> Iterator[str]:

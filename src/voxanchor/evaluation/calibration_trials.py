@@ -15,10 +15,12 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import Trials as Pairs
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import AudioError
+from voxanchor.errors import VoxanchorError
 from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.progress import say
+from voxanchor.rng import generator
 from voxanchor.scoring.calibration import Kind, Sides, Trials
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
@@ -45,6 +47,9 @@ of a dozen numbers needs. Of so many speakers that this leaves fewer, some are l
 
 MOST_TRIALS = 60_000
 """Of a condition; more pairs are drawn from."""
+
+MOST_SEARCHED = 400_000
+"""Trials of a condition's searches; with more, fewer pieces are looked for."""
 
 LEAST_SPEECH_S = 0.5
 """A piece with less active speech, in clean, is left out: a verifier abstains there."""
@@ -184,6 +189,40 @@ class CalibrationTrials:
             found.append(self._group(condition.name, False, (heard, right), (heard, right), (first, second), kind))
         return found
 
+    def searches(self, cohort: Cohort | None = None, kind: Kind = "cosine") -> Iterator[Group]:
+        """Yield the searches of every condition: pieces, each with a clean piece of every speaker, in their order.
+
+        Which piece of a speaker is drawn anew for each. Of its own speaker it is another one, of another recording
+        where there is one; where there is none it is the piece itself.
+
+        Args:
+            cohort: strangers, for likeness or for normalised scores.
+            kind: what the scores are.
+        """
+        heard = np.arange(len(self._numbers))
+        heard = np.array(_evenly(heard.tolist(), max(MOST_SEARCHED // self.speakers, 1)), dtype=np.int64)
+        index = self._enrolled_for(heard).ravel(), np.repeat(heard, self.speakers)
+        clean = self._hear(self.suite.conditions[0])
+        left = self._statistics(clean, cohort)
+        for condition in self.suite.conditions:
+            found = self._hear(condition)
+            yield self._group(
+                condition.name, True, (clean, left), (found, self._statistics(found, cohort)), index, kind
+            )
+
+    def _enrolled_for(self, heard: IntArray) -> IntArray:
+        """Return (P, S) the piece of every speaker that each of P pieces is compared with."""
+        draw = generator(self.seed, 0, 0, "calibration/searches")
+        of_speaker = [np.flatnonzero(self._numbers == number) for number in range(self.speakers)]
+        chosen = np.stack([draw.choice(rows, len(heard)) for rows in of_speaker], axis=1)
+        recordings = np.array([piece.recording for piece in self.pieces.utterances])
+        for place, row in enumerate(heard):
+            own = of_speaker[self._numbers[row]]
+            apart = own[recordings[own] != recordings[row]]
+            others = apart if len(apart) else own[own != row]
+            chosen[place, self._numbers[row]] = draw.choice(others) if len(others) else row
+        return chosen
+
     def _group(
         self,
         name: str,
@@ -205,14 +244,17 @@ class CalibrationTrials:
         return cohort.statistics(heard.embeddings) if cohort else None
 
     def _with_speech(self, found: Manifest) -> Manifest:
-        kept = []
+        kept, gone = [], []
         for utterance in found.utterances:
             try:
                 wave = utterance.read()
-            except AudioError:
-                continue  # it was read once while the folder was looked through: a file that went away since
+            except VoxanchorError as error:  # it could be read while the folder was looked through
+                gone.append(str(error))
+                continue
             enough = len(wave) >= self.encoder.min_samples and Quality.of(wave).speech_s >= LEAST_SPEECH_S
             kept += [utterance] if enough else []
+        if gone:
+            say(f"{len(gone)} pieces of recordings cannot be read any more and are left out, for example: {gone[0]}")
         return replace(found, utterances=tuple(kept))
 
     def _hear(self, condition: Condition) -> _Heard:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation.markup import text
+from voxanchor.extras import missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def drawing(name: str, description: str, size: tuple[float, float]) -> Iterator[
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("matplotlib", "Drawing curves and maps", "pip install 'voxanchor[report]'") from error
+        raise missing("matplotlib", "Drawing curves and maps") from error
     with rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         canvas = Canvas(figure.add_subplot())

@@ -20,6 +20,7 @@ from voxanchor.evaluation.report import DET_EXPLAINED, MAP_EXPLAINED, PROTOCOLS,
 from voxanchor.evaluation.seeded import split_name
 from voxanchor.evaluation.training_record import Budget, TrainingCurve, TuningRow, read_curve
 from voxanchor.files import write_text
+from voxanchor.progress import say
 from voxanchor.types import FloatArray
 
 __all__ = ["Budget", "ComparedReport", "TrainingCurve", "TuningRow", "read_curve", "render", "write_compared_report"]
@@ -150,6 +151,7 @@ def _figures(data: ComparedReport, compared: ComparedSystems) -> str:
         shapes = geometry_panels(compared)
         maps = map_panels(data.maps)
     except MissingExtraError as error:
+        say(f"the report has no figures: {error}")
         return "\n".join(
             part
             for part in (

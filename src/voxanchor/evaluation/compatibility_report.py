@@ -14,6 +14,7 @@ from voxanchor.evaluation.markup import Cell, document, paragraph, section, tabl
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.report import DET_EXPLAINED, SNR_EXPLAINED
 from voxanchor.evaluation.summary import summarise
+from voxanchor.progress import say
 
 TITLE = "May old voiceprints stay?"
 
@@ -86,6 +87,7 @@ def _curves(outcome: Outcome) -> str:
             ("det", "Misses against false alarms (DET)", det_panels(outcome.det, systems), DET_EXPLAINED),
         )
     except MissingExtraError as error:
+        say(f"the report has no figures: {error}")
         return "\n".join([*parts, section("figures", "Figures", paragraph(text(error), "explain"))])
     parts += [
         section(name, title, legend, panel_grid(panels), paragraph(explained, "explain"))

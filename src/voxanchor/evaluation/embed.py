@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voxanchor.corpus.utterance import Utterance
+from voxanchor.corpus.utterance import Utterance, read_known
 from voxanchor.errors import AudioError, VoxanchorError
 from voxanchor.models.batches import by_length, pad, refuse_short
 from voxanchor.models.encoder import SpeakerEncoder
@@ -22,7 +22,7 @@ Read = Callable[[Utterance], Waveform]
 
 
 def embed(
-    encoder: SpeakerEncoder, utterances: Sequence[Utterance], *, label: str, read: Read = Utterance.read
+    encoder: SpeakerEncoder, utterances: Sequence[Utterance], *, label: str, read: Read = read_known
 ) -> Embeddings:
     """Return (N, D) float32 unit vectors, row i for utterance i.
 
@@ -43,7 +43,7 @@ def embed_with(
     utterances: Sequence[Utterance],
     *,
     label: str,
-    read: Read = Utterance.read,
+    read: Read = read_known,
     precision: str = "float32",
 ) -> list[Embeddings]:
     """Return one (N, D) array per encoder; every recording is read, and its noise rendered, once for all of them.
@@ -140,8 +140,8 @@ def _attempt(read: Read, utterance: Utterance) -> Waveform | VoxanchorError:
         return read(utterance)
     except VoxanchorError as error:
         return error
-    except OSError as error:  # a disk or a network that fails in the midst of a file
-        return AudioError(f"{utterance.id}: cannot be read ({error.strerror or error})")
+    except (OSError, MemoryError) as error:  # a disk or a network that fails in the midst of a file
+        return AudioError.of(utterance.id, error)
 
 
 def _or_raise(loaded: Waveform | VoxanchorError) -> Waveform:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.errors import MissingExtraError
+from voxanchor.extras import missing
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
 
@@ -43,7 +43,7 @@ def project(embeddings: NDArray[np.floating], seed: int = 0) -> FloatArray:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", "The map of embeddings", "pip install 'voxanchor[report]'") from error
+        raise missing("sklearn", "The map of embeddings") from error
     if embeddings.ndim != 2 or len(embeddings) < 4:
         raise ValueError(f"A map needs at least four embeddings (N, D), got {embeddings.shape}.")
     layout = TSNE(2, perplexity=min(30.0, (len(embeddings) - 1) / 3), init="pca", random_state=seed)

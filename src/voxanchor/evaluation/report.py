@@ -14,6 +14,7 @@ from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import DecisionRow, GeometryRow, ResultRow
 from voxanchor.evaluation.summary import Replicates, SystemSummary, summarise
 from voxanchor.files import write_text
+from voxanchor.progress import say
 from voxanchor.types import FloatArray
 
 PROTOCOLS = {
@@ -109,6 +110,7 @@ def _figures(data: ReportData, summaries: Mapping[str, SystemSummary]) -> str:
         det = det_panels(data.det, systems)
         maps = map_panels(data.maps)
     except MissingExtraError as error:
+        say(f"the report has no figures: {error}")
         return section("figures", "Figures", paragraph(text(error), "explain"))
     return "\n".join(
         section(identifier, title, key, panel_grid(panels), paragraph(explanation, "explain"))

@@ -1,7 +1,6 @@
 """A model as one ONNX file that takes waveforms, checked against the model before it is there."""
 
 import contextlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import voxanchor
-from voxanchor.errors import MissingExtraError, ModelError, OutputError, RecipeError
+from voxanchor.errors import ModelError, OutputError, RecipeError
 from voxanchor.export.parity import embeddings_of_both
 from voxanchor.export.quantised import constants_folded, in_int8
 from voxanchor.export.stored import stored
+from voxanchor.extras import require
 from voxanchor.files import replacing
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import (
     FORMAT,
     INPUTS,
-    INSTALL_HINT,
     OUTPUT,
     SUFFIX,
     ExportedEncoder,
@@ -149,12 +148,12 @@ def describe(path: Path, entries: Mapping[str, str]) -> int:
 class _Batch(nn.Module):
     """Waveforms and lengths to unit vectors, without the checks that look at values."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, encoder: SpeakerEncoder) -> None:
         super().__init__()
-        self.network = network
+        self.encoder = encoder
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
-        return F.normalize(self.network(waves, lengths), dim=1)
+        return F.normalize(self.encoder.network(self.encoder.normalised(waves, lengths), lengths), dim=1)
 
 
 def _graph(encoder: SpeakerEncoder, name: str) -> Any:
@@ -167,7 +166,7 @@ def _graph(encoder: SpeakerEncoder, name: str) -> Any:
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                _Batch(encoder.network).eval(),
+                _Batch(encoder).eval(),
                 (waves, lengths),
                 dynamo=True,
                 verbose=False,
@@ -253,9 +252,7 @@ def check_target(out: Path) -> None:
 
 
 def _check_extra() -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "export", INSTALL_HINT)
+    require(("onnx", "onnxscript", "onnxruntime"), "export")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Networks in 8 bits: a fourth of the size, and faster where that is measured to be so."""
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxanchor.export.stored import front_end, stored
+from voxanchor.files import temporary_folder
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 SILENCED_S = 1.0
@@ -139,8 +139,8 @@ def _with_pause(wave: Waveform, index: int) -> Waveform:
 def _through_files(model: Any, change: Callable[[Path, Path], None]) -> Any:
     import onnx
 
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+    with temporary_folder("voxanchor-export-") as folder:
+        before, after = folder / "before.onnx", folder / "after.onnx"
         onnx.save(model, before)
         change(before, after)
         return onnx.load(after)

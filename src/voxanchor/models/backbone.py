@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from voxanchor.errors import ModelError
+from voxanchor.models.decibel_fbank import DecibelFbankConfig
 from voxanchor.models.front_end import FrontEnd, FrontEndConfig, make_front_end
+from voxanchor.models.level import LEVEL_DB, InputConfig
 from voxanchor.models.masks import frame_mask
 
 
@@ -28,6 +30,8 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.embedding_dim = embedding_dim
         self.fbank: FrontEnd = make_front_end(fbank)
+        # Kaldi's filter bank takes the mean of every frame away, SpeechBrain's does not.
+        self.WANTED_INPUT = InputConfig(LEVEL_DB, high_pass=isinstance(fbank, DecibelFbankConfig))
 
     def forward(
         self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False

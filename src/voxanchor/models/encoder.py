@@ -16,6 +16,7 @@ from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.models import artefact
 from voxanchor.models.architectures import make_network
 from voxanchor.models.foreign.user_code import UntrustedCodeError
+from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -29,6 +30,8 @@ class EncoderConfig:
         sample_rate: rate in Hz of the waveforms.
         embedding_dim: D; 0 in a request stands for what the architecture gives.
         min_samples: shortest recording the network accepts; 0 in a request stands for the architecture's own.
+        input: what every recording is brought to before the network hears it; None in a request stands for what the
+            network asks for.
     """
 
     architecture: str
@@ -36,6 +39,27 @@ class EncoderConfig:
     sample_rate: int = SAMPLE_RATE
     embedding_dim: int = 0
     min_samples: int = 0
+    input: InputConfig | None = None
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Self:
+        """Return the configuration that a ``config.json`` holds, as `described` gave it.
+
+        Raises:
+            RecipeError: keys or values that none has.
+        """
+        found = build_config(cls, values, where="encoder")
+        return dataclasses.replace(found, input=found.input or AS_IT_COMES)
+
+    def described(self) -> dict[str, Any]:
+        """Return the configuration as ``config.json`` holds it, and as the fingerprint counts it.
+
+        A model that hears recordings as they come has no word of it: so it was when there was no choice.
+        """
+        values = dataclasses.asdict(self)
+        if self.input in (None, AS_IT_COMES):
+            del values["input"]
+        return values
 
 
 class SpeakerEncoder(nn.Module):
@@ -66,7 +90,11 @@ class SpeakerEncoder(nn.Module):
             reason = f"asks for dimension {config.embedding_dim}, its options give {embedding_dim}"
             raise ModelError(f"encoder '{config.architecture}' {reason}. Set embedding_dim among the options.")
         self.config = dataclasses.replace(
-            config, options=options, embedding_dim=embedding_dim, min_samples=max(config.min_samples, min_samples)
+            config,
+            options=options,
+            embedding_dim=embedding_dim,
+            min_samples=max(config.min_samples, min_samples),
+            input=network.WANTED_INPUT if config.input is None else config.input,
         )
 
     @property
@@ -87,7 +115,7 @@ class SpeakerEncoder(nn.Module):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change when the configuration or any weight does."""
-        return artefact.fingerprint(dataclasses.asdict(self.config), self.state_dict())
+        return artefact.fingerprint(self.config.described(), self.state_dict())
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return embeddings, (B, D) float32 unit vectors.
@@ -103,8 +131,13 @@ class SpeakerEncoder(nn.Module):
             ModelError: shapes that do not fit, or padded recordings in training mode of a network with batch
                 normalisation.
         """
-        embeddings: Tensor = self.network(waves, self._checked(waves, lengths))
+        lengths = self._checked(waves, lengths)
+        embeddings: Tensor = self.network(self.normalised(waves, lengths), lengths)
         return F.normalize(embeddings, dim=1)
+
+    def normalised(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return (B, T) waveforms as the network hears them: at its level, without DC where it asks for that."""
+        return normalise(waves, lengths, self.config.input or AS_IT_COMES)
 
     def with_frames(self, waves: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what `forward` does, and the frame-level outputs that the network pools, (N, F, C).
@@ -116,7 +149,8 @@ class SpeakerEncoder(nn.Module):
             ModelError: a network that shows none; otherwise as `forward`.
         """
         self.require_frames()
-        embeddings, frames = self.network(waves, self._checked(waves, lengths), with_frames=True)
+        lengths = self._checked(waves, lengths)
+        embeddings, frames = self.network(self.normalised(waves, lengths), lengths, with_frames=True)
         return F.normalize(embeddings, dim=1), frames
 
     def require_frames(self) -> None:
@@ -157,7 +191,7 @@ class SpeakerEncoder(nn.Module):
         Raises:
             OutputError: the folder cannot be written.
         """
-        artefact.write(folder, dataclasses.asdict(self.config), self.state_dict(), extra_files or {})
+        artefact.write(folder, self.config.described(), self.state_dict(), extra_files or {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -170,7 +204,7 @@ class SpeakerEncoder(nn.Module):
         """
         config, state = artefact.read(folder)
         try:
-            encoder = cls(build_config(EncoderConfig, config, where="encoder"))
+            encoder = cls(EncoderConfig.stored(config))
         except UntrustedCodeError as error:
             raise UntrustedCodeError(error.target, str(folder)) from None
         except (ModelError, RecipeError) as error:

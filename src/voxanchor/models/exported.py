@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.errors import AudioError, MissingExtraError, ModelError
+from voxanchor.errors import AudioError, ModelError
+from voxanchor.extras import missing
 from voxanchor.types import SAMPLE_RATE, Embeddings
 
 SUFFIX = ".onnx"
 FORMAT = "voxanchor-onnx-1"
-INSTALL_HINT = "pip install 'voxanchor[onnx]'"
 
 INPUTS = ("waves", "lengths")
 OUTPUT = "embeddings"
@@ -92,7 +92,7 @@ class ExportedEncoder:
         try:
             import onnxruntime
         except ImportError:
-            raise MissingExtraError("onnxruntime", f"the model '{path}'", INSTALL_HINT) from None
+            raise missing("onnxruntime", f"the model '{path}'") from None
         content, digest = _whole(Path(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from voxanchor.models.foreign import ge2e
+from voxanchor.models.references import GE2E_PACKAGE
 
 _FILES = ("LICENSE", "LICENSE.txt", "LICENCE", "LICENSE.md", "COPYING")
 _CLASSIFIER = "License :: OSI Approved :: "
@@ -18,7 +18,7 @@ def licence_of(reference: str) -> tuple[str, str]:
     it, then for the first line of a licence file; ``ge2e`` for what its package declares.
     """
     if reference == "ge2e":
-        return _of_package(ge2e.PACKAGE)
+        return _of_package(GE2E_PACKAGE)
     path = Path(reference)
     if not path.exists():
         path = Path(reference.partition(":")[2].partition("::")[0] or "\0")

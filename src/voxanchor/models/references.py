@@ -1,15 +1,17 @@
 """What a person may write where a model is asked for, and what they may have meant."""
 
+import importlib.metadata
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from voxanchor.config import nearest
-from voxanchor.models.exported import INSTALL_HINT as ONNX_HINT
+from voxanchor.extras import install_line, is_installed
 from voxanchor.models.exported import SUFFIX
-from voxanchor.models.foreign import ge2e, xvector
+
+GE2E_PACKAGE = "resemblyzer"
+GE2E_INSTALL = "pip install --no-deps resemblyzer==0.1.4"
 
 WHAT = "a model reference (see `voxanchor models`)"
 
@@ -24,14 +26,24 @@ class Reference:
     install_hint: str = ""
 
 
+def ge2e_weights() -> Path | None:
+    """Return where the package that publishes GE2E keeps its weights, or None when it is not installed."""
+    try:
+        distribution = importlib.metadata.distribution(GE2E_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = Path(str(distribution.locate_file("resemblyzer/pretrained.pt")))
+    return path if path.is_file() else None
+
+
 def available() -> list[Reference]:
     """Return all forms, and whether what each needs is installed."""
     return [
         Reference(
             "ge2e",
             "GE2E speaker encoder of resemblyzer 0.1.4: 3 x LSTM 256, 256 dimensions, 1.6 s windows",
-            ge2e.weights_path() is not None,
-            ge2e.INSTALL_HINT,
+            ge2e_weights() is not None,
+            GE2E_INSTALL,
         ),
         Reference("DIR", "a model directory of voxanchor: config.json and model.safetensors"),
         Reference("speechbrain:DIR", "a pretrained speaker model of SpeechBrain: hyperparams.yaml and its .ckpt files"),
@@ -40,8 +52,8 @@ def available() -> list[Reference]:
         Reference(
             "transformers:DIR",
             "an x-vector model of Hugging Face transformers (WavLM, wav2vec2 ...), as save_pretrained writes it",
-            find_spec(xvector.PACKAGE) is not None,
-            xvector.INSTALL_HINT,
+            is_installed("transformers"),
+            install_line("transformers"),
         ),
         Reference(
             "python:module:function",
@@ -51,8 +63,8 @@ def available() -> list[Reference]:
         Reference(
             f"FILE{SUFFIX}",
             "a file that `voxanchor export` wrote, to embed, verify and evaluate with",
-            find_spec("onnxruntime") is not None,
-            ONNX_HINT,
+            is_installed("onnxruntime"),
+            install_line("onnxruntime"),
         ),
     ]
 

@@ -11,7 +11,7 @@ from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.foreign import ge2e, speechbrain, threed_speaker, user_reference, wespeaker, xvector_folder
-from voxanchor.models.foreign.checkpoint import check_names
+from voxanchor.models.foreign.checkpoint import fitted
 from voxanchor.models.references import guess, unknown
 
 Source: TypeAlias = Callable[[str], tuple[EncoderConfig, Mapping[str, Tensor] | None]]
@@ -72,8 +72,7 @@ def load(ref: str | Path) -> SpeakerEncoder:
 def _made(config: EncoderConfig, state: Mapping[str, Tensor] | None, where: str) -> SpeakerEncoder:
     encoder = SpeakerEncoder(config)
     if state is not None:
-        check_names(state, encoder.network.state_dict(), where)
-        encoder.network.load_state_dict(state)
+        encoder.network.load_state_dict(fitted(state, encoder.network.state_dict(), where))
     return encoder.eval()
 
 

@@ -1,10 +1,12 @@
 """A calibration as it is kept beside a model: the map, the thresholds, and what both rest on."""
 
 import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
-from voxanchor.config import build, to_plain
+from voxanchor.config import LATER, build, to_plain
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.scoring.calibration import Calibration
 
@@ -12,6 +14,8 @@ FILE = "calibration.json"
 COHORT_FILE = "cohort.safetensors"
 TEXT_FILE = "calibration.md"
 FORMAT = "voxanchor-calibration-1"
+
+_SAME = 1e-9  # thresholds and rates no further apart are the same one, written down in between
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,88 @@ class ConditionFigures:
 
 
 @dataclass(frozen=True)
+class SearchFigures:
+    """How often a search among so many people goes wrong at a threshold, on speakers that the fit did not hear.
+
+    A search finds the likeliest of N people, of whom one recording each is enrolled, where that log-likelihood ratio
+    reaches the threshold. Figures are means over all lists of N of the speakers at hand.
+
+    Attributes:
+        people: N.
+        purpose: what the threshold is for: a ``prior``, or a rate of false acceptance of one ``comparison`` or of the
+            whole ``list``.
+        value: that prior, or that rate in percent.
+        llr: the threshold; None where the searches do not support one.
+        searches: of strangers, behind it, in clean and noisy conditions.
+        passing: comparisons with others than the speaker, in these searches, that reach the threshold.
+        pairs: how many different pairs of speakers these are of.
+        false_positive: strangers for whom somebody is found (FPIR), in percent; None where too few pass.
+        low: lower end of its 95 % interval, with other speakers.
+        high: upper end.
+        highest: the same rate in the condition where it is highest.
+        condition: that condition.
+        false_negative: people on the list who are not found, or taken for others (FNIR), in percent.
+        missed_low: lower end of its 95 % interval.
+        missed_high: upper end.
+        remark: why there is no rate of false positives.
+    """
+
+    people: int
+    purpose: Literal["prior", "comparison", "list"]
+    value: float
+    llr: float | None
+    searches: int
+    passing: int = 0
+    pairs: int = 0
+    false_positive: float | None = None
+    low: float | None = None
+    high: float | None = None
+    highest: float | None = None
+    condition: str = ""
+    false_negative: float | None = None
+    missed_low: float | None = None
+    missed_high: float | None = None
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        if self.people < 1:
+            raise ValueError("A search is among one person at least.")
+
+
+@dataclass(frozen=True)
+class SearchRate:
+    """How often a stranger who is looked for among so many people is taken for one of them.
+
+    Attributes:
+        rate: in percent, at most, over all conditions of the calibration; None where it is not stated.
+        kind: ``measured`` among as many people or more; ``extrapolated`` from fewer, a bound that nobody measured;
+            ``not stated``.
+        low: lower end of the 95 % interval of what was measured, with other speakers; None of an extrapolation.
+        high: upper end.
+        highest: the rate in the condition where it is highest; None where it is not known.
+        condition: that condition.
+        remark: what it rests on, or why it is not stated.
+    """
+
+    rate: float | None
+    kind: Literal["measured", "extrapolated", "not stated"]
+    low: float | None = None
+    high: float | None = None
+    highest: float | None = None
+    condition: str = ""
+    remark: str = ""
+
+
+class _Bound(NamedTuple):
+    """Figures that bound the rate among more people, and how many times theirs is no less; of the same threshold."""
+
+    figures: SearchFigures
+    times: int
+    llr: float
+    rate: float
+
+
+@dataclass(frozen=True)
 class CalibrationRecord:
     """What `voxanchor calibrate` leaves in a model directory.
 
@@ -87,6 +173,7 @@ class CalibrationRecord:
         material: what it was fitted on, label -> value.
         cohort_top: how many of the stored cohort count; 0 without a cohort.
         cohort_sha256: of the cohort's file, so that another calibration's is not taken for it.
+        searches: by number of people and threshold; none in a calibration of before they were measured.
         format: of the file.
     """
 
@@ -97,6 +184,7 @@ class CalibrationRecord:
     material: dict[str, str]
     cohort_top: int = 0
     cohort_sha256: str = ""
+    searches: tuple[SearchFigures, ...] = field(default=(), metadata=LATER)
     format: str = FORMAT
 
     def text(self) -> str:
@@ -129,10 +217,63 @@ class CalibrationRecord:
             RecipeError: a rate that was not looked at.
         """
         for threshold in self.thresholds:
-            if abs(threshold.false_acceptance - false_acceptance) < 1e-9:
+            if abs(threshold.false_acceptance - false_acceptance) < _SAME:
                 return threshold
         known = ", ".join(f"{threshold.false_acceptance:g}" for threshold in self.thresholds)
         raise RecipeError(f"no threshold for {false_acceptance:g} % false acceptance: there is one for {known} %")
+
+    def search_rate(self, llr: float, people: int) -> SearchRate:
+        """Return how often a stranger is taken for somebody, at a threshold and among so many people, at least 1.
+
+        What was measured counts first: the lowest rate at this threshold or a lower one, among as many people or more.
+        From fewer it is extrapolated: a list is no worse than the lists that it falls into, together.
+        """
+        bounds = [bound for bound in self._bounds(people) if bound.llr <= llr + _SAME]
+        measured = [bound for bound in bounds if bound.times == 1]
+        best = min(measured or bounds, key=lambda bound: bound.rate, default=None)
+        if best is None or best.rate >= 100:
+            known = "is of no use among so many" if best else "has no figures for it"
+            return SearchRate(None, "not stated", remark=f"the calibration {known}. Calibrate with more speakers")
+        figures, times = best.figures, best.times
+        among = f"{figures.people} people" if figures.people > 1 else "one person"
+        highest = None if figures.highest is None else min(times * figures.highest, 100.0)
+        if times > 1:
+            remark = f"extrapolated, not measured: {times} times the {figures.false_positive:.2g} % of {among}"
+            return SearchRate(best.rate, "extrapolated", None, None, highest, figures.condition, remark)
+        remark = f"measured with {among} at a threshold of {best.llr:.2f}"
+        return SearchRate(best.rate, "measured", figures.low, figures.high, highest, figures.condition, remark)
+
+    def search_threshold(self, false_acceptance: float, people: int) -> float:
+        """Return the lowest threshold at which at most so many strangers, in percent, are taken for one of `people`.
+
+        Raises:
+            RecipeError: the calibration supports none.
+        """
+        llrs = [bound.llr for bound in self._bounds(people)]
+        rates = {llr: self.search_rate(llr, people).rate for llr in llrs}
+        known = {llr: rate for llr, rate in rates.items() if rate is not None}
+        found = [llr for llr, rate in known.items() if rate <= false_acceptance + _SAME]
+        if not found:
+            lowest = f"the lowest rate that it supports is {min(known.values()):.2g} %" if known else "it supports none"
+            raise RecipeError(
+                f"the calibration has no threshold for {false_acceptance:g} % false acceptance among {people} people: "
+                f"{lowest}. Ask for a higher rate or give a prior, or calibrate with more speakers"
+            )
+        return min(found)
+
+    def _bounds(self, people: int) -> Iterator[_Bound]:
+        for item in self.searches or self._single():
+            if item.llr is not None and item.false_positive is not None:
+                times = math.ceil(people / item.people)
+                yield _Bound(item, times, item.llr, times * item.false_positive)
+
+    def _single(self) -> Iterator[SearchFigures]:
+        """Yield what the thresholds say of searches: among one person each is a comparison."""
+        for item in self.thresholds:
+            rate = item.false_acceptance
+            yield SearchFigures(
+                *(1, "comparison", rate, item.llr, item.trials, item.passing, item.pairs, rate, item.low, item.high)
+            )
 
 
 def _refuse(constant: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from voxanchor.errors import RecipeError
 from voxanchor.scoring.calibration import Sides, Trials, log_odds
-from voxanchor.scoring.calibration_record import CalibrationRecord
+from voxanchor.scoring.calibration_record import CalibrationRecord, SearchRate
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, IntArray
@@ -16,6 +16,10 @@ UNCALIBRATED = (
     "the model has no calibration, so its scores have no threshold: fit one with voxanchor calibrate, or compare the "
     "score with a threshold of your own"
 )
+
+
+PRIOR = 0.01
+"""Probability of one voice before anything was heard, where none is given: the customary one of evaluations."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,44 @@ class Judge:
             raise RecipeError(f"there is no threshold for {false_acceptance:g} % false acceptance: {found.remark}")
         return found.llr
 
+    def search_threshold(self, prior: float, false_acceptance: float | None, people: int) -> float | None:
+        """Return the threshold that the likeliest of so many people has to reach; None without a calibration.
+
+        For a prior it is that of `threshold`, whatever their number. A rate of false acceptance is that of the whole
+        list here, so that the threshold rises with their number; it is never below that of `threshold`.
+
+        Args:
+            prior: probability of one voice before anything was heard; counts where no rate is given.
+            false_acceptance: strangers who are taken for one of the people, in percent, at most.
+            people: how many are searched.
+
+        Raises:
+            RecipeError: a prior or a rate that cannot be, or a rate that the calibration does not support.
+        """
+        for_prior = self.threshold(prior, None)
+        if false_acceptance is None or self.record is None:
+            return for_prior
+        if not 0 < false_acceptance < 100:
+            raise RecipeError(f"a rate of false acceptance lies between 0 and 100 %, got {false_acceptance:g}")
+        found = self.record.search_threshold(false_acceptance, max(people, 1))
+        alone = self.threshold_if_known(prior, false_acceptance)
+        return found if alone is None else max(found, alone)
+
+    def threshold_if_known(self, prior: float, false_acceptance: float | None) -> float | None:
+        """Return the threshold of `threshold`; None where that is an error, too."""
+        try:
+            return self.threshold(prior, false_acceptance)
+        except RecipeError:
+            return None
+
+    def search_rate(self, threshold: float | None, people: int) -> SearchRate:
+        """Return how often a stranger is taken for one of so many people, as far as the calibration can say."""
+        if self.record is None or threshold is None:
+            return SearchRate(None, "not stated", remark="the model has no calibration")
+        if people < 1:
+            return SearchRate(None, "not stated", remark="nobody is enrolled")
+        return self.record.search_rate(threshold, people)
+
     def beyond(self, voices: Voices) -> tuple[str, ...]:
         """Return warnings where a voice's quality is below all that the calibration was fitted on."""
         if self.record is None:
@@ -122,21 +164,20 @@ def _sides(voices: Voices, statistics: CohortStatistics | None) -> Sides:
     return Sides(voices.speech_s, voices.snr_db, statistics.mean if statistics else None)
 
 
-def posteriors(llrs: Sequence[float], enrolled: int, prior: float) -> tuple[list[float], float]:
+def posteriors(llrs: Sequence[float], people: int, threshold: float) -> tuple[list[float], float]:
     """Return the probability of each candidate, and of nobody, after the recording was heard.
 
-    Before it, each of those enrolled is as likely as the other, and `prior` is the probability that it is one of them.
+    Before it, each of the people is as likely as the other, and so much less likely than nobody that a single one has
+    to reach the threshold to be the likelier: of prior p, for which it is log((1 - p) / p), the odds are p : 1 - p.
     Those who are no candidates count as the last candidate does, and at most as strangers do on average: a likelihood
     ratio of 1.
 
     Args:
         llrs: natural-log likelihood ratios of the candidates, the highest first.
-        enrolled: how many are enrolled, at least as many as there are candidates.
-        prior: between 0 and 1.
+        people: how many are searched, at least as many as there are candidates.
+        threshold: on the log-likelihood ratio.
     """
-    each = np.log(prior / enrolled)
-    nobody = float(np.log1p(-prior))
-    logs = [each + llr for llr in llrs]
-    rest = [np.log(enrolled - len(llrs)) + each + min(llrs[-1], 0.0)] if enrolled > len(llrs) else []
-    total = np.logaddexp.reduce([*logs, nobody, *rest])
-    return [float(np.exp(value - total)) for value in logs], float(np.exp(nobody - total))
+    logs = [llr - threshold for llr in llrs]
+    rest = [np.log(people - len(llrs)) + min(llrs[-1], 0.0) - threshold] if people > len(llrs) else []
+    total = np.logaddexp.reduce([*logs, 0.0, *rest])
+    return [float(np.exp(value - total)) for value in logs], float(np.exp(-total))

@@ -40,6 +40,25 @@ def threshold_at(ranked: RankedTrials, false_acceptance: float) -> float:
     return float(_above(scores, np.array([len(scores) - 1 - allowed]))[0])
 
 
+def heaviest_threshold(scores: FloatArray, weights: FloatArray, weight: float) -> float:
+    """Return the lowest threshold at which trials of at most so much weight, together, are accepted.
+
+    Args:
+        scores: (K,) of the trials, in any order, K at least 1.
+        weights: (K,) at least 0.
+        weight: at least 0 and below that of all.
+
+    Raises:
+        ValueError: a weight outside that.
+    """
+    order = np.argsort(scores)
+    passing = np.cumsum(weights[order][::-1])[::-1]  # from each trial on
+    if not 0 <= weight < passing[0] * (1 - _ROUNDING):
+        raise ValueError(f"The weight must be at least 0 and below that of all trials, {passing[0]:g}, got {weight:g}.")
+    rejected = np.count_nonzero(passing > weight * (1 + _ROUNDING)) - 1
+    return float(_above(scores[order], np.array([rejected]))[0])
+
+
 def error_rates(ranked: RankedTrials, threshold: float) -> ErrorRates:
     """Return the share of different-speaker trials that a threshold accepts, and of same-speaker trials it rejects."""
     missed, rejected = (int(np.searchsorted(part, threshold)) for part in ranked)

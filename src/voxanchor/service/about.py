@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 import voxanchor
-from voxanchor.errors import EnrolmentError, RecipeError
+from voxanchor.errors import EnrolmentError
 from voxanchor.service import answers
 from voxanchor.service.desk import Desk
 from voxanchor.service.reference import reference
@@ -84,10 +84,6 @@ def add_page(app: FastAPI) -> None:
 
 def _model(desk: Desk, verifier: Verifier, label: str) -> answers.Model:
     record = verifier.judge.record
-    try:
-        threshold = verifier.judge.threshold(desk.settings.prior, desk.settings.false_acceptance)
-    except RecipeError:  # a rate that this model's calibration does not know
-        threshold = None
     return answers.Model(
         label=label,
         fingerprint=verifier.fingerprint,
@@ -96,7 +92,7 @@ def _model(desk: Desk, verifier: Verifier, label: str) -> answers.Model:
         calibrated=verifier.calibrated,
         scores=record.calibration.kind if record else "cosine",
         measures=list(record.calibration.measures) if record else [],
-        threshold=threshold,
+        threshold=verifier.judge.threshold_if_known(desk.settings.prior, desk.settings.false_acceptance),
         thresholds=[
             answers.Threshold(
                 false_acceptance=item.false_acceptance,

@@ -40,6 +40,19 @@ class Candidate(BaseModel):
     score: float = Field(description=SCORE)
     llr: float | None = Field(description=LLR)
     probability: float | None = Field(description="That it is this person, all others and nobody taken into account.")
+    warning: str = Field(description="What to know when it decides; empty where there is nothing.")
+
+
+class SearchRate(BaseModel):
+    """How often a stranger who is looked for among so many people is taken for one of them."""
+
+    rate: float | None = Field(description="In percent, at most, over all conditions; null where it is not stated.")
+    kind: Literal["measured", "extrapolated", "not stated"]
+    low: float | None = Field(description="Lower end of the 95 % interval of what was measured.")
+    high: float | None = Field(description="Upper end.")
+    highest: float | None = Field(description="The rate in the condition where it is highest; null where unknown.")
+    condition: str = Field(description="That condition; empty where unknown.")
+    remark: str = Field(description="What it rests on, or why it is not stated.")
 
 
 class Identification(BaseModel):
@@ -50,7 +63,12 @@ class Identification(BaseModel):
     candidates: list[Candidate] = Field(description="Best first.")
     nobody: float | None = Field(description="Probability that it is none of those enrolled.")
     side: Side
+    threshold: float | None = Field(description="What the llr of the likeliest was compared with.")
+    prior: float | None = Field(description="Prior that the threshold is for; null where it is for a false acceptance.")
+    people: int = Field(description="How many were searched.")
+    false_acceptance: SearchRate
     reason: str
+    remark: str = Field(description="Why it is nobody although the likeliest would be accepted as a claim; else empty.")
 
 
 class Enrolled(BaseModel):

@@ -1,14 +1,15 @@
 """The noise that the service can add to a recording."""
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import MissingExtraError
+from voxanchor.files import temporary_folder
 
 if TYPE_CHECKING:
     from voxanchor.audio.bank import NoiseBank
@@ -17,7 +18,7 @@ TALKERS = 8
 
 
 class _Later:
-    """A noise bank that is made when noise is first drawn: it needs PyTorch, which an exported model does without."""
+    """A noise bank that is made when noise is first drawn: a service that nobody tries noise with needs none."""
 
     def __init__(self, kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> None:
         self.kinds = kinds
@@ -41,11 +42,12 @@ def backgrounds(folders: Sequence[str]) -> "Iterator[NoiseBank]":
 
     Raises:
         CorpusError: a folder that cannot be used.
+        OutputError: there is no room for the synthetic voices.
     """
     with contextlib.ExitStack() as stack:
         talkers = Manifest(())
         if not any(noise_folder(folder).speech for folder in folders):
-            voices = stack.enter_context(tempfile.TemporaryDirectory(prefix="voxanchor-talkers-"))
+            voices = stack.enter_context(temporary_folder("voxanchor-talkers-"))
             try:
                 talkers = _talkers(voices)
             except MissingExtraError:
@@ -65,7 +67,7 @@ def _with_babble(folders: Sequence[str], talkers: Manifest) -> "NoiseBank":
     return noise_bank(folders, talkers, built_in_share=0.0, for_evaluation=True)
 
 
-def _talkers(folder: str) -> Manifest:
+def _talkers(folder: Path) -> Manifest:
     from voxanchor.corpus.synthetic import generate
 
     generate(folder, TALKERS, 2)

@@ -24,6 +24,7 @@ from voxanchor.service.people import (
 )
 from voxanchor.service.uploads import recordings
 from voxanchor.types import Waveform
+from voxanchor.verification.identify import CERTAINTY
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import hear
 from voxanchor.verification.result import Identification
@@ -32,6 +33,15 @@ from voxanchor.verification.verifier import Verifier
 MOST_RATIOS = 12
 
 _TRIES = 5
+
+ListFalseAcceptance = Annotated[
+    float | None,
+    Form(
+        gt=0,
+        lt=100,
+        description="In percent, in place of a prior: so many strangers, at most, are taken for somebody on the list.",
+    ),
+]
 
 Ratios = Annotated[
     list[Annotated[float, Form(ge=-20, le=60)]],
@@ -63,15 +73,23 @@ def routes(desk: Desk) -> APIRouter:
     async def identify(
         recording: Upload,
         top: Annotated[int, Form(ge=1, le=100, description="Candidates to return.")] = 5,
-        prior: Annotated[float, Form(gt=0, lt=1, description="That it is one of those enrolled.")] = 0.5,
-        certainty: Annotated[float, Form(ge=0, lt=1, description="From which on the likeliest is the answer.")] = 0.5,
+        prior: Prior = None,
+        false_acceptance: ListFalseAcceptance = None,
+        certainty: Annotated[
+            float, Form(ge=0, lt=1, description="The likeliest is the answer when more probable than this.")
+        ] = CERTAINTY,
         channel: Channel = "mix",
     ) -> answers.Identification:
         def job() -> answers.Identification:
             (heard,) = recordings([recording], desk.settings, channel)
             by = calls.current().by
+            each, whole = rates(desk, prior, false_acceptance)
             try:
-                found = _unless_deleted(lambda: desk.verifier.identify(heard, top, prior, certainty, by))
+                found = _unless_deleted(
+                    lambda: desk.verifier.identify(
+                        heard, top, prior=each, false_acceptance=whole, certainty=certainty, by=by
+                    )
+                )
             except OtherModelError as error:
                 raise Refusal(409, "other_model", str(error)) from None
             except EnrolmentError as error:

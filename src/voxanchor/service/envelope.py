@@ -7,7 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voxanchor.service import calls
-from voxanchor.service.failures import Refusal, StoreError, answer
+from voxanchor.service.failures import Refusal, StoreError, answer, is_disk, no_room
 from voxanchor.service.logs import LOGGER, place_of
 from voxanchor.service.metrics import Metrics
 
@@ -90,4 +90,6 @@ class Envelope:
 def _unexpected(error: Exception, number: str) -> Refusal:
     if isinstance(error, StoreError):
         return Refusal(503, "store_unavailable", f"the store cannot be used now; the log says more under {number}")
+    if is_disk(error):
+        return no_room()
     return Refusal(500, "internal_error", f"something went wrong inside; the log says more under {number}")

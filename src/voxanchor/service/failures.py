@@ -58,6 +58,16 @@ def refusal_of(error: VoxanchorError) -> Refusal | None:
     return None
 
 
+def is_disk(error: BaseException) -> bool:
+    """Return whether an error is of the file system, as of a full disk, and not of a connection."""
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
+
+
+def no_room() -> Refusal:
+    """Return what a caller is told when an uploaded recording could not be put down."""
+    return Refusal(503, "no_room", "the service cannot write its temporary files now: its disk may be full")
+
+
 def _methods(request: Request) -> set[str]:
     """Return what may be asked of a request's address."""
     path = getattr(request.scope.get("route"), "path", "")
@@ -69,6 +79,8 @@ def install(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.__cause__ is not None and is_disk(error.__cause__):
+            raise error.__cause__  # met while the form was taken apart; the framework blames the form
         if error.status_code == 405:  # the framework names the methods of one route, and not all of the address
             return answer(HTTPException(405, error.detail, {"Allow": ", ".join(sorted(_methods(request)))}))
         return answer(error)

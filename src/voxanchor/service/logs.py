@@ -1,8 +1,12 @@
 """The service's log: one JSON object a line, without anything of a voice or a person in it."""
 
+import contextlib
 import json
 import logging
+import os
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -22,7 +26,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # in ASCII: a stream that is not UTF-8 would write escapes that JSON does not have
 
 
 def write_to(stream: TextIO | None = None) -> None:
@@ -41,6 +45,39 @@ def write_to(stream: TextIO | None = None) -> None:
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+@contextlib.contextmanager
+def alone_on_stderr() -> Iterator[TextIO]:
+    """Give a stream to standard error for the log, and make lines of the log of whatever else is printed there.
+
+    Libraries in C print past Python, as the decoder of MP3 does of a file that it finds odd, and that would be no JSON.
+    """
+    try:
+        number = sys.stderr.fileno()
+        kept = os.dup(number)
+    except (AttributeError, OSError, ValueError):  # closed, or no file
+        yield sys.stderr
+        return
+    reading, writing = os.pipe()
+    os.dup2(writing, number)
+    os.close(writing)
+    with os.fdopen(kept, "w", encoding="ascii", buffering=1) as stream:
+        relay = threading.Thread(target=_relay, args=(reading,), daemon=True)
+        relay.start()
+        try:
+            yield stream
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, number)  # nobody writes to the pipe then, which ends the thread
+            relay.join(1.0)
+            write_to(sys.stderr)
+
+
+def _relay(reading: int) -> None:
+    with os.fdopen(reading, encoding="utf-8", errors="backslashreplace") as printed:
+        for line in printed:
+            LOGGER.warning("printed", extra={"fields": {"text": line.rstrip()}})
 
 
 def place_of(error: BaseException) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from types import FrameType
@@ -51,8 +50,8 @@ def run(app: FastAPI, host: str, port: int, timeout_s: float, announce: Callable
         ws="none",
         timeout_graceful_shutdown=round(timeout_s + _GRACE_S),
     )
-    with _listening(host, port) as listener, _signals_end_quietly():
-        logs.write_to(sys.stderr)
+    with _listening(host, port) as listener, _signals_end_quietly(), logs.alone_on_stderr() as stream:
+        logs.write_to(stream)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
         _Server(config, lambda: announce(address)).run([listener])

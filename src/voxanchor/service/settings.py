@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from voxanchor.errors import RecipeError
 from voxanchor.models.batches import BATCH_S
+from voxanchor.scoring.judge import PRIOR
 from voxanchor.service.keys import Keys
-from voxanchor.verification.verifier import PRIOR
 
 
 @dataclass(frozen=True)

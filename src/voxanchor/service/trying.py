@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
 from voxanchor.errors import EnrolmentError
 from voxanchor.rng import generator
 from voxanchor.scoring.judge import UNCALIBRATED, Voices
@@ -45,9 +47,6 @@ def with_noise(waveform: Waveform, kind: str, snrs_db: Sequence[float], bank: "N
         AudioError: the recording is silent, or a recording of noise cannot be read.
         RecipeError: a ratio that cannot be.
     """
-    from voxanchor.conditions.render import render  # these need PyTorch, which an exported model does without
-    from voxanchor.conditions.spec import Condition
-
     heard, described = [hear(waveform)], ""
     for snr_db in snrs_db:
         made = render(waveform, Condition(kind, snr_db), bank, generator(seed, 0, kind, "try"))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.batched import measure, noise_gains
+from voxanchor.audio.batched import high_pass, measure, noise_gains
 from voxanchor.audio.convolution import convolve
 from voxanchor.audio.library import Layers, Library
 from voxanchor.audio.pool import CPU, Indices, Pool, Shelf
@@ -204,8 +204,9 @@ class Batches:
         noise, layers = library.draw(self.pool, kinds[rows], self._voices[chosen[rows]], draws[rows], self.device)
         # clean rows come first, so the noisy ones are a view
         speech = waves[rows[0] :]
+        noise = high_pass(noise)
         ratios = torch.from_numpy(snr_db[rows]).to(self.device)
-        gains = noise_gains(measure(speech), measure(noise), ratios)
+        gains = noise_gains(measure(speech), measure(noise, filtered=True), ratios)
         speech.addcmul_(noise, gains.float().unsqueeze(1))
         silent = rows[(gains == 0.0).cpu().numpy()]
         noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan

@@ -12,9 +12,17 @@ FORMAT = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`; a reader finds the old state or the whole new one."""
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+    """Write tensors and plain values to `path`; a reader finds the old state or the whole new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:
+            # of a full disk torch says that a position was unexpected; what the file said comes before that
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

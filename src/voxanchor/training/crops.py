@@ -13,7 +13,7 @@ from voxanchor.audio import speed
 from voxanchor.audio.batched import measure
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
-from voxanchor.audio.pcm import Pcm
+from voxanchor.audio.pcm import Pcm, known_usable
 from voxanchor.audio.pool import Indices, Pool, Shelf
 from voxanchor.corpus.utterance import Utterance
 
@@ -114,4 +114,5 @@ def _key(utterance: Utterance) -> tuple[tuple[str, float, float | None, Channel]
 
 
 def _load(utterance: Utterance) -> Pcm:
-    return replace(utterance, speed=1.0).pcm()
+    with known_usable():
+        return replace(utterance, speed=1.0).pcm()

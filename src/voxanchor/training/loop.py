@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from voxanchor import processes
-from voxanchor.errors import DivergedError, MissingExtraError, TrainingError
-from voxanchor.files import write_text
+from voxanchor.errors import DivergedError, TrainingError
+from voxanchor.extras import missing
+from voxanchor.files import write_text, writing
 from voxanchor.models.precision import Precision, fabric_name, resolve
 from voxanchor.progress import track
 from voxanchor.rng import torch_seed
@@ -66,7 +67,7 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
     try:
         from lightning_fabric import Fabric
     except ImportError:
-        raise MissingExtraError("lightning-fabric", "training", "pip install 'voxanchor[train]'") from None
+        raise missing("lightning_fabric", "training") from None
     # it announces the precision at every stage and every measurement; the stage says it once
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     chosen = resolve(precision, Fabric(accelerator="auto", devices=1).device)
@@ -110,13 +111,15 @@ def train(
     Raises:
         DivergedError: a loss that is not finite; the last good state stays on disk.
         TrainingError: a process that was lost; likewise.
+        OutputError: `folder` cannot be written; likewise.
     """
     if stage.batch_size % (processes.world() * stage.accumulate):
         raise TrainingError(
             f"a batch of {stage.batch_size} cannot be shared equally by {processes.world()} processes that work "
             f"through it in {stage.accumulate} parts: change batch_size"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "made"):
+        folder.mkdir(parents=True, exist_ok=True)
     state = load_state(folder / STATE_FILE)
     # resumed on another machine, a run keeps the arithmetic that it began with
     fabric, precision = make_fabric(stage.precision if state is None else state["precision"])
@@ -132,6 +135,7 @@ def train(
     on_cpu = fabric.device.type == "cpu"
     healthy = torch.ones((), dtype=torch.bool, device=fabric.device)
     with (
+        writing(folder),
         _Metrics(folder / METRICS_FILE if processes.first() else None, -1 if state is None else first) as metrics,
         track(label, stage.steps) as advance,
         processes.others_alive(),

@@ -9,6 +9,7 @@ from voxanchor import config
 from voxanchor.errors import RecipeError
 from voxanchor.training.contest import Contest
 from voxanchor.training.evaluating import Evaluation as Evaluation
+from voxanchor.training.packaged import recipe_file
 from voxanchor.training.recipe_likes import LIKE, merged, spell_stages
 from voxanchor.training.recipe_paths import anchor_paths, spell_parts, take_root
 from voxanchor.training.stage import Train
@@ -147,30 +148,34 @@ def _check_earlier(where: str, name: str, known: Sequence[str]) -> None:
 
 
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
-    """Return the recipe in a YAML file, with ``key=value`` settings applied.
+    """Return the recipe in a YAML file, or of a name that comes with voxanchor, with ``key=value`` settings applied.
 
     Relative folders in the file are taken from the folder of the file, or from its ``root``, so a recipe works from
-    wherever it is started; those in `settings` are taken from the working directory. A recipe may be ``like`` another
-    file's, and a stage like an earlier one: see `voxanchor.training.recipe_likes`.
+    wherever it is started; those in `settings`, and in a recipe that comes with voxanchor, are taken from the working
+    directory. A recipe may be ``like`` another, and a stage like an earlier one: see `voxanchor.training.recipe_likes`.
 
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.
     """
-    values, settings = _read(Path(path), settings, ())
+    values, settings = _read(path, Path(), settings, ())
     spell_stages(values)
     values = config.override(values, settings)
     spell_parts(values)
     return config.build(Recipe, values, Path(path).name)
 
 
-def _read(path: Path, settings: Sequence[str], children: tuple[Path, ...]) -> tuple[dict[str, Any], list[str]]:
+def _read(
+    reference: str | Path, beside: Path, settings: Sequence[str], children: tuple[Path, ...]
+) -> tuple[dict[str, Any], list[str]]:
     """Return the values of a recipe's file, what it is like among them, and the settings that are left."""
-    values, folder = config.read_yaml(path), path.resolve().parent
+    path, folder = recipe_file(reference, beside)
+    values = config.read_yaml(path)
     model = values.pop(LIKE, None)
     root, left = take_root(values, folder, settings)
     anchor_paths(values, root, folder)
     if model is None:
         return values, left
-    if not isinstance(model, str) or (folder / model).resolve() in (*children, path.resolve()):
-        raise RecipeError(f"{path}: like: expected the file of another recipe, found {model!r}")
-    return merged(_read(folder / model, settings, (*children, path.resolve()))[0], values), left
+    lineage = (*children, path.resolve())
+    if not isinstance(model, str) or recipe_file(model, folder)[0].resolve() in lineage:
+        raise RecipeError(f"{path}: like: expected another recipe, by its file or its name, found {model!r}")
+    return merged(_read(model, folder, settings, lineage)[0], values), left

@@ -8,8 +8,8 @@ from voxanchor import config
 from voxanchor.errors import RecipeError
 
 LIKE = "like"
-"""Key of a recipe: another recipe's file; and of a stage: an earlier stage. What stands beside it replaces what is
-there, key by key; a key with nothing behind it is taken out."""
+"""Key of a recipe: another recipe, by file or name; and of a stage: an earlier stage. What stands beside it replaces
+what is there, key by key; a key with nothing behind it is taken out."""
 
 
 def merged(model: Any, changes: Any) -> Any:

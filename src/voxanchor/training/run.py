@@ -12,6 +12,7 @@ import torch
 import voxanchor
 from voxanchor import config, processes
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, RecipeError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.files import write_text
@@ -19,7 +20,7 @@ from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.foreign.user_reference import name as name_code
 from voxanchor.models.precision import best_device, resolve
-from voxanchor.progress import say
+from voxanchor.progress import crowded, say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable, extract
 from voxanchor.training.corpora import Corpora, gather, is_labelled
@@ -72,7 +73,13 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     for stage in recipe.stages.values():
         for reference in (*stage.needs, stage.take):
             name_code(reference)
+    if best_device().type == "cpu" and torch.get_num_threads() > 1 and (remark := crowded()):
+        say(remark)
     corpora = gather(recipe.data, recipe.seed)
+    for name, stage in recipe.stages.items():
+        _require_labels(name, stage, corpora.train)
+    if not recipe.data.noise:
+        say("no folder of noise: built-in noise and music are used, and babble from the speech itself")
     share = recipe.data.built_in_share
     bank = noise_bank(
         recipe.data.noise, corpora.train, built_in_share=share, for_evaluation=False, rooms=recipe.data.rooms
@@ -133,14 +140,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def _train(run: Run, name: str, stage: Train) -> None:
-    recipe, manifest = run.recipe, run.corpora.train
-    if stage.labelled and not is_labelled(manifest):
+def _require_labels(name: str, stage: Stage, manifest: Manifest) -> None:
+    if stage.train is not None and stage.train.labelled and not is_labelled(manifest):
         raise CorpusError(
             f"stage {name}: the recordings have no speaker labels, which the classification term and anchors of "
             "speakers need. Arrange them in one folder per speaker, or train without (robustify --unlabelled; in a "
             "recipe, classification.classes: recordings)."
         )
+
+
+def _train(run: Run, name: str, stage: Train) -> None:
+    recipe, manifest = run.recipe, run.corpora.train
     if set(stage.noise.kinds) - set(run.bank.kinds):
         unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]
         raise RecipeError(f"stage {name}: unknown noise '{unknown}'. " + config.nearest(unknown, run.bank.kinds))

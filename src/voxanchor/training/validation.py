@@ -11,7 +11,7 @@ from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import Trials, all_pairs
-from voxanchor.corpus.utterance import Utterance
+from voxanchor.corpus.utterance import Utterance, read_known
 from voxanchor.errors import CorpusError, DivergedError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.embed import embed
@@ -44,7 +44,7 @@ class Validation:
         self._waves: dict[str, tuple[Waveform, Waveform]] = {}
         kinds = bank.kinds
         for place, utterance in enumerate(self.segments.utterances):
-            clean = utterance.read()
+            clean = read_known(utterance)
             condition = Condition(kinds[place % len(kinds)], SNR_DB)
             draw = generator(seed, 0, utterance.id, "validation noise")
             noisy = render(clean, condition, bank, draw, exclude=voices(utterance))

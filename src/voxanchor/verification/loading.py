@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.numpy import load as load_tensors
 
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import MissingExtraError, ModelError
+from voxanchor.extras import is_installed
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, CalibrationRecord
 from voxanchor.scoring.cohort import Cohort
@@ -69,7 +69,7 @@ def _by_torch(reference: str | Path) -> Embedder:
         ModelError: nothing of that name, or something that cannot be loaded.
         MissingExtraError: torch is not installed, as on a device that runs exported files alone.
     """
-    if importlib.util.find_spec("torch") is None:
+    if not is_installed("torch"):
         raise MissingExtraError(
             "torch", f"the model '{reference}'", "pip install torch, or give an exported .onnx file"
         )

@@ -1,6 +1,7 @@
 """What a recording may be, and hearing it: waveform and quality."""
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,10 +14,9 @@ from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, Channels, index_of, mono
 from voxanchor.audio.io import RATES, AudioFile, Block, at_16_khz, finite, resampled
-from voxanchor.audio.level import ACTIVITY_MARGIN_DB, FRAME_SAMPLES, frame_powers
-from voxanchor.audio.quality import Quality, clipped
+from voxanchor.audio.quality import Quality, QualityMeter
 from voxanchor.errors import AudioError, TooLongError
-from voxanchor.types import SAMPLE_RATE, BoolArray, FloatArray, Waveform
+from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
 Samples: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 
@@ -41,7 +41,7 @@ DIFFERENT = "its two channels hold different voices: choose one of them (channel
 
 _MOST_CHANNELS = 64
 _BLOCK_VALUES = 2**20
-_PIECE_SAMPLES = 30 * SAMPLE_RATE
+_PIECE_SAMPLES = 10 * SAMPLE_RATE
 
 
 class Sound(Protocol):
@@ -246,44 +246,32 @@ def _whole(original: Waveform, rate: float, name: str) -> Heard:
     wave = resampled(original, rate)
     if not wave.size:
         raise AudioError(f"{name}: holds no samples at {SAMPLE_RATE} Hz")
-    quality = Quality.of(finite(name, wave))
-    if rate != SAMPLE_RATE:  # resampling rounds off what was cut
-        quality = replace(quality, clipped=float(clipped(original).mean()))
+    quality = Quality.of(finite(name, wave), None if rate == SAMPLE_RATE else original)
     return Heard(np.ascontiguousarray(wave), quality, name)
 
 
 def _long(blocks: Iterator[Waveform], sound: Sound, place: int | None, name: str) -> Heard:
-    powers: list[FloatArray] = []
-    parts: list[Quality] = []
+    meter, originals = QualityMeter(), deque[Waveform]()
+
+    def passing() -> Iterator[Waveform]:
+        for block in blocks:
+            originals.append(block)
+            yield block
+
     samples = 0
-    for piece in at_16_khz(blocks, sound.rate, _PIECE_SAMPLES):
-        powers.append(frame_powers(finite(name, piece)))
-        parts.append(Quality.of(piece))
+    for piece in at_16_khz(passing(), sound.rate, _PIECE_SAMPLES):
+        # what went into the resampler since the piece before: resampling rounds off what was cut
+        original = np.concatenate(originals) if originals else np.zeros(0, np.float32)
+        originals.clear()
+        meter.add(finite(name, piece), None if sound.rate == SAMPLE_RATE else original)
         samples += len(piece)
-    active = _active(np.concatenate(powers))
-    quality = Quality(
-        samples / SAMPLE_RATE,
-        int(active.sum()) * FRAME_SAMPLES / SAMPLE_RATE,
-        float(np.median([part.snr_db for part in parts])),
-        float(np.mean([part.clipped for part in parts])),
-    )
+    quality = meter.result()
 
     def again() -> Iterator[Waveform]:
         for block in sound.blocks():
             yield finite(name, mono(block, place))
 
-    return Heard(Long(again, sound.rate, samples, active), quality, name)
-
-
-def _active(power: FloatArray) -> BoolArray:
-    """Return which frames are active, as `voxanchor.audio.level.active_level_db` defines it."""
-    active: BoolArray = power > 0.0
-    while active.any():
-        louder = active & (power > power[active].mean() * 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0))
-        if (louder == active).all():
-            break
-        active = louder
-    return active
+    return Heard(Long(again, sound.rate, samples, meter.active), quality, name)
 
 
 def _loudest(sound: Sound) -> int:

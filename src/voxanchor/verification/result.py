@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from voxanchor.audio.quality import Quality
+from voxanchor.scoring.calibration_record import SearchRate
 
 Answer = Literal["accepted", "rejected", "abstained", "uncalibrated"]
 
@@ -72,7 +73,8 @@ class Candidate:
         person: the name.
         score: as in `Verification`.
         llr: as in `Verification`.
-        probability: that it is this person, with all others and nobody taken into account; None without a calibration.
+        probability: that it is this person, with all others and nobody taken into account, at the prior that the
+            threshold is for; None without a calibration.
         warning: what to know of the voiceprint; empty where there is nothing.
     """
 
@@ -93,7 +95,12 @@ class Identification:
         candidates: the likeliest, best first; `person` is the first of them or none.
         nobody: probability that it is none of those enrolled; None without a calibration.
         side: the recording.
-        reason: why there is no decision; empty when there is one.
+        threshold: on the llr of the likeliest; None without a calibration.
+        prior: probability of one voice that the threshold is for; None where it is for a rate of false acceptance.
+        people: how many were searched, at most: whoever is enrolled by several models that serve counts for each.
+        false_acceptance: how often a stranger is taken for one of so many people at this threshold.
+        reason: why there is no decision, or nobody to find; empty else.
+        remark: why nobody is the answer although the likeliest would be accepted as a claim; empty as a rule.
     """
 
     decision: Answer
@@ -101,7 +108,12 @@ class Identification:
     candidates: tuple[Candidate, ...]
     nobody: float | None
     side: Side
+    threshold: float | None
+    prior: float | None
+    people: int
+    false_acceptance: SearchRate
     reason: str = ""
+    remark: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return all of it as values that JSON holds."""

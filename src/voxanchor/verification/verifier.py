@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -11,31 +12,23 @@ from voxanchor.audio.downmix import Channel
 from voxanchor.enrolments.records import Decision, Kind, Print
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError, RecipeError, UnknownPersonError
-from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices
+from voxanchor.scoring.judge import PRIOR, UNCALIBRATED, Judge, Voices
 from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
 from voxanchor.verification.embedding import Embedder
-from voxanchor.verification.identify import identification
+from voxanchor.verification.identify import CERTAINTY, Rule, identification
 from voxanchor.verification.older import OlderModel
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import LONGEST_S, Heard, Recording, flac, hear, hear_all, is_one
 from voxanchor.verification.result import Enrolled, Identification, Side, Verification
-from voxanchor.verification.voices import side_of, together, voices_of
+from voxanchor.verification.voices import replayed, side_of, together, voices_of
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
 
-SAME_RECORDING = 0.9999
-"""Nobody says something twice so alike: from this cosine on it is the same recording."""
-
-REPLAYED = "the same recording as the other side's: was it played again?"
-
 STEADY_DB = -8.0
 """A sound whose loud parts rise above its quiet ones by less is steady: noise or a tone. Speech in white noise of 5 dB
 more than itself is below it in 1 of 125 recordings, white noise alone always."""
-
-PRIOR = 0.01
-"""Probability of one voice before anything was heard, where none is given: the customary one of evaluations."""
 
 
 class Verifier:
@@ -251,17 +244,25 @@ class Verifier:
         self,
         recording: Recording,
         top: int = 5,
-        prior: float = 0.5,
-        certainty: float = 0.5,
+        *,
+        prior: float = PRIOR,
+        false_acceptance: float | None = None,
+        certainty: float = CERTAINTY,
         by: str = "",
         channel: Channel = "mix",
     ) -> Identification:
         """Return whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the log.
 
+        The likeliest person is the answer where `verify_as`, with the same prior or rate, would accept the recording as
+        of that person, and where the person is more probable than `certainty`, with all others and nobody taken into
+        account.
+
         Args:
             recording: what was heard.
             top: so many candidates are returned.
-            prior: probability, before anything was heard, that it is one of those enrolled.
+            prior: as in `verify`: of a recording and any one person.
+            false_acceptance: in percent, in place of a prior: of strangers, at most so many are taken for somebody on
+                the whole list. The more people are enrolled, the higher is the threshold.
             certainty: the likeliest candidate is the answer when more probable than this; else nobody.
             by: who asks, for the log.
             channel: which channel is heard, as in `embed`.
@@ -269,15 +270,20 @@ class Verifier:
         Raises:
             AudioError: a recording that cannot be read at all.
             EnrolmentError: people are enrolled, but nobody with a model that this one may be compared with.
-            RecipeError: a prior or certainty that is no probability, or `top` below 1.
+            RecipeError: a prior, rate or certainty that cannot be, a rate that the calibration does not support, or
+                `top` below 1.
         """
+        rule = Rule(top, prior, false_acceptance, certainty)
         heard = hear(recording, channel=channel, longest_s=self.longest_s)
         side, reason = side_of(heard), self.unfit(heard)
         voice = None if reason else self._voice([heard])
-        found = identification(self.people, self.judge, voice, side, reason, top, prior, certainty)
+        if voice is not None:
+            side = replace(side, warnings=(*side.warnings, *self.judge.beyond(voice)))
+        found = identification(self.people, self.judge, rule, voice, side, reason)
         score, llr = (found.candidates[0].score, found.candidates[0].llr) if found.candidates else (None, None)
         outcome = "nobody" if found.decision == "rejected" else found.decision
-        self._log("identify", found.person, outcome, score, llr, None, found.reason, by)
+        # without the remark, which names somebody: the log forgets people who are deleted
+        self._log("identify", found.person, outcome, score, llr, found.threshold, found.reason, by)
         return found
 
     @property
@@ -306,10 +312,10 @@ class Verifier:
         self, voices: tuple[Voices, Voices], sides: tuple[Side, Side], threshold: float | None, prior: float | None
     ) -> Verification:
         scores, llrs = self.judge.compare(*voices)
-        replayed = float(voices[0].embeddings[0] @ voices[1].embeddings[0]) > SAME_RECORDING
+        again = replayed(*(voice.embeddings for voice in voices))
         sides = tuple(  # type: ignore[assignment]
             Side(side.quality, side.recordings, (*side.warnings, *self.judge.beyond(voice), *warnings))
-            for side, voice, warnings in zip(sides, voices, ((), (REPLAYED,) * replayed), strict=True)
+            for side, voice, warnings in zip(sides, voices, ((), again), strict=True)
         )
         score = float(scores[0])
         if llrs is None or threshold is None:

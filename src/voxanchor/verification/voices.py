@@ -10,6 +10,11 @@ from voxanchor.types import Embeddings
 from voxanchor.verification.recordings import Heard
 from voxanchor.verification.result import Side
 
+SAME_RECORDING = 0.9999
+"""Nobody says something twice so alike: from this cosine on it is the same recording."""
+
+REPLAYED = "the same recording as the other side's: was it played again?"
+
 
 def voices_of(heard: Sequence[Heard], rows: Embeddings) -> Voices:
     """Return what is compared of N recordings: their (N, D) embeddings and qualities."""
@@ -23,6 +28,11 @@ def voices_of(heard: Sequence[Heard], rows: Embeddings) -> Voices:
 def side_of(heard: Heard) -> Side:
     """Return a recording as one side of a comparison."""
     return Side(heard.quality, 1, heard.warnings)
+
+
+def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:
+    """Return the warning that two recordings, (1, D) unit vectors, are the same one; nothing where they are not."""
+    return (REPLAYED,) if float(one[0] @ other[0]) > SAME_RECORDING else ()
 
 
 def together(heard: Sequence[Heard]) -> Quality:

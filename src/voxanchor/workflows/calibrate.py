@@ -22,7 +22,7 @@ from voxanchor.evaluation.calibrating import calibrated, require_speakers
 from voxanchor.evaluation.calibration_text import markdown, remarks
 from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials, part_of
 from voxanchor.evaluation.embed import embed_with
-from voxanchor.files import write_private, write_text
+from voxanchor.files import write_private, write_text, writing
 from voxanchor.models import artefact, registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
@@ -116,7 +116,7 @@ def calibrate(
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     groups = trials.groups(cohort, kind)
     plain = trials.groups() if normalise else groups  # what they hold beside the score does not matter there
-    found = calibrated(groups, plain, kind, measures, trials.speakers)
+    found = calibrated(groups, plain, kind, measures, trials.speakers, trials.searches(cohort, kind))
     for remark in remarks(found.figures[0]):
         say(remark)
     facts = {
@@ -139,8 +139,10 @@ def calibrate(
         facts,
         cohort.top if cohort else 0,
         hashlib.sha256(content).hexdigest() if cohort else "",
+        found.searches,
     )
-    _write(encoder, model, record, content, out)
+    with writing(out):
+        _write(encoder, model, record, content, out)
     return record
 
 

@@ -1,22 +1,27 @@
 """The model card: what a model is, what it was made from and how, what it can do, and what is not known about it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
 import voxanchor
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError
+from voxanchor.evaluation.calibration_text import markdown
 from voxanchor.files import write_text
-from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.licence import licence_of
-from voxanchor.scoring.calibration_record import TEXT_FILE
-from voxanchor.training.stage import Train
+from voxanchor.scoring.calibration_record import TEXT_FILE, CalibrationRecord
+from voxanchor.types import SAMPLE_RATE
+
+if TYPE_CHECKING:  # a card is read without PyTorch, too
+    from voxanchor.models.encoder import SpeakerEncoder
+    from voxanchor.training.stage import Train
 
 CARD_FILE = "README.md"
 
@@ -48,7 +53,7 @@ class Making:
     aside: Manifest
     sources: Mapping[str, Sequence[str]]
     noise: Sequence[str]
-    stage: Train
+    stage: "Train"
     guard: Mapping[str, Any] | None
     compatibility: str = ""
 
@@ -56,22 +61,61 @@ class Making:
 def read_card(folder: str | Path) -> str:
     """Return the model card of a model directory, with its calibration; without a card, what its configuration says.
 
+    Of an exported file: what it says of itself.
+
     Raises:
-        ModelError: not a model directory.
+        ModelError: not a model directory, nor an exported file.
+        MissingExtraError: onnxruntime is not installed, and an exported file was given.
     """
+    if Path(folder).suffix == SUFFIX and not Path(folder).is_dir():
+        return _card_of_file(Path(folder))
     path, calibration = (Path(folder) / name for name in (CARD_FILE, TEXT_FILE))
     added = "\n" + calibration.read_text(encoding="utf-8") if calibration.is_file() else ""
     if path.is_file():
         return path.read_text(encoding="utf-8") + added
     if not Path(folder).is_dir():
         raise ModelError(f"{folder}: no such directory. A card belongs to a model directory, as robustify makes it.")
+    from voxanchor.models.encoder import SpeakerEncoder
+
     encoder = SpeakerEncoder.load(folder)
     name = Path(folder).resolve().name
     return "\n".join([f"# {name}", "", *_what(encoder), "", "This model has no card.", ""]) + added
 
 
-def write_card(folder: Path, encoder: SpeakerEncoder, making: Making) -> None:
+def _card_of_file(path: Path) -> str:
+    found = ExportedEncoder.load(path)
+    lines = [
+        f"# {path.name}",
+        "",
+        f"A speaker encoder in one file, exported from `{_called(found.name)}`: recordings at "
+        f"{SAMPLE_RATE / 1000:g} kHz of at least {found.min_samples / SAMPLE_RATE:.2f} s in, unit vectors of "
+        f"{found.embedding_dim} dimensions out; two are compared by their cosine. Network "
+        f"`{found.described['architecture']}`, precision `{found.precision}`. Fingerprint `{found.fingerprint}`, "
+        f"SHA-256 `{found.described['sha256']}`.",
+        "",
+    ]
+    if "loss" in found.described:
+        loss = json.loads(found.described["loss"])
+        lines += [
+            f"Beside the model, on {loss['trials']:,} trials of {loss['speakers']} speakers, EER in %:",
+            "",
+            "| | model | this file |",
+            "|---|---|---|",
+            *(f"| {name} | {rate:g} | {loss['file_eer'][name]:g} |" for name, rate in loss["model_eer"].items()),
+            "",
+        ]
+    if "calibration" in found.described:
+        record = CalibrationRecord.parse(found.described["calibration"], str(path))
+        lines += ["", markdown(record).rstrip(), ""]
+    else:
+        lines += ["It has no calibration: it gives scores, and no decisions.", ""]
+    return "\n".join(lines)
+
+
+def write_card(folder: Path, encoder: "SpeakerEncoder", making: Making) -> None:
     """Write the card of a robust model into its directory."""
+    import torch
+
     licence, where = licence_of(making.base)
     head = {
         **({"license": licence.lower()} if where == CARD_FILE else {}),
@@ -117,7 +161,7 @@ def _called(reference: str) -> str:
     return f"{scheme} {name}" if colon else name
 
 
-def _what(encoder: SpeakerEncoder) -> list[str]:
+def _what(encoder: "SpeakerEncoder") -> list[str]:
     size = sum(parameter.numel() for parameter in encoder.parameters())
     return [
         f"A speaker encoder: recordings at {encoder.config.sample_rate / 1000:g} kHz of at least "

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,13 @@ from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.trials import all_pairs
+from voxanchor.corpus.utterance import read_known
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.protocol import Setup, evaluate
 from voxanchor.export.onnx import Export, Precision, check_target, describe, export
+from voxanchor.files import temporary_folder
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.progress import say
@@ -124,8 +125,8 @@ def measure_loss(encoder: SpeakerEncoder, path: Path, manifest: Manifest, noise:
     trials = all_pairs(segments)
     bank = noise_bank(noise, manifest, built_in_share=0.0, for_evaluation=True)
     systems = {"model": encoder, "file": registry.load_embedder(path)}
-    with tempfile.TemporaryDirectory() as folder:
-        found = evaluate(systems, segments, trials, bank, Setup(SUITE, replicates=1), EmbeddingCache(Path(folder)))
+    with temporary_folder("voxanchor-loss-") as folder:
+        found = evaluate(systems, segments, trials, bank, Setup(SUITE, replicates=1), EmbeddingCache(folder))
     cosines = np.concatenate(
         [
             (found.embeddings["model", condition.name] * found.embeddings["file", condition.name]).sum(axis=1)
@@ -155,7 +156,7 @@ def _parted(manifest: Manifest, precision: Precision) -> tuple[Manifest, list[Wa
         )
     rest, aside = manifest.hold_out(max(1, round(RANGES_SHARE * len(manifest.speakers))), 0)
     segments = cut(aside, SEGMENT_S, MOST_SEGMENTS).utterances
-    return rest, [segments[i].read() for i in _spread(len(segments), MOST_FOR_RANGES)]
+    return rest, [read_known(segments[i]) for i in _spread(len(segments), MOST_FOR_RANGES)]
 
 
 def _spread(count: int, most: int) -> list[int]:

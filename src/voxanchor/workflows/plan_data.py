@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from voxanchor.audio import io
-from voxanchor.corpus.checks import check_files
+from voxanchor.corpus.checks import Checked, check_files, checked
 from voxanchor.corpus.downloads import where_to_get
-from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, noise_manifest, scan
+from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, is_list, noise_manifest, scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.owners import OWNER, detect
 from voxanchor.corpus.pack import is_pack
@@ -16,7 +17,8 @@ from voxanchor.corpus.parts import in_part, split_part
 from voxanchor.corpus.room_folders import room_manifest, unlisted
 from voxanchor.corpus.trials import read_trials
 from voxanchor.corpus.utterance import Part, Utterance
-from voxanchor.errors import AudioError, CorpusError, VoxanchorError
+from voxanchor.errors import CorpusError, VoxanchorError
+from voxanchor.files import printable
 
 SAMPLE = 100
 """Files of a folder that are opened; with more, hours and unusable shares are estimates."""
@@ -34,7 +36,7 @@ class Looked:
         hours: of all of them, from the mean of those that were opened.
         opened: files that were opened.
         unusable_share: of those, 0 to 1.
-        packed: it is a pack, and everything said is exact.
+        packed: it is a pack or a list, and everything said is exact.
     """
 
     use: str
@@ -58,9 +60,9 @@ class Looked:
 def look_at_speech(use: str, path: str, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
     """Return what a folder of speech holds, and its recordings by name, all as long as their mean."""
     try:
-        if is_pack(Path(path)):
+        if is_pack(Path(path)) or is_list(Path(path)):
             manifest = scan(path, layout)
-            return _packed(use, path, manifest), manifest
+            return _packed(use, path, manifest, "pack" if is_pack(Path(path)) else "list"), manifest
         return _speech(use, Path(path), layout, max_unusable_share)
     except VoxanchorError as error:
         return _failed(use, path, error), Manifest(())
@@ -109,9 +111,9 @@ def _speech(use: str, folder: Path, layout: str, max_unusable_share: float) -> t
     names = [PurePosixPath(path.relative_to(folder).as_posix()) for path in paths]
     layout = detect(names) if layout == "auto" else layout
     opened = sample(paths)
-    checked = check_files(opened, MIN_DURATION_S, MIN_ACTIVE_S, f"opening {len(opened)} of {len(paths)} in {folder}")
-    lengths = [one.duration_s for one in checked if not one.reason]
-    bad = [f"{path.name}: {one.reason}" for path, one in zip(opened, checked, strict=True) if one.reason]
+    looked = check_files(opened, MIN_DURATION_S, MIN_ACTIVE_S, f"opening {len(opened)} of {len(paths)} in {folder}")
+    lengths = [one.duration_s for one in looked if not one.reason]
+    bad = [f"{printable(path.name)}: {one.reason}" for path, one in zip(opened, looked, strict=True) if one.reason]
     mean_s = sum(lengths) / len(lengths) if lengths else 0.0
     owners = [OWNER[layout](name) for name in names]
     utterances = tuple(
@@ -131,12 +133,9 @@ def _speech(use: str, folder: Path, layout: str, max_unusable_share: float) -> t
 
 def _described(found: Looked, paths: Sequence[Path]) -> Looked:
     """Add hours from the headers of a sample."""
-    opened, lengths = sample(paths), []
-    for path in opened:
-        try:
-            lengths.append(io.probe(path).duration_s)
-        except AudioError:
-            continue
+    opened = sample(paths)
+    looked = [checked(path, partial(_header, path)) for path in opened]
+    lengths = [one.duration_s for one in looked if not one.reason]
     share = 1.0 - len(lengths) / len(opened)
     hours = sum(lengths) / len(opened) * len(paths) / 3600.0
     problem = "" if lengths else f"none of {len(opened)} files can be read"
@@ -144,9 +143,13 @@ def _described(found: Looked, paths: Sequence[Path]) -> Looked:
     return replace(found, opened=len(opened), unusable_share=share, hours=hours, problem=problem, remedy=remedy)
 
 
-def _packed(use: str, path: str, manifest: Manifest) -> Looked:
+def _header(path: Path) -> Checked:
+    return Checked(io.probe(path).duration_s)
+
+
+def _packed(use: str, path: str, manifest: Manifest, layout: str = "pack") -> Looked:
     count, speakers = len(manifest), len(manifest.speakers)
-    return Looked(use, path, "", "", "pack", speakers, count, manifest.hours, count, packed=True)
+    return Looked(use, path, "", "", layout, speakers, count, manifest.hours, count, packed=True)
 
 
 def _failed(use: str, path: str, error: VoxanchorError) -> Looked:

@@ -1,16 +1,15 @@
 """How long a step and an embedding take on this machine, and how much memory a step keeps: measured in seconds."""
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from voxanchor.evaluation.embed import forward
+from voxanchor.files import temporary_folder
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
@@ -131,11 +130,11 @@ def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step
     kept = _Kept(task)
     source = _MadeUp(small, classes, kept)
     with (
-        tempfile.TemporaryDirectory() as folder,
+        temporary_folder("voxanchor-plan-") as folder,
         torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is),
         contextlib.suppress(_EnoughError),
     ):
-        train(task, source, small, Path(folder), seed=0, label="measuring", workers=0)
+        train(task, source, small, folder, seed=0, label="measuring", workers=0)
     first, second, last = source.asked[1], source.asked[2], source.asked[3]
     part = stage.batch_size // stage.accumulate
     size = _WEIGHT_BYTES * weights + round(_PASSING * kept.most * part / rows)

@@ -7,8 +7,8 @@ from voxanchor import config, processes
 from voxanchor.corpus.synthetic import generate
 from voxanchor.outputs import claim
 from voxanchor.progress import track
+from voxanchor.training.packaged import packaged_recipe
 from voxanchor.training.recipe import Recipe
-from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
 
 VOICES = 200
@@ -39,7 +39,7 @@ def quickstart(
         MissingExtraError: the speech synthesiser is not installed.
         OutputError: `out` holds something else.
     """
-    values = packaged_recipe("quickstart")
+    values = config.read_yaml(packaged_recipe("quickstart"))
     values["data"]["speech"] = [{"path": "voices", "layout": "speakers", "hold_out_speakers": held_out}]
     recipe = config.build(Recipe, config.override(values, settings), "recipe")
     with claim(out, "quickstart", {"recipe": recipe, "voices": voices, "utterances": utterances}):

@@ -20,12 +20,12 @@ from voxanchor.models.enrolment_map import EnrolmentMap
 from voxanchor.models.precision import best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import say
+from voxanchor.training.packaged import packaged_recipe
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER, Run
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
 from voxanchor.workflows.compatibility import QUICK, compatibility, write_findings
 from voxanchor.workflows.evaluate import CACHE_FOLDER
-from voxanchor.workflows.packaged import packaged_recipe
 from voxanchor.workflows.train import run_recipe
 from voxanchor.workflows.upgrade import fit_enrolment_map
 
@@ -119,8 +119,6 @@ def robustify(
     stage = recipe.stages[STAGE].train
     if stage is not None and stage.frames_pulled:
         base.require_frames()
-    if not noise:
-        say("no --noise folder: the built-in noise and music are used, and babble from the speech itself")
     with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
         if base.shows_frames:
@@ -227,7 +225,7 @@ def make_recipe(
     """Return the packaged recipe filled in for a model and its data, with the pull on frames if so asked."""
     if strength is not None and not 0 < strength <= 1:
         raise RecipeError(f"--strength {strength:g}: it lies above 0 and at most at 1, which is all the way")
-    values = packaged_recipe("robustify")
+    values = config.read_yaml(packaged_recipe("robustify"))
     source = {"channel": str(channel_of(channel)), **({"layout": "flat"} if unlabelled else {})}
     values["data"]["speech"] = [{"path": path, **source} for path in speech]
     values["data"]["noise"] = list(noise)

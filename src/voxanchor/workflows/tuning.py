@@ -10,7 +10,7 @@ from pathlib import Path
 
 from voxanchor import processes
 from voxanchor.errors import RecipeError
-from voxanchor.files import write_text
+from voxanchor.files import write_text, writing
 from voxanchor.progress import say
 from voxanchor.training.contest import Tuning
 from voxanchor.training.loop import STATE_FILE
@@ -127,6 +127,10 @@ def _take(made: Path, place: Path, choice: str) -> None:
     for left_behind in place.parent.glob(f".{place.name}.*.tmp"):  # by a run that was killed here
         shutil.rmtree(left_behind)
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
-    shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(STATE_FILE))
-    write_text(temporary / CHOICE_FILE, choice)
-    temporary.rename(place)
+    try:
+        with writing(place):
+            shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(STATE_FILE))
+            write_text(temporary / CHOICE_FILE, choice)
+            temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

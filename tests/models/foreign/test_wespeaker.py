@@ -201,7 +201,47 @@ def test_a_file_cut_short_says_so(golden: Path, tmp_path: Path) -> None:
 def test_every_tensor_of_the_file_is_in_the_network(golden: Path) -> None:
     for name in ("wespeaker-resnet34", "wespeaker-campplus"):
         state = read_checkpoint(golden / name / "avg_model.pt")
-        assert state.pop("projection.weight").shape[0] == 12
         network = registry.load(f"wespeaker:{golden / name}").network.state_dict()
         assert network.keys() == state.keys()
         assert all(torch.equal(network[key].float(), state[key]) for key in state)
+
+
+def lightning(state: dict[str, Tensor]) -> dict[str, Any]:
+    own = {f"model.{name}": value for name, value in state.items()}
+    kept = {"epoch": 3, "pytorch-lightning_version": "2.5.0", "hyper_parameters": {"data": Path("data")}}
+    return {**kept, "state_dict": own | {"loss_fn.weight": torch.ones(3, 8)}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lightning,
+        lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+        lambda state: {f"speaker_net.{name}": value for name, value in state.items()},
+        lambda state: {f"tower.{name}": value for name, value in state.items()},
+        lambda state: {f"module.{name}" if "layer1" in name else name: value for name, value in state.items()},
+        lambda state: {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
+    ],
+)
+def test_checkpoints_of_other_trainings_load(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], dict[str, Any]]
+) -> None:
+    args = {"feat_dim": 80, "embed_dim": 8, "m_channels": 4}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": "ResNet18", "model_args": args}))
+    options = {"m_channels": 4, "blocks": [2, 2, 2, 2], "embedding_dim": 8}
+    network = registry.build(EncoderConfig("resnet", options), seed=3).network
+    torch.save(change(network.state_dict()), tmp_path / "avg_model.pt")
+    found = registry.load(f"wespeaker:{tmp_path}").network.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+    torch.save(
+        change({"stem" + name: value for name, value in network.state_dict().items()}), tmp_path / "avg_model.pt"
+    )
+    with pytest.raises(ModelError, match=r"not the weights of this network: missing conv1\.weight, .*unexpected"):
+        registry.load(f"wespeaker:{tmp_path}")
+
+
+def test_weights_that_are_a_link_to_nothing_are_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: ResNet18")
+    (tmp_path / "avg_model.pt").symlink_to("../../blobs/ab12")
+    with pytest.raises(ModelError, match=r"avg_model\.pt: is a link to \.\./\.\./blobs/ab12, where there is nothing"):
+        registry.load(f"wespeaker:{tmp_path}")

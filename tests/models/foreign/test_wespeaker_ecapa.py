@@ -14,7 +14,7 @@ from voxanchor.errors import ModelError
 from voxanchor.models import registry
 from voxanchor.models.ecapa import Ecapa
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.foreign.checkpoint import read_checkpoint, without
+from voxanchor.models.foreign.checkpoint import read_checkpoint
 from voxanchor.models.foreign.wespeaker_ecapa import convert
 
 Expected = Callable[[str], dict[str, Tensor]]
@@ -73,7 +73,7 @@ def encoders(golden: Path) -> dict[str, SpeakerEncoder]:
     result = {}
     for name in NAMES:
         settings = yaml.safe_load((golden / name / "config.yaml").read_text())
-        state = without(read_checkpoint(golden / name / "avg_model.pt"), ("projection.",))
+        state = read_checkpoint(golden / name / "avg_model.pt")
         result[name] = made(settings["model"], settings["model_args"], state)
     return result
 
@@ -110,7 +110,7 @@ def test_embeddings_are_those_of_wespeaker(
 
 @both
 def test_what_no_output_depends_on_is_read_too(golden: Path, encoders: dict[str, SpeakerEncoder], name: str) -> None:
-    theirs = without(read_checkpoint(golden / name / "avg_model.pt"), ("projection.",))
+    theirs = read_checkpoint(golden / name / "avg_model.pt")
     ours = encoders[name].network.state_dict()
     assert torch.equal(ours["pooling.attention.bias"], theirs["pool.linear2.bias"])
     assert sum(value.numel() for value in ours.values()) == sum(value.numel() for value in theirs.values())
@@ -209,7 +209,11 @@ def test_the_last_layer_may_be_a_normalisation() -> None:
     usual = made("ECAPA_TDNN", SMALL, state)
     features = torch.randn(1, 50, 40)
     embedding, _ = network_of(usual).encode(features)
-    plain = made("ECAPA_TDNN", {**SMALL, "emb_bn": False}, without(state, ("bn2.",)))
+    plain = made(
+        "ECAPA_TDNN",
+        {**SMALL, "emb_bn": False},
+        {name: value for name, value in state.items() if not name.startswith("bn2.")},
+    )
     before, _ = network_of(plain).encode(features)
     scale = state["bn2.weight"] / (state["bn2.running_var"] + 1e-5).sqrt()
     torch.testing.assert_close(embedding, (before - state["bn2.running_mean"]) * scale + state["bn2.bias"])

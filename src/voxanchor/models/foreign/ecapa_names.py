@@ -7,7 +7,7 @@ from torch import Tensor
 
 from voxanchor.errors import ModelError
 from voxanchor.models.ecapa import Ecapa, EcapaConfig
-from voxanchor.models.foreign.checkpoint import check_names
+from voxanchor.models.foreign.checkpoint import fitted
 
 _FRAME, _CONTEXT = "pooling.frame.weight", "pooling.context.weight"
 
@@ -38,7 +38,7 @@ def renamed(
         ours[_FRAME] = torch.cat([ours[_FRAME], context], dim=1)
     theirs = {name: ".".join([modules[name.rpartition(".")[0]], name.rpartition(".")[2]]) for name in ours}
     needed = {theirs[name]: _as_kernel_or_matrix(ours[name], state.get(theirs[name])) for name in ours}
-    check_names(state, needed, where)
+    state = fitted(state, needed, where)
     result = {name: state[theirs[name]].reshape(ours[name].shape) for name in ours}
     if context is not None:
         whole = result[_FRAME]

@@ -4,10 +4,8 @@ An LSTM trained with the generalised end-to-end loss (Wan et al., ICASSP 2018, a
 LibriSpeech-other. Only the weights are read from the package, as data; none of its code is imported.
 """
 
-import importlib.metadata
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +14,16 @@ from torch.nn import functional as F
 
 from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models.filterbank import Analysis, slaney_mel
+from voxanchor.models.level import InputConfig
 from voxanchor.models.masks import frame_mask
+from voxanchor.models.precision import multiplies_bfloat16
+from voxanchor.models.references import GE2E_INSTALL, GE2E_PACKAGE, ge2e_weights
 from voxanchor.models.spectrum import MelSpectrum
 from voxanchor.models.tracing import is_exporting
 from voxanchor.types import SAMPLE_RATE
 
-PACKAGE = "resemblyzer"
-INSTALL_HINT = "pip install --no-deps resemblyzer==0.1.4"
+INSTALL_HINT = GE2E_INSTALL
+weights_path = ge2e_weights
 
 _FRAME_SAMPLES = 400
 _HOP_SAMPLES = 160
@@ -50,6 +51,9 @@ class GE2E(nn.Module):
 
     MIN_SAMPLES = 4_800
     """0.3 s: a shorter recording would be a window of more than four fifths silence."""
+
+    WANTED_INPUT = InputConfig(level_db=-30.0, high_pass=True)
+    """Its features are powers, without a logarithm whose mean could be taken away."""
 
     def __init__(self, _config: GE2EConfig) -> None:
         super().__init__()
@@ -110,7 +114,11 @@ class GE2E(nn.Module):
         return mel
 
     def _embed_windows(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, (hidden, _) = self.lstm(mel)
+        kind = mel.device.type
+        # Processors without instructions for bfloat16 have no such LSTM at all.
+        rounded = torch.is_autocast_enabled(kind) and multiplies_bfloat16(mel.device)
+        with torch.autocast(kind, enabled=rounded):
+            outputs, (hidden, _) = self.lstm(mel)
         return outputs, F.normalize(F.relu(self.linear(hidden[-1])).float(), dim=1)
 
 
@@ -122,16 +130,6 @@ def windows(length_samples: int) -> int:
     return count - 1 if filled < _MIN_COVERAGE and count > 1 else count
 
 
-def weights_path() -> Path | None:
-    """Return where the installed package keeps its weights, or None when it is not installed."""
-    try:
-        distribution = importlib.metadata.distribution(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    path = Path(str(distribution.locate_file("resemblyzer/pretrained.pt")))
-    return path if path.is_file() else None
-
-
 def pretrained_weights() -> dict[str, Tensor]:
     """Return the published weights, named as the `state_dict` of `GE2E`.
 
@@ -141,7 +139,7 @@ def pretrained_weights() -> dict[str, Tensor]:
     """
     path = weights_path()
     if path is None:
-        raise MissingExtraError(PACKAGE, "the model 'ge2e'", INSTALL_HINT)
+        raise MissingExtraError(GE2E_PACKAGE, "the model 'ge2e'", INSTALL_HINT)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
         # The other two are scale and bias of the loss it was trained with.

@@ -14,7 +14,7 @@ from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models.decibel_fbank import DecibelFbankConfig
 from voxanchor.models.ecapa import EcapaConfig
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign.checkpoint import read_checkpoint
+from voxanchor.models.foreign.checkpoint import absent, read_checkpoint
 from voxanchor.models.foreign.ecapa_names import renamed
 from voxanchor.models.foreign.hyperpyyaml import Made, Settings
 from voxanchor.types import SAMPLE_RATE
@@ -23,6 +23,8 @@ SETTINGS_NAME = "hyperparams.yaml"
 WEIGHTS_NAME = "embedding_model.ckpt"
 
 _VARIANCE_FLOOR = 1e-12
+
+_LANDMARKS = ("asp.tdnn.conv.conv.weight", "mfa.conv.conv.weight")
 
 T = TypeVar("T")
 
@@ -92,12 +94,12 @@ def read(folder: str) -> tuple[EncoderConfig, dict[str, Tensor]]:
     for name in (SETTINGS_NAME, WEIGHTS_NAME):
         if not (place / name).is_file():
             raise ModelError(
-                f"speechbrain:{folder}: there is no {name}. Give the folder of a pretrained SpeechBrain model, with "
+                f"speechbrain:{absent(place / name)}. Give the folder of a pretrained SpeechBrain model, with "
                 f"{SETTINGS_NAME} and {WEIGHTS_NAME} in it."
             )
     config = _ecapa_config(Settings(place / SETTINGS_NAME))
     weights = place / WEIGHTS_NAME
-    state = renamed(read_checkpoint(weights), _modules(config), config, str(weights))
+    state = renamed(read_checkpoint(weights, _LANDMARKS), _modules(config), config, str(weights))
     return EncoderConfig("ecapa", to_plain(config)), state
 
 

@@ -29,6 +29,9 @@ SUFFIXES = (".bin", ".ckpt", ".pt")
 
 KNOWN = "CAM++ and ERes2Net (base, large, and the one of 200,000 speakers)"
 
+_CAMPPLUS = "xvector.tdnn.linear.weight"
+_ERES2NET = "fuse_mode1234.local_att.0.weight"
+
 _OTHERS = {
     "fuse34.local_att.0.weight": "ERes2NetV2",
     "blocks.0.conv.conv.weight": "ECAPA-TDNN",
@@ -47,11 +50,11 @@ def read(reference: str) -> tuple[EncoderConfig, dict[str, Tensor]]:
         ModelError: a missing or damaged file, none or several in the folder, or one of another network.
     """
     path = _file(Path(reference))
-    state = read_checkpoint(path)
+    state = read_checkpoint(path, (_CAMPPLUS, _ERES2NET))
     try:
-        if "xvector.tdnn.linear.weight" in state:
+        if _CAMPPLUS in state:
             return EncoderConfig("campplus", to_plain(_campplus(state))), state
-        if "fuse_mode1234.local_att.0.weight" in state:
+        if _ERES2NET in state:
             return EncoderConfig("eres2net", to_plain(_eres2net(state))), state
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise ModelError(

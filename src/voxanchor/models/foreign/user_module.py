@@ -12,6 +12,7 @@ from voxanchor.models.decimation import Halved, halved_length
 from voxanchor.models.equal_lengths import in_equal_lengths
 from voxanchor.models.foreign.user_checks import ignores_padding, measure, refuse_weights, takes_lengths
 from voxanchor.models.foreign.user_code import make, named, told
+from voxanchor.models.level import wanted_by
 from voxanchor.models.masks import frame_mask
 from voxanchor.models.tracing import is_exporting
 from voxanchor.types import SAMPLE_RATE
@@ -131,6 +132,7 @@ class UserModule(nn.Module):
             raise ModelError(f"{self.target}: says embedding_dim {self.embedding_dim}, and returned {dimension}")
         # behind the first run, which makes the weights of lazy layers
         refuse_weights(self.module, self.target)
+        self.WANTED_INPUT = wanted_by(lambda waves: self._run(waves, None), samples)
         self.knows_lengths = self._lengths != "none" and ignores_padding(self._run, self.module, shortest, samples)
 
     def _stated(self, name: str, default: int) -> int:

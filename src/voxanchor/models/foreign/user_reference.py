@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from voxanchor.config import build as build_config
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models import artefact
 from voxanchor.models.encoder import EncoderConfig
@@ -30,7 +29,7 @@ def read(rest: str) -> tuple[EncoderConfig, Mapping[str, Tensor] | None]:
     if folder:
         values, tensors = artefact.read(folder)
         try:
-            config = build_config(EncoderConfig, values, where="encoder")
+            config = EncoderConfig.stored(values)
         except RecipeError as error:
             raise ModelError(f"{folder}: {error}") from None
         made_by = config.options.get("target") if config.architecture == ARCHITECTURE else None

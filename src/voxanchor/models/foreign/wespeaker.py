@@ -13,7 +13,7 @@ from voxanchor.models.campplus import CamPlusPlusConfig
 from voxanchor.models.encoder import EncoderConfig
 from voxanchor.models.fbank import FbankConfig
 from voxanchor.models.foreign import wespeaker_ecapa
-from voxanchor.models.foreign.checkpoint import read_checkpoint, without
+from voxanchor.models.foreign.checkpoint import absent, read_checkpoint
 from voxanchor.models.resnet import Block, ResNetConfig
 
 CONFIG_NAME = "config.yaml"
@@ -34,6 +34,9 @@ RESNETS: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
 
 CAMPPLUS = "CAMPPlus"
 ECAPA = "ECAPA_TDNN"
+
+_LANDMARKS = {ECAPA: "layer1.conv.weight", CAMPPLUS: "xvector.tdnn.linear.weight"}
+_LANDMARK_OF_RESNETS = "layer1.0.conv1.weight"
 
 _EXPECTED: dict[tuple[str, ...], Any] = {
     ("frontend",): "fbank",
@@ -95,8 +98,8 @@ def read(reference: str) -> tuple[EncoderConfig, dict[str, Tensor]]:
         raise ModelError(
             f"{where}: model_args.feat_dim is {asked}, but fbank_args.num_mel_bins {mels}: they must agree"
         )
-    # the training's classifier is no part of the encoder
-    state = without(read_checkpoint(Path(folder) / WEIGHTS_NAME), ("projection.",))
+    landmark = _LANDMARKS.get(ECAPA if name.startswith(ECAPA) else name, _LANDMARK_OF_RESNETS)
+    state = read_checkpoint(Path(folder) / WEIGHTS_NAME, (landmark,))
     try:
         if name in RESNETS:
             encoder = EncoderConfig("resnet", to_plain(_resnet(name, args, where)))
@@ -139,10 +142,11 @@ def _configuration(folder: Path) -> dict[str, Any]:
     """Return the configuration in a folder that holds both files."""
     missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / name).is_file()]
     if missing:
-        reason = f"no {' and no '.join(missing)} in it" if folder.is_dir() else "no such folder"
+        nowhere = [absent(folder / name) for name in missing if (folder / name).is_symlink()]
+        reason = f"{folder}: no {' and no '.join(missing)} in it" if folder.is_dir() else f"{folder}: no such folder"
         raise ModelError(
-            f"{folder}: {reason}. Unpack the release, and call its configuration {CONFIG_NAME} and its weights "
-            f"{WEIGHTS_NAME}, as WeSpeaker itself wants them."
+            f"{nowhere[0] if nowhere else reason}. Unpack the release, and call its configuration {CONFIG_NAME} and "
+            f"its weights {WEIGHTS_NAME}, as WeSpeaker itself wants them."
         )
     try:
         return read_yaml(folder / CONFIG_NAME)

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from voxanchor.config import nearest
-from voxanchor.errors import MissingExtraError, ModelError
+from voxanchor.errors import ModelError
+from voxanchor.extras import missing
 from voxanchor.models.equal_lengths import in_equal_lengths
+from voxanchor.models.level import AS_IT_COMES, LEVEL_DB, InputConfig
 from voxanchor.models.tracing import is_exporting
-
-PACKAGE = "transformers"
-INSTALL_HINT = "pip install 'voxanchor[transformers]'"
 
 MODEL_TYPES = ("wavlm", "wav2vec2", "unispeech-sat", "data2vec-audio")
 """Those with an x-vector head that hear waveforms and whose weights all serve. HuBERT has no such head."""
@@ -61,6 +60,7 @@ class XVector(nn.Module):
         super().__init__()
         self.model = _make(options.config)
         self.normalises = options.do_normalize
+        self.WANTED_INPUT = AS_IT_COMES if self.normalises else InputConfig(LEVEL_DB, high_pass=True)
         self.embedding_dim = int(self.model.config.xvector_output_dim)
         self.MIN_SAMPLES = max(_SHORTEST, fewest_samples(self.model.config))
 
@@ -116,7 +116,7 @@ def _make(values: Mapping[str, Any]) -> Any:
     try:
         from transformers import AutoConfig, AutoModelForAudioXVector
     except ImportError:
-        raise MissingExtraError(PACKAGE, "an x-vector model of transformers", INSTALL_HINT) from None
+        raise missing("transformers", "an x-vector model of transformers") from None
     kind = values.get("model_type")
     if kind not in MODEL_TYPES:
         raise ModelError(f"model_type '{kind}' of transformers is not among those with x-vectors. {_known(kind)}")

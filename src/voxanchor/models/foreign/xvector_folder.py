@@ -9,8 +9,8 @@ from torch import Tensor
 
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign.checkpoint import read_checkpoint, without
-from voxanchor.models.foreign.xvector import MASK, MODEL_TYPES, UNUSED
+from voxanchor.models.foreign.checkpoint import read_checkpoint
+from voxanchor.models.foreign.xvector import MASK, MODEL_TYPES
 from voxanchor.types import SAMPLE_RATE
 
 ARCHITECTURE = "transformers"
@@ -18,6 +18,8 @@ HEAD = "ForXVector"
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _FRONT_ENDS = ("preprocessor_config.json", "processor_config.json")
+
+_LANDMARKS = ("projector.weight",)
 
 _OTHER_PURPOSES = (
     *("architectures", "auto_map", "transformers_version", "dtype", "torch_dtype"),
@@ -76,10 +78,10 @@ def _do_normalize(folder: Path) -> bool:
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
-    path = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    path = next((folder / name for name in _WEIGHTS if (folder / name).is_file() or (folder / name).is_symlink()), None)
     if path is None:
         raise ModelError(f"{folder}: neither {' nor '.join(_WEIGHTS)} in it. Save the model as one file.")
-    state = without(read_checkpoint(path), UNUSED)
+    state = read_checkpoint(path, _LANDMARKS)
     return {f"model.{_modern(name)}": value for name, value in state.items() if not name.endswith(f".{MASK}")}
 
 

@@ -68,12 +68,28 @@ function showVerification(found, names) {
 
 function showIdentification(found) {
   const names = { ...VERDICTS, accepted: `It is ${found.person}`, rejected: "Nobody who is enrolled" };
+  const warned = found.candidates.filter((one) => one.warning);
   const rows = found.candidates.map((one) => element("tr", {},
     element("td", {}, one.person),
     element("td", {}, one.probability === null ? "" : percent(one.probability)),
     element("td", {}, one.llr === null ? `cosine ${shown(one.score, 3)}` : `log-likelihood ratio ${shown(one.llr)}`)));
   if (found.nobody !== null && rows.length) rows.push(element("tr", {}, element("td", {}, "nobody of these"), element("td", {}, percent(found.nobody)), element("td")));
-  answer(verdict(found, names), element("p", {}, sentence(found.reason)), element("table", {}, element("tbody", {}, ...rows)), ...warnings([found.side], ["recording"]));
+  answer(verdict(found, names), element("p", {}, sentence(found.reason)), element("table", {}, element("tbody", {}, ...rows)), ...searched(found),
+    ...warnings([found.side, ...warned.map((one) => ({ warnings: [one.warning] }))], ["recording", ...warned.map((one) => one.person)]));
+}
+
+// by what threshold, among how many, how often a stranger is taken for somebody, and where a claim would have been accepted
+function searched(found) {
+  if (found.threshold === null || !found.people) return [];
+  const rate = found.false_acceptance, who = found.people === 1 ? "1 person was searched" : `${found.people} people were searched`;
+  const digits = (value) => Number(value.toPrecision(2));
+  const most = rate.highest === null ? "" : ` over all conditions, ${digits(rate.highest)} % in ${rate.condition}`;
+  const often = rate.rate === null ? `How many strangers are taken for somebody is not stated: ${rate.remark}.`
+    : `Of strangers at most ${digits(rate.rate)} % are taken for somebody${most} (${rate.remark}).`;
+  const asked = found.prior === null ? "" : `, for a prior of ${found.prior}`;
+  const parts = [element("p", { class: "quiet" }, `${who}; the threshold on the log-likelihood ratio is ${shown(found.threshold)}${asked}. ${often}`)];
+  if (found.remark) parts.unshift(element("p", {}, `${sentence(found.remark)}.`));
+  return parts;
 }
 
 function showEnrolled(found) {

@@ -1,0 +1,326 @@
+"""The arguments of a command: read off its signature and docstring, explained, and turned into a call.
+
+tyro parses. What people read is written here: help that fits the terminal, with examples that can be pasted, and one
+sentence for what cannot be understood.
+"""
+
+import contextlib
+import functools
+import inspect
+import io
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+from voxanchor.config import nearest
+from voxanchor.errors import RecipeError
+
+Command = Callable[..., int]
+"""A function whose parameters are the command's arguments; it returns the exit status."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A command that is several: ``voxanchor data pack``.
+
+    Attributes:
+        about: what they are for, as a docstring has it.
+        commands: by the word that follows.
+    """
+
+    about: str
+    commands: dict[str, Command]
+
+
+HELP = ("-h", "--help")
+
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
+
+_WIDEST = 100
+_NAMES_WIDTH = 26
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a command.
+
+    Attributes:
+        flag: ``--out``, or nothing for one that is known by its place.
+        metavar: what stands for its value; nothing for a switch.
+        text: what it is, in one paragraph.
+        default: as the signature has it.
+        required: whether the command cannot do without it.
+        several: whether it may be given several times, or takes several words.
+        greedy: whether it takes all words up to the next option.
+        kind: int, float or str, to check a value by.
+        choices: its only values, if it has but a few.
+    """
+
+    flag: str
+    metavar: str
+    text: str
+    default: Any
+    required: bool
+    several: bool
+    greedy: bool
+    kind: type
+    choices: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The argument as it stands in a usage line."""
+        return f"{self.flag} {self.metavar}".strip() + " ..." * (self.greedy and not self.flag)
+
+
+def arguments_of(command: Command) -> list[Argument]:
+    """Return the arguments of a command, in the order of its signature."""
+    hints, texts = get_type_hints(command, include_extras=True), _argument_texts(command)
+    found = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        hint = hints[name]
+        marks = getattr(hint, "__metadata__", ())
+        inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        configured = next((mark for mark in marks if hasattr(mark, "metavar")), None)
+        positional, appended = Positional in marks, UseAppendAction in marks
+        while get_origin(inner) is tuple:
+            appended, inner = True, get_args(inner)[0]
+        inner = next((part for part in get_args(inner) if part is not type(None)), inner) if _optional(inner) else inner
+        choices = tuple(map(str, get_args(inner))) if get_origin(inner) is Literal else ()
+        kind = inner if inner in (int, float) else str
+        named = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "NUMBER"}.get(kind, "TEXT")
+        metavar = (configured.metavar if configured else None) or named
+        flag = "" if positional else "--" + ((configured.name if configured else None) or name).replace("_", "-")
+        required = parameter.default is inspect.Parameter.empty
+        found.append(
+            Argument(
+                flag=flag,
+                metavar="" if inner is bool else metavar,
+                text=texts.get(name, ""),
+                default=None if required else parameter.default,
+                required=required,
+                several=appended,
+                greedy=appended and (positional or name == "settings"),
+                kind=kind,
+                choices=choices,
+            )
+        )
+    return found
+
+
+def usage(name: str, known: Sequence[Argument]) -> str:
+    """Return how a command is called, in one line."""
+    needed = [one.shown if one.required else f"[{one.shown}]" for one in known if not one.flag]
+    needed += [one.shown for one in known if one.flag and one.required]
+    optional = any(one.flag and not one.required for one in known)
+    return " ".join(["voxanchor", name, *needed, *(["[OPTIONS]"] if optional else [])])
+
+
+def explain(name: str, command: Command) -> str:
+    """Return the help of a command: what it does, its arguments, and examples to paste."""
+    known, paragraphs = arguments_of(command), _paragraphs(command)
+    examples = [part.removeprefix("Example: ") for part in paragraphs if part.startswith("Example: ")]
+    lines = [_wrapped(f"usage: {usage(name, known)}", "  ")]
+    lines += [_wrapped(part) for part in paragraphs if not part.startswith("Example: ")]
+    for title, group in (
+        ("required", [one for one in known if one.required]),
+        ("optional", [one for one in known if not one.required]),
+    ):
+        if group:
+            lines.append("\n".join([title, *(_row(one) for one in group)]))
+    lines.append("\n".join(["example" + "s" * (len(examples) > 1), *(f"  {example}" for example in examples)]))
+    return "\n\n".join(lines)
+
+
+def explain_group(name: str, group: Group) -> str:
+    """Return the help of a command that is several: each of them in one line."""
+    lines = [f"usage: voxanchor {name} COMMAND [OPTIONS]     'voxanchor {name} COMMAND --help' explains one"]
+    lines += [_wrapped(part) for part in _paragraphs(group)]
+    lines.append("\n".join(listed(group.commands)))
+    return "\n\n".join(lines)
+
+
+def listed(commands: Mapping[str, Command | Group]) -> list[str]:
+    """Return a line for each command: its name, and what it does."""
+    return [f"  {name:14} {summary(command)}" for name, command in commands.items()]
+
+
+def summary(command: Command | Group) -> str:
+    """Return what a command does in a few words."""
+    return _paragraphs(command)[0].rstrip(".")
+
+
+def parse(name: str, command: Command, words: Sequence[str]) -> Callable[[], int]:
+    """Return the call that a command line asks for.
+
+    Args:
+        name: of the command, as it is typed.
+        command: what is to be called.
+        words: what stands behind the name.
+
+    Raises:
+        RecipeError: an option that the command does not have, one that it needs, or a value that is none.
+    """
+    check(name, arguments_of(command), words)
+
+    @functools.wraps(command)
+    def later(*values: Any, **named: Any) -> Any:
+        return functools.partial(command, *values, **named)
+
+    call: Callable[[], int] = tyro.cli(later, prog=f"voxanchor {name}", args=list(words), config=CONFIG)
+    return call
+
+
+def completion_script(commands: Mapping[str, Command | Group], shell: str) -> str:
+    """Return the script that makes a shell complete commands and their options.
+
+    Args:
+        commands: all that there are.
+        shell: bash, zsh or fish.
+    """
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
+        tyro.cli(_choice(commands), prog="voxanchor", args=["--tyro-write-completion", shell, "-"], config=CONFIG)
+    return written.getvalue()
+
+
+def _choice(commands: Mapping[str, Command | Group]) -> Any:
+    """Return one of several commands as tyro knows it: a union."""
+    calls = {name: _grouped(one) if isinstance(one, Group) else _in_lines(one) for name, one in commands.items()}
+    parts = [Annotated[Any, tyro.conf.subcommand(name, constructor=call)] for name, call in calls.items()]
+    return Union[tuple(parts)]  # noqa: UP007
+
+
+def _grouped(group: Group) -> Command:
+    def command(part: Any) -> int:
+        return int(part)
+
+    command.__annotations__["part"] = Annotated[_choice(group.commands), tyro.conf.OmitSubcommandPrefixes]
+    return command
+
+
+def _in_lines(command: Command) -> Command:
+    """Return a command that says what it and each of its arguments is in one line: shells complete line by line."""
+
+    @functools.wraps(command)
+    def same(*values: Any, **named: Any) -> int:
+        return command(*values, **named)
+
+    texts = (f"    {name}: {text}" for name, text in _argument_texts(command).items())
+    same.__doc__ = "\n".join([summary(command), "", "Args:", *texts])
+    del same.__wrapped__  # tyro would read the docstring there
+    vars(same)["__signature__"] = inspect.signature(command)
+    return same
+
+
+def check(name: str, known: Sequence[Argument], words: Sequence[str]) -> None:
+    """Raise for what people mistype, in one sentence; what is left is for tyro to judge.
+
+    Raises:
+        RecipeError: an unknown option (with the nearest), a missing or unsuitable value, a word too many.
+    """
+    options, positional = {one.flag: one for one in known if one.flag}, [one for one in known if not one.flag]
+    given, places, rest = set(), [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            places += rest
+            break
+        if not _is_option(word):
+            places.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        flag = flag[:2] + flag[2:].replace("_", "-")
+        if flag not in options:
+            raise RecipeError(f"{name} has no option {flag}. {_hint(name, flag, list(options))}")
+        given.add(flag)
+        values = [value] if equals else _taken(options[flag], rest)
+        if bool(values) != bool(options[flag].metavar):
+            needs = f"needs a value, {options[flag].shown}" if options[flag].metavar else "takes no value"
+            raise RecipeError(f"{name}: {flag} {needs}")
+        _check_value(name, options[flag], values)
+    missing = [one.shown for one in positional[len(places) :] if one.required]
+    missing += [one.shown for one in known if one.required and one.flag and one.flag not in given]
+    if missing:
+        raise RecipeError(f"{name} needs {' and '.join(missing)}; usage: {usage(name, known)}")
+    if len(places) > len(positional) and not any(one.greedy for one in positional):
+        extra = places[len(positional)]
+        raise RecipeError(f"{name}: '{extra}' is one word too many (a name with spaces needs quotes)")
+    for one, place in zip(positional, places, strict=False):
+        _check_value(name, one, [place])
+
+
+def _taken(option: Argument, rest: list[str]) -> list[str]:
+    """Take from `rest` the words that belong to an option."""
+    taken: list[str] = []
+    while option.metavar and rest and not _is_option(rest[0]) and (option.greedy or not taken):
+        taken.append(rest.pop(0))
+    return taken
+
+
+def _check_value(name: str, argument: Argument, values: Sequence[str]) -> None:
+    where = f"{name}: {argument.flag}".rstrip(": ") + (" " if argument.flag else ": ")
+    for value in values:
+        if argument.choices and value not in argument.choices:
+            raise RecipeError(f"{where}{value} is not a choice. {nearest(value, argument.choices)}")
+        try:
+            argument.kind(value)
+        except ValueError:
+            what = "a whole number" if argument.kind is int else "a number"
+            raise RecipeError(f"{where}is {what}, not '{value}'") from None
+
+
+def _hint(name: str, flag: str, options: list[str]) -> str:
+    near = nearest(flag, options)
+    return near.replace("'", "") if near.startswith("Did") else f"'voxanchor {name} --help' lists them."
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-" and not word[1].isdigit() and word[1] != "."
+
+
+def _optional(hint: Any) -> bool:
+    return type(None) in get_args(hint)
+
+
+def _row(one: Argument) -> str:
+    notes = []
+    if one.several and one.flag:
+        notes.append("may be repeated")
+    if not one.required and one.default not in (None, "", (), False):
+        notes.append(f"default {one.default:g}" if one.kind is float else f"default {one.default}")
+    text = one.text.rstrip(".") + (f" ({', '.join(notes)})" if notes else "")
+    body = textwrap.wrap(text, _width() - _NAMES_WIDTH, break_long_words=False, break_on_hyphens=False)
+    shown = f"  {one.shown}"
+    if len(shown) > _NAMES_WIDTH - 2 or not body:
+        body = ["", *body]
+    lines = [shown.ljust(_NAMES_WIDTH) + body[0], *(" " * _NAMES_WIDTH + line for line in body[1:])]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _width() -> int:
+    return max(60, min(_WIDEST, shutil.get_terminal_size().columns))
+
+
+def _paragraphs(command: Command | Group) -> list[str]:
+    text = command.about if isinstance(command, Group) else inspect.getdoc(command) or ""
+    text = text.partition("\nArgs:\n")[0]
+    return [_joined(part) for part in re.split(r"\n\s*\n", text.strip())]
+
+
+def _argument_texts(command: Command) -> dict[str, str]:
+    text = (inspect.getdoc(command) or "").partition("\nArgs:\n")[2]
+    return {name: _joined(said) for name, said in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)}
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.replace("``", "").replace("`", "'").split())

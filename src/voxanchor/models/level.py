@@ -1,0 +1,114 @@
+"""What happens to a waveform before a network hears it: DC and drift go, and every recording comes at one level.
+
+The gain of a microphone says nothing about who speaks. A network whose features move with the level takes it for a part
+of the voice all the same: GE2E accepts two strangers who are both recorded quietly. So the level is taken away before
+such a network, inside the model, where training, evaluation, use and an exported file have it alike.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxanchor.audio.batched import activity, frame_energy, high_pass
+from voxanchor.errors import ModelError
+from voxanchor.models.tracing import is_exporting
+
+LEVEL_DB = -26.0
+"""Usual level of speech on a line and in a corpus, in dB relative to full scale (ITU-T P.56, P.830)."""
+
+_PASSES = 8
+"""Towards the fixed point of the active level in an exported file, whose steps must not depend on values; speech takes
+three to six."""
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What a network's input is brought to.
+
+    Attributes:
+        level_db: active level of every recording in dB relative to full scale; None leaves it as it comes.
+        high_pass: take out DC and drift (`voxanchor.audio.level.high_pass`), for front-ends that do not.
+
+    Raises:
+        ModelError: a level that no waveform of full scale 1 has.
+    """
+
+    level_db: float | None = None
+    high_pass: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level_db is not None and not -100.0 <= self.level_db <= 0.0:
+            raise ModelError(f"input: a level_db of {self.level_db} dB is none that speech can be brought to")
+
+    def __str__(self) -> str:
+        """Say it in a sentence for a model card."""
+        if self.level_db is None:
+            return (
+                "DC and drift are taken out of a recording." if self.high_pass else "A recording is heard as it comes."
+            )
+        filtered = "DC and drift are taken out, and a" if self.high_pass else "A"
+        return f"{filtered} recording is brought to an active level of {self.level_db:g} dB of full scale."
+
+
+AS_IT_COMES = InputConfig()
+"""How models heard before there was a choice."""
+
+
+GAINS_DB = (-40.0, 10.0)
+"""Gains within which no recording's embedding may change: those of quiet microphones and of loud ones."""
+
+OFFSET = 0.1
+"""DC offset, in full scales, that may not change one either."""
+
+SAME_COSINE = 0.99
+"""From this cosine on two embeddings are of one recording."""
+
+
+def wanted_by(embed: Callable[[Tensor], Tensor], samples: int) -> InputConfig:
+    """Return what a network needs that nothing is known of: it hears the same sound louder, softer and with an offset.
+
+    Args:
+        embed: embeddings (B, D) of waveforms (B, T), at the network's own rate.
+        samples: length of a recording that it accepts.
+    """
+    draw = torch.Generator().manual_seed(0)
+    syllables = torch.rand(1, samples // 800 + 1, generator=draw).repeat_interleave(800, dim=1)[:, :samples]
+    sound = 0.1 * syllables * torch.randn(1, samples, generator=draw)
+    alike = F.normalize(embed(sound), dim=1)
+
+    def moves(changed: Tensor) -> bool:
+        # not "<": an embedding that is not finite has moved as well
+        return not float((F.normalize(embed(changed), dim=1) * alike).sum()) >= SAME_COSINE
+
+    by_gain = any(moves(sound * 10.0 ** (gain_db / 20.0)) for gain_db in GAINS_DB)
+    return InputConfig(LEVEL_DB if by_gain else None, high_pass=moves(sound + OFFSET))
+
+
+def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:
+    """Return the waveforms (B, T) as the network is to hear them.
+
+    A recording's level is that of its active frames (`voxanchor.audio.level.active_level_db`), so pauses do not count,
+    and whatever the gain was, the result is the same. Digital silence stays what it is.
+
+    Args:
+        waves: (B, T) float.
+        lengths: (B,) int64 samples of each; what lies behind has no part in its level. All of T when absent.
+        config: what to do.
+    """
+    if config == AS_IT_COMES:
+        return waves
+    with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
+        filtered = high_pass(waves, lengths)
+        heard = filtered if config.high_pass else waves
+        if config.level_db is None:
+            return heard
+        # Measured at a peak of 1: squares of very quiet sound would fall below what float32 can hold.
+        peak = filtered.abs().amax(dim=1, keepdim=True)
+        scale = torch.where(peak > 0.0, peak, torch.ones_like(peak)).reciprocal()
+        energy, samples = frame_energy(waves * scale, lengths, filtered * scale, waves.dtype)
+        power = activity(energy, samples, _PASSES if is_exporting() else None).power.unsqueeze(1)
+        gain = 10.0 ** (config.level_db / 20.0) * scale / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
+        return heard * torch.where(power > 0.0, gain, torch.ones_like(gain))
