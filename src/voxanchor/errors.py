@@ -35,6 +35,10 @@ class AudioError(VoxanchorError):
         return cls(f"{path}: cannot be read ({reason})")
 
 
+class TooLongError(AudioError):
+    """A recording that lasts longer than it may."""
+
+
 class CorpusError(VoxanchorError):
     """A folder, trial list or set of recordings that cannot serve the purpose it was given for."""
 

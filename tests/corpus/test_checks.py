@@ -5,7 +5,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.room_folders import room_manifest
 from voxanchor.corpus.utterance import Part, Utterance, read_known
 from voxanchor.errors import AudioError, CorpusError
-from voxanchor.types import Waveform
 
 
 def folder(tmp_path: Path, lengths_s: list[float]) -> list[Path]:
@@ -55,15 +56,14 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_no_error_of_one_file_ends_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     paths = folder(tmp_path, [1.0, 1.0, 1.0])
-    plain = io.read
+    plain = io.AudioFile.decoder
 
-    def read(path: str | Path, **options: float | None) -> Waveform:
-        if Path(path) == paths[1]:
+    def decoder(file: io.AudioFile) -> Any:
+        if Path(file.name) == paths[1]:
             raise error
-        return plain(path, **options)  # type: ignore[arg-type]
+        return plain(file)
 
-    monkeypatch.setattr(io, "read", read)
-    monkeypatch.setattr(pcm, "read", read)
+    monkeypatch.setattr(io.AudioFile, "decoder", decoder)
     monkeypatch.setattr(pcm, "mapped", lambda path: None)
     found = checks.check_files(paths, 0.3, 0.1, "checking")
     assert [bool(entry.reason) for entry in found] == [False, True, False]
@@ -129,20 +129,19 @@ def test_a_manifest_is_written_whatever_its_names_are_made_of(tmp_path: Path) ->
 def test_of_long_files_only_one_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_LONG_S", 1.5)
     lock, held, most = threading.Lock(), [0], [0]
-    plain = io.read
+    plain = io.AudioFile.decoded
 
-    def read(path: Path) -> Waveform:
-        is_long = io.probe(path).duration_s > 1.5
+    def decoded(file: io.AudioFile, decoder: io.Decoder) -> Iterator[io.Block]:
+        is_long = (decoder.frames or 0) / decoder.rate > 1.5
         with lock:
             held[0] += is_long
             most[0] = max(most[0], held[0])
         time.sleep(0.01)
-        waveform = plain(path)
+        yield from plain(file, decoder)
         with lock:
             held[0] -= is_long
-        return waveform
 
-    monkeypatch.setattr(io, "read", read)
+    monkeypatch.setattr(io.AudioFile, "decoded", decoded)
     found = checks.check_files(folder(tmp_path, [2.0, 1.0] * 6), 0.3, 0.1, "checking")
     assert [entry.duration_s for entry in found] == [2.0, 1.0] * 6
     assert most[0] == 1

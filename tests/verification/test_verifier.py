@@ -49,9 +49,9 @@ def test_too_little_speech_is_an_abstention_never_a_score(
 
 @pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.full(32_000, np.nan, np.float32), np.zeros((2, 9, 1))])
 def test_what_is_no_waveform_is_an_error(verifier: Verifier, voice: Voice, wave: np.ndarray) -> None:
-    with pytest.raises(AudioError, match="waveform"):
+    with pytest.raises(AudioError, match=r"waveform|not finite"):
         verifier.embed([wave])
-    with pytest.raises(AudioError, match="waveform"):
+    with pytest.raises(AudioError, match=r"waveform|not finite"):
         verifier.verify(wave, voice(1, 1))
 
 

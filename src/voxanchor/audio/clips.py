@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.audio.memory import Memory
 from voxanchor.audio.pcm import Pcm, Stored, known_usable, load
@@ -28,6 +29,7 @@ class Clip:
         start_s: where the stretch begins.
         duration_s: its length; to the end of the recording when None.
         stored: where a pack keeps the recording, the whole of it; None for a file.
+        channel: which channel of a file is heard.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Clip:
     start_s: float = 0.0
     duration_s: float | None = None
     stored: Stored | None = None
+    channel: Channel = "mix"
 
     @property
     def name(self) -> str:
@@ -44,7 +47,7 @@ class Clip:
     def pcm(self) -> Pcm:
         """Return the clip in 16 bits, as `voxanchor.audio.pcm.load`."""
         with known_usable():
-            return load(self.path, self.start_s, self.duration_s, self.stored)
+            return load(self.path, self.start_s, self.duration_s, self.stored, self.channel)
 
 
 class ClipCache:
@@ -82,7 +85,7 @@ class ClipCache:
             pcm = clip.pcm()
             return pcm, active_frames(pcm.waveform())
 
-        return self._memory.get((clip.path, clip.start_s, clip.duration_s), listen)
+        return self._memory.get((clip.path, clip.start_s, clip.duration_s, clip.channel), listen)
 
 
 def _entry_bytes(entry: tuple[Pcm, BoolArray]) -> int:

@@ -47,7 +47,7 @@ class Crowd:
             self._paths[clip.path] = number
             for speed in source.speeds:
                 # the training speech itself, as it mostly is, is not kept twice
-                key = ((clip.path, clip.start_s, clip.duration_s), *([speed] if speed != 1.0 else []))
+                key = ((clip.path, clip.start_s, clip.duration_s, clip.channel), *([speed] if speed != 1.0 else []))
                 items[number].append(shelf.add(key, partial(_load, clip, speed)))
         self._count = np.array([len(own) for own in items])
         self._first = np.cumsum(self._count) - self._count

@@ -1,44 +1,105 @@
-"""Reading recordings of any rate and channel count as 16 kHz mono, and writing them back."""
+"""Recordings of any container, codec, rate and channel count, read as 16 kHz mono; and recordings written.
 
+A file is told by its content, whatever it is called: libsndfile decodes it, or FFmpeg through PyAV, an extra.
+"""
+
+import contextlib
+import importlib.util
 import os
-import re
-from dataclasses import dataclass
+import stat
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from math import gcd, isfinite
 from pathlib import Path
+from typing import IO, Any, Protocol, Self, TypeVar
 
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
-from voxanchor.audio import compressed
+from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
+from voxanchor.audio.headers import LEAST_BYTES, Mended, format_name, sound_chunk
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
 
-AUDIO_SUFFIXES: tuple[str, ...] = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".sph", ".w64",
+PYAV_SUFFIXES: tuple[str, ...] = (
+    ".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".3g2", ".aac", ".ac3", ".wma", ".webm", ".weba", ".mka", ".amr", ".awb",
 )  # fmt: skip
-"""Suffixes (lower case) of the formats that can be read."""
+"""Suffixes (lower case) of formats that need the extra ``m4a``."""
+
+AUDIO_SUFFIXES: tuple[str, ...] = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph",
+    ".w64", ".rf64", *PYAV_SUFFIXES,
+)  # fmt: skip
+"""Suffixes (lower case) that a folder's recordings are known by. A file that is named is read whatever its suffix."""
+
+RATES = (1_000, 768_000)
+"""Rates in Hz that a recording may have; what states another is damaged."""
+
+INSTALL = "pip install 'voxanchor[m4a]'"
+
+COPIED_BYTES = 4 * 2**30
+"""What comes out of a pipe is copied to a temporary file up to this size."""
+
+OPEN_HEADER = "its header was never finished; it was read to the end of the file"
+"""The warning about a recording whose program stopped before it wrote how long it is."""
+
+_FORMATS = (
+    "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,mpeg,avi,flv,dts,tta,"
+    "wv,ape"
+)
+"""What FFmpeg may take a file for: containers of sound. Its playlists would open other files, and addresses."""
+
+_TABLED = ("mov", "matroska", "asf")
+"""Containers that state their length; of the others FFmpeg guesses it, from the bit rate of the beginning."""
 
 _MARGIN_S = 0.25
 """Sound read on either side of a crop: longer than half the resampler's impulse response and a codec's memory."""
 
-_LOSSY = ("MP3", "OGG")
+_LOSSY = ("MP3", "OGG", "MPEG")
 """Containers whose decoders start wrong after a seek, and settle."""
 
 _TRUNCATION_S = 0.1
 """A file may end this much earlier than its header says (encoder padding) before it counts as truncated."""
 
-_SHORTENED_DATA = re.compile(r"^ ?(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_PRIMING_S = 0.3
+"""The same where FFmpeg decodes: some containers count what an encoder puts before and behind the sound."""
+
+_UNKNOWN_FRAMES = 2**62
+"""From here on libsndfile's number of frames says that the file states none."""
+
+_LARGEST = 1e15
+
+_BLOCK_VALUES = 2**20
+"""Samples, of all channels together, that are decoded at once: 4 MiB."""
+
+Block = NDArray[np.float32]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says, before any conversion: rate in Hz, number of channels, samples per channel."""
+    """What a file is, before any conversion.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: how many.
+        frames: samples per channel, as the header says; counted where it does not.
+        warnings: what is wrong with the file, although it can be read.
+        encoding: libsndfile's name of the encoding; empty where FFmpeg decodes.
+    """
 
     sample_rate: int
     channels: int
     frames: int
+    warnings: tuple[str, ...] = ()
+    encoding: str = field(default="", compare=False)
 
     @property
     def duration_s(self) -> float:
@@ -46,75 +107,297 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+class AudioFile:
+    """A recording in a file, which may be read several times; a pipe is copied first.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        name: for messages.
+
+    Raises:
+        AudioError: no such file, a folder, an empty file, one that may not be read, or a pipe with too much in it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self._path = Path(path)
+        self._remove: Callable[[], object] = lambda: None
+        try:
+            found = self._path.stat()
+            if stat.S_ISDIR(found.st_mode):
+                raise AudioError(f"{path}: is a folder, not a recording")
+            if not stat.S_ISREG(found.st_mode):
+                with self._path.open("rb") as pipe:
+                    self._copy(pipe)
+            self._refuse_empty()
+        except (FileNotFoundError, NotADirectoryError):
+            raise AudioError(f"{path}: no such file") from None
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{path}: cannot be opened ({_reason(error)})") from error
+
+    @classmethod
+    def copied(cls, stream: IO[bytes], name: str) -> Self:
+        """Return the recording that comes out of a stream, copied into a temporary file.
+
+        Args:
+            stream: of a file's bytes, from its beginning.
+            name: what to call the recording in messages.
+
+        Raises:
+            AudioError: nothing comes out of it, or too much.
+        """
+        file = cls.__new__(cls)
+        file.name = name
+        try:
+            file._copy(stream)
+            file._refuse_empty()
+        except (OSError, ValueError) as error:
+            raise AudioError(f"{name}: cannot be copied ({_reason(error)})") from error
+        return file
+
+    def close(self) -> None:
+        """Remove the copy, if there is one; otherwise it goes when this object goes."""
+        self._remove()
+
+    @property
+    def info(self) -> AudioInfo:
+        """What the file is; where it does not say how long it is, it is decoded to count.
+
+        Raises:
+            AudioError: it is no recording, or damaged.
+        """
+        with self.decoder() as decoder:
+            frames = decoder.frames
+            if frames is None:
+                frames = sum(map(len, self._guarded(decoder.blocks())))
+            return AudioInfo(decoder.rate, decoder.channels, frames, decoder.warnings, decoder.encoding)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all of the recording as (T, channels) float32 at its own rate, a few MiB at a time.
+
+        Raises:
+            AudioError: it is no recording, damaged, truncated or holds no samples.
+        """
+        with self.decoder() as decoder:
+            yield from self.decoded(decoder)
+
+    def decoded(self, decoder: "Decoder", begin: int = 0, end: int | None = None) -> Iterator[Block]:
+        """Yield what a decoder of this file gives from frame `begin` to `end`, or to its end, as `blocks` does."""
+        self.refuse_cut(decoder, end)
+        total = 0
+        for block in self._guarded(decoder.blocks(begin, end)):
+            total += len(block)
+            if len(block):
+                yield block
+        self.refuse_cut(decoder, end, begin + total)
+        if not total:
+            raise AudioError(f"{self.name}: holds no samples")
+
+    def refuse_cut(self, decoder: "Decoder", end: int | None = None, there: int | None = None) -> None:
+        """Do nothing for a file that is as long as it says.
+
+        Args:
+            decoder: of this file.
+            end: so many frames of it are wanted; all when None.
+            there: so many were decoded; as many as its decoder says, before anything is decoded, when None.
+
+        Raises:
+            AudioError: it is truncated.
+        """
+        promised = decoder.promised_s * decoder.rate
+        if there is None:
+            there = decoder.frames if decoder.seeks else None
+        elif end is not None:
+            promised = end
+        tolerated_s = _TRUNCATION_S if decoder.seeks else _PRIMING_S
+        if there is not None and promised - there > tolerated_s * decoder.rate:
+            stated_s, decoded_s = promised / decoder.rate, there / decoder.rate
+            raise AudioError(
+                f"{self.name}: is truncated: its header promises {stated_s:.2f} s, only {decoded_s:.2f} s can be "
+                "decoded"
+            )
+
+    @contextlib.contextmanager
+    def decoder(self) -> Iterator["Decoder"]:
+        """Give what decodes the file, by its content.
+
+        Raises:
+            AudioError: nothing does.
+        """
+        decoder = self._decoder()
+        try:
+            if not RATES[0] <= decoder.rate <= RATES[1]:
+                raise AudioError(f"{self.name}: a sample rate of {decoder.rate} Hz cannot be right: it is damaged")
+            yield decoder
+        finally:
+            decoder.close()
+
+    def _decoder(self) -> "Decoder":
+        try:
+            return _Sndfile(self._path)
+        except AudioError as error:
+            raise AudioError(f"{self.name}: {error}") from None
+        except Exception as error:  # whatever a decoder says of bytes it did not expect
+            reason = _reason(error)
+        known = format_name(self._path)
+        if not _has_pyav():
+            if known:
+                name = Path(self.name).name
+                raise AudioError(
+                    f"{self.name}: is {known}, which needs the package 'av': {INSTALL}, or convert the recording "
+                    f"first, for example: ffmpeg -i {name} -ar {SAMPLE_RATE} {Path(name).stem}.flac"
+                )
+            raise AudioError(f"{self.name}: is not a readable recording ({reason})")
+        try:
+            return _PyAV(self._path)
+        except AudioError as error:
+            raise AudioError(f"{self.name}: {error}") from None
+        except Exception as error:
+            described = f"{known}: {_reason(error)}" if known else reason
+            raise AudioError(f"{self.name}: is not a readable recording ({described})") from error
+
+    def _guarded(self, blocks: Iterator[T]) -> Iterator[T]:
+        """Yield the blocks of a decoder, whose errors are all about the file: it was given no other input."""
+        while True:
+            try:
+                block = next(blocks, None)
+            except AudioError as error:
+                raise AudioError(f"{self.name}: {error}") from None
+            except Exception as error:
+                raise AudioError(f"{self.name}: is truncated or damaged ({_reason(error)})") from error
+            if block is None:
+                return
+            yield block
+
+    def _copy(self, stream: IO[bytes]) -> None:
+        with tempfile.NamedTemporaryFile(prefix="voxanchor-", delete=False) as copy:
+            self._path = Path(copy.name)
+            self._remove = weakref.finalize(self, Path(copy.name).unlink, missing_ok=True)
+            left = COPIED_BYTES
+            while content := stream.read(min(2**20, left + 1)):
+                left -= len(content)
+                if left < 0:
+                    self._remove()
+                    limit = COPIED_BYTES // 2**30
+                    raise AudioError(f"{self.name}: more than {limit} GiB came out of this pipe; write it to a file")
+                copy.write(content)
+
+    def _refuse_empty(self) -> None:
+        with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
+            if not file.read(1):
+                self._remove()
+                raise AudioError(f"{self.name}: the file is empty (0 bytes)")
+
+
 def probe(path: str | Path) -> AudioInfo:
-    """Return what the header of a file says, without decoding it.
+    """Return what a file is; where it does not say how long it is, it is decoded to count.
 
     Raises:
         AudioError: the file is missing, empty, unreadable or not audio.
     """
-    path = Path(path)
-    if compressed.is_compressed(path):
-        _refuse_missing(path)
-        return AudioInfo(*compressed.header(path))
-    with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+    info = AudioFile(path).info
+    if info.frames <= 0:
+        raise AudioError(f"{path}: holds no samples")
+    return info
 
 
-def read(path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
-    """Return (T,) float32, the recording or a crop of it, at 16 kHz, its channels averaged.
+def read(
+    path: str | Path, *, start_s: float = 0.0, duration_s: float | None = None, channel: Channel = "mix"
+) -> Waveform:
+    """Return (T,) float32, the recording or a crop of it, at 16 kHz.
 
     A crop is read by seeking, with a margin around it, so that it equals the same crop of the whole recording after
-    resampling to within 1e-4. Nothing is clipped or normalised.
+    resampling to within 1e-4; what FFmpeg decodes, and a file that does not say how long it is, is decoded whole for
+    every crop. Nothing is clipped or normalised.
 
     Args:
-        path: a file in one of the formats of `AUDIO_SUFFIXES`, or, with the extra ``m4a``, of `compressed.SUFFIXES`;
-            the latter is decoded whole for every crop.
+        path: a file.
         start_s: where the crop begins.
         duration_s: length of the crop, which then has exactly ``round(duration_s * 16000)`` samples (zeros where a
             compressed file ends up to 0.1 s before its header says); to the end of the recording when None.
+        channel: which channel is heard; the loudest is that of the whole recording.
 
     Raises:
-        AudioError: the file is missing, empty, unreadable, not audio, truncated, holds samples that are not finite, or
-            ends before the crop does.
+        AudioError: the file is missing, empty, unreadable, not audio, truncated, holds samples that are not finite,
+            has no such channel, or ends before the crop does.
     """
-    path = Path(path)
-    if compressed.is_compressed(path):
-        return _read_compressed(path, start_s, duration_s)
-    with _open(path) as file:
-        rate, frames = int(file.samplerate), int(file.frames)
+    file = AudioFile(path)
+    with file.decoder() as decoder:
+        place = _place(file, decoder, channel)
+        rate, frames = decoder.rate, decoder.frames
+        if frames is None or not decoder.seeks:
+            return _cut(file.name, resampled(_mono(file, decoder, place), rate), start_s, duration_s)
+        if frames <= 0:
+            raise AudioError(f"{path}: holds no samples")
+        file.refuse_cut(decoder)
         total = max(1, round(frames * SAMPLE_RATE / rate))
-        first, count = _crop(path, start_s, duration_s, total)
+        first, count = crop_bounds(file.name, start_s, duration_s, total)
         # Source frames are taken from a multiple of `down`, which is where input and output samples coincide.
         down, up = rate // gcd(rate, SAMPLE_RATE), SAMPLE_RATE // gcd(rate, SAMPLE_RATE)
-        exact = rate == SAMPLE_RATE and file.format not in _LOSSY
-        margin = 0 if exact else int(_MARGIN_S * SAMPLE_RATE)
+        margin = 0 if rate == SAMPLE_RATE and decoder.exact else int(_MARGIN_S * SAMPLE_RATE)
         block = max(0, (first - margin) // up)
-        begin = block * down
         end = min(frames, -(-(first + count + margin) * rate // SAMPLE_RATE))
         if first + count == total:
             end = frames
-        mono = _decode(path, file, begin, end)
-    resampled = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
+        around = resampled(_mono(file, decoder, place, block * down, end), rate)
     offset = first - block * up
-    crop = resampled[offset : offset + count]
+    crop = around[offset : offset + count]
     if duration_s is not None and len(crop) < count:  # an encoder that padded less than its header says
         crop = np.pad(crop, (0, count - len(crop)))
     return np.ascontiguousarray(crop, dtype=np.float32)
 
 
-def read_original(path: str | Path) -> tuple[Waveform, int]:
-    """Return (T,) float32, the whole recording at its own rate, its channels averaged, and that rate in Hz.
+def read_original(path: str | Path, channel: Channel = "mix") -> tuple[Waveform, int]:
+    """Return (T,) float32, the whole recording at its own rate, and that rate in Hz.
 
     Raises:
         AudioError: as `read`.
     """
-    path = Path(path)
-    if compressed.is_compressed(path):
-        _refuse_missing(path)
-        mono, rate = compressed.decode(path)
-        return _finite(path, mono), rate
-    with _open(path) as file:
-        return _decode(path, file, 0, int(file.frames)), int(file.samplerate)
+    file = AudioFile(path)
+    with file.decoder() as decoder:
+        return _mono(file, decoder, _place(file, decoder, channel)), decoder.rate
+
+
+def resampled(wave: Waveform, rate: float) -> Waveform:
+    """Return (T',) float32 at 16 kHz of a (T,) waveform at a rate in Hz."""
+    return wave if rate == SAMPLE_RATE else np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
+
+
+def at_16_khz(blocks: Iterable[Waveform], rate: float, samples: int) -> Iterator[Waveform]:
+    """Yield (`samples`,) float32 at 16 kHz, the last one shorter, of a recording that comes in blocks of any length.
+
+    Nothing more than that is held in memory. It equals the recording resampled whole to within 1e-5 of full scale.
+
+    Args:
+        blocks: (T,) float32 each.
+        rate: theirs, in Hz.
+        samples: length of what is yielded.
+    """
+    held: list[Waveform] = []
+    count = 0
+    for block in _streamed(blocks, rate):
+        held.append(block)
+        count += len(block)
+        if count >= samples:
+            joined = np.concatenate(held)
+            for start in range(0, count - samples + 1, samples):
+                yield joined[start : start + samples]
+            rest = joined[count - count % samples :]
+            held, count = [rest.copy()], len(rest)
+    if count:
+        yield np.concatenate(held)
+
+
+def _streamed(blocks: Iterable[Waveform], rate: float) -> Iterator[Waveform]:
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> None:
@@ -141,7 +424,7 @@ def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) 
     if kind == "FLAC" and peak > 1.0:
         raise AudioError(f"{path}: a peak of {peak:.3f} would clip in FLAC; write .wav or scale the waveform down")
     with replacing(path) as temporary:
-        soundfile.write(temporary, waveform, sample_rate, format=kind, subtype=subtype)
+        soundfile.write(os.fsencode(temporary), waveform, sample_rate, format=kind, subtype=subtype)
 
 
 def find_audio(folder: str | Path) -> list[Path]:
@@ -167,7 +450,7 @@ def find_audio(folder: str | Path) -> list[Path]:
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES + compressed.SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
         ]
     return sorted(found)
 
@@ -185,41 +468,21 @@ def _refuse_folder(error: OSError) -> None:
     raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions") from error
 
 
-def _refuse_missing(path: Path) -> None:
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-    if path.is_dir():
-        raise AudioError(f"{path}: is a folder, not a recording")
+def advice(paths: Iterable[Path]) -> str:
+    """Return a sentence that counts the files that need the extra, when it is not installed; otherwise nothing."""
+    kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in PYAV_SUFFIXES)
+    if not kinds or _has_pyav():
+        return ""
+    counted = " and ".join(f"{count:,} of the files are {kind}" for kind, count in sorted(kinds.items()))
+    return f"{counted}: {INSTALL} reads them, or convert them to .wav or .flac with ffmpeg"
 
 
-def _read_compressed(path: Path, start_s: float, duration_s: float | None) -> Waveform:
-    _refuse_missing(path)
-    mono, rate = compressed.decode(path)
-    whole = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
-    first, count = _crop(path, start_s, duration_s, len(whole))
-    return np.ascontiguousarray(_finite(path, whole[first : first + count]), dtype=np.float32)
+def crop_bounds(path: str, start_s: float, duration_s: float | None, total: int) -> tuple[int, int]:
+    """Return the first sample and the number of samples of a crop, at 16 kHz, of a recording of `total` samples.
 
-
-def _open(path: Path) -> soundfile.SoundFile:
-    _refuse_missing(path)
-    try:
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path}: the file is empty (0 bytes)")
-        with path.open("rb"):
-            pass  # libsndfile reports a missing permission as "System error"
-        file = soundfile.SoundFile(path)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be opened ({error.strerror})") from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw
-        raise AudioError(f"{path}: is not a readable recording ({_reason(error)})") from error
-    if file.frames <= 0 or file.samplerate <= 0:
-        file.close()
-        raise AudioError(f"{path}: holds no samples")
-    return file
-
-
-def _crop(path: Path, start_s: float, duration_s: float | None, total: int) -> tuple[int, int]:
-    """Return the first sample and the number of samples of a crop, at 16 kHz."""
+    Raises:
+        AudioError: there is no such crop.
+    """
     length = total / SAMPLE_RATE
     if not isfinite(start_s) or start_s < 0.0 or (duration_s is not None and not duration_s > 0.0):
         raise AudioError(f"{path}: no crop of {duration_s} s can start at {start_s} s")
@@ -233,40 +496,205 @@ def _crop(path: Path, start_s: float, duration_s: float | None, total: int) -> t
     return first, count
 
 
-def _decode(path: Path, file: soundfile.SoundFile, begin: int, end: int) -> Waveform:
-    """Return source frames begin to end, their channels averaged."""
-    shortened = _SHORTENED_DATA.search(file.extra_info)
-    if shortened:
-        promised, present = int(shortened[1]), int(shortened[2])
-        missing_s = (promised - present) * file.frames / max(present, 1) / file.samplerate
-        # Programs that write to a pipe leave the size open: the largest number there is.
-        if missing_s > _TRUNCATION_S and promised < 0x7FFF_0000:
-            raise _truncated(path, file.frames / file.samplerate + missing_s, file.frames / file.samplerate)
-    try:
+def finite(name: str, wave: Waveform) -> Waveform:
+    """Return a waveform.
+
+    Raises:
+        AudioError: a sample is NaN, infinite, or so large that its square would be.
+    """
+    if not (np.abs(wave) < _LARGEST).all():  # false for NaN, too
+        raise AudioError(f"{name}: holds samples that are not finite (NaN, infinity, or beyond {_LARGEST:g})")
+    return wave
+
+
+def _place(file: AudioFile, decoder: "Decoder", channel: Channel) -> int | None:
+    if channel == "loudest" and decoder.channels > 1:
+        meter = ChannelMeter(decoder.channels, decoder.rate)
+        for block in file.blocks():
+            meter.add(block)
+        return meter.result().loudest
+    return index_of(channel, decoder.channels, file.name)
+
+
+def _mono(file: AudioFile, decoder: "Decoder", place: int | None, begin: int = 0, end: int | None = None) -> Waveform:
+    return np.concatenate([finite(file.name, mono(block, place)) for block in file.decoded(decoder, begin, end)])
+
+
+def _cut(path: str, whole: Waveform, start_s: float, duration_s: float | None) -> Waveform:
+    first, count = crop_bounds(path, start_s, duration_s, len(whole))
+    return np.ascontiguousarray(whole[first : first + count], dtype=np.float32)
+
+
+class Decoder(Protocol):
+    """A file that is being decoded.
+
+    Attributes:
+        rate: in Hz.
+        channels: how many.
+        frames: samples per channel, as the header says; None where it does not.
+        promised_s: length in seconds that the file is held to; 0 where it states none.
+        seeks: whether `blocks` may begin anywhere.
+        exact: what it gives after a seek is what it gives without.
+        warnings: about the file.
+        encoding: as of `AudioInfo`.
+    """
+
+    rate: int
+    channels: int
+    frames: int | None
+    promised_s: float
+    seeks: bool
+    exact: bool
+    warnings: tuple[str, ...]
+    encoding: str
+
+    def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Block]:
+        """Yield (T, channels) float32 from frame `begin` to `end`, or to where the file ends."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile states no types
+    """A file whose position is left where a read ends: to set it again fails where no length is known."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Sndfile:
+    """What libsndfile decodes."""
+
+    seeks = True
+
+    def __init__(self, place: Path) -> None:
+        self._handle = place.open("rb", buffering=0)
+        try:
+            chunk = sound_chunk(self._handle)
+            self._handle.seek(0)
+            left_open = chunk is not None and chunk.left_open(self._handle)
+            self._mended = Mended(self._handle, chunk.closed()) if chunk and left_open else None
+            self._handle.seek(0)
+            # by its descriptor, so that neither a suffix nor the encoding of a name matters
+            self._file = _Sequential(self._mended or self._handle.fileno(), closefd=False)
+        except BaseException:
+            self._handle.close()
+            raise
+        self.rate, self.channels = int(self._file.samplerate), int(self._file.channels)
+        stated = int(self._file.frames)
+        self.frames = None if stated >= _UNKNOWN_FRAMES else stated
+        self.promised_s = (self.frames or 0) / max(self.rate, 1)
+        if chunk is not None and chunk.cut:
+            self.promised_s *= chunk.size / chunk.present
+        self.exact = self._file.format not in _LOSSY
+        self.warnings: tuple[str, ...] = (OPEN_HEADER,) if left_open else ()
+        self.encoding = str(self._file.subtype)
+
+    def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Block]:
         if begin:
-            file.seek(begin)
-        samples = file.read(end - begin, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: is truncated or damaged ({_reason(error)})") from error
-    missing_s = (end - begin - len(samples)) / file.samplerate
-    if missing_s > _TRUNCATION_S or len(samples) == 0:
-        raise _truncated(path, end / file.samplerate, (begin + len(samples)) / file.samplerate)
-    mono: Waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    return _finite(path, mono)
+            self._file.seek(begin)
+        most = max(1, _BLOCK_VALUES // self.channels)
+        left = most if end is None else end - begin
+        while left > 0:
+            block = self._file.read(min(most, left), dtype="float32", always_2d=True)
+            if self._mended is not None and self._mended.error is not None:
+                raise self._mended.error
+            if not len(block):
+                return
+            if end is not None:
+                left -= len(block)
+            yield block
+
+    def close(self) -> None:
+        self._file.close()
+        self._handle.close()
 
 
-def _finite(path: Path, mono: Waveform) -> Waveform:
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{path}: holds samples that are not finite (NaN or infinity)")
-    return mono
+class _PyAV:
+    """What FFmpeg decodes."""
+
+    seeks = False
+    exact = False
+    encoding = ""
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, place: Path) -> None:
+        import av
+
+        self._handle = place.open("rb", buffering=0)
+        self._read = Mended(self._handle)
+        try:
+            chunk = sound_chunk(self._handle)
+            if chunk is not None and chunk.cut and chunk.size - chunk.present > LEAST_BYTES:
+                there = f"only {chunk.present:,} are there"
+                raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
+            self._handle.seek(0)
+            options = {"format_whitelist": _FORMATS}
+            self._container: Any = av.open(self._read, options=options, metadata_errors="replace")
+            if not self._container.streams.audio:
+                raise AudioError("holds no sound")
+            self._stream = self._container.streams.audio[0]
+            self.rate, self.channels = int(self._stream.rate or 0), int(self._stream.channels)
+            if self.rate < 1 or self.channels < 1:
+                raise ValueError("it only looks like a recording")
+        except BaseException:
+            self._handle.close()
+            raise
+        tabled = any(name in _TABLED for name in self._container.format.name.split(","))
+        self.promised_s = self._stated_s() if tabled else 0.0
+        self.frames = round(self.promised_s * self.rate) if tabled and self.promised_s > 0 else None
+
+    def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Block]:
+        import av
+
+        if begin or end is not None:
+            raise ValueError("FFmpeg's files are decoded whole")
+        floats = av.AudioResampler(format="fltp", layout=self._stream.layout, rate=self.rate)  # the sample format alone
+        held: list[Block] = []
+        most = max(1, _BLOCK_VALUES // self.channels // 8)
+        count = 0
+        for frame in self._frames(floats):
+            held.append(frame)
+            count += len(frame)
+            if count >= most:
+                yield np.concatenate(held)
+                held, count = [], 0
+        if held:
+            yield np.concatenate(held)
+
+    def close(self) -> None:
+        self._container.close()
+        self._handle.close()
+
+    def _frames(self, floats: Any) -> Iterator[Block]:
+        for frame in self._container.decode(self._stream):
+            for made in floats.resample(frame):
+                yield made.to_ndarray().T
+        if self._read.error is not None:
+            raise self._read.error
+        for made in floats.resample(None):
+            yield made.to_ndarray().T
+
+    def _stated_s(self) -> float:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return float(self._container.duration or 0) / 1e6
 
 
-def _truncated(path: Path, promised_s: float, decoded_s: float) -> AudioError:
-    return AudioError(
-        f"{path}: is truncated: its header promises {promised_s:.2f} s, only {decoded_s:.2f} s can be decoded"
-    )
+def _has_pyav() -> bool:
+    try:
+        return importlib.util.find_spec("av") is not None
+    except ValueError:  # a module that is barred, as tests bar it, has no specification
+        return False
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).partition(": ")[2] if str(error).startswith("Error opening") else str(error)
-    return text.strip().rstrip(".") or "damaged data"
+    """Return what an exception says, without the name of the file, which stands before it."""
+    if isinstance(error, MemoryError):
+        return "it states sizes for which there is no memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return text.strip().rstrip(".").partition("; last error log")[0] or "damaged data"

@@ -5,18 +5,19 @@ Whatever is kept, packed or trained on goes through here, so it sounds the same 
 
 import contextlib
 import math
+import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from voxanchor.audio.compressed import is_compressed
-from voxanchor.audio.io import _crop as crop_samples
-from voxanchor.audio.io import probe, read
+from voxanchor.audio.downmix import Channel
+from voxanchor.audio.headers import sound_chunk
+from voxanchor.audio.io import crop_bounds, probe, read
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -96,7 +97,13 @@ class Stored:
         return pcm
 
 
-def load(path: str, start_s: float = 0.0, duration_s: float | None = None, stored: Stored | None = None) -> Pcm:
+def load(
+    path: str,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    stored: Stored | None = None,
+    channel: Channel = "mix",
+) -> Pcm:
     """Return a recording or a stretch of it in 16 bits, at 16 kHz.
 
     16-bit recordings at 16 kHz come bit for bit, any other as `encode` gives it; mapped where they lie in a pack or in
@@ -107,13 +114,14 @@ def load(path: str, start_s: float = 0.0, duration_s: float | None = None, store
         path: the recording.
         start_s: where the stretch begins.
         duration_s: its length; to the end of the recording when None.
-        stored: where a pack keeps the recording; its file is then not looked for.
+        stored: where a pack keeps the recording, one channel of it; its file is then not looked for.
+        channel: which channel of a file is heard.
 
     Raises:
         AudioError: as `voxanchor.audio.io.read`.
     """
     try:
-        return _load(path, start_s, duration_s, stored)
+        return _load(path, start_s, duration_s, stored, channel)
     except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
         raise AudioError.of(path, error) from error
 
@@ -134,16 +142,16 @@ def known_usable() -> Iterator[None]:
         ) from error
 
 
-def _load(path: str, start_s: float, duration_s: float | None, stored: Stored | None) -> Pcm:
+def _load(path: str, start_s: float, duration_s: float | None, stored: Stored | None, channel: Channel) -> Pcm:
     if stored is not None:
         whole: Pcm | None = stored.pcm()
     else:
-        whole = _plain(path)
+        whole = _plain(path) if channel in ("mix", "loudest", "left", 1) else None  # what is mapped has one channel
         if whole is None and (start_s > 0.0 or duration_s is not None):
-            whole = _decoded_whole(path)
+            whole = _decoded_whole(path, channel)
     if whole is None:
-        return encode(read(path, start_s=start_s, duration_s=duration_s))
-    first, count = crop_samples(Path(path), start_s, duration_s, len(whole))
+        return encode(read(path, start_s=start_s, duration_s=duration_s, channel=channel))
+    first, count = crop_bounds(path, start_s, duration_s, len(whole))
     found = whole.crop(first, count)
     if stored is None and whole.samples.nbytes < MAPPED_BYTES:
         return Pcm(np.array(found.samples), whole.gain)
@@ -174,23 +182,29 @@ def encode(waveform: Waveform) -> Pcm:
 def mapped(path: str | Path) -> NDArray[np.int16] | None:
     """Return (T,) int16, the samples of a file mapped into memory; None unless it is 16-bit mono WAV at 16 kHz.
 
-    Nothing is read before it is used, so a file may be larger than the memory. Like a file that is read, one whose
-    header promises more than there is gives None, and reading it says what is wrong.
+    Nothing is read before it is used, so a file may be larger than the memory. One whose header promises more than
+    there is, or less, gives None: reading it says what is wrong.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".wav":
-        return None
     try:
-        with soundfile.SoundFile(path) as file:
-            if (file.samplerate, file.channels, file.subtype, file.endian) != (SAMPLE_RATE, 1, "PCM_16", "FILE"):
+        with Path(path).open("rb") as file:
+            chunk = sound_chunk(file) if file.seekable() else None
+            if chunk is None or not _is_plain(chunk.described):
                 return None
-            frames = file.frames
-        offset, promised = _data(path)
-        if frames == 0 or not 2 * frames <= promised <= path.stat().st_size - offset:
-            return None
-        return np.memmap(path, dtype="<i2", mode="r", offset=offset, shape=(frames,))
-    except (OSError, ValueError, soundfile.SoundFileError):
+            frames = chunk.size // 2
+            if frames == 0 or chunk.present < chunk.size or chunk.left_open(file):
+                return None
+        return np.memmap(os.fsencode(path), dtype="<i2", mode="r", offset=chunk.start, shape=(frames,))
+    except (OSError, ValueError, OverflowError):
         return None
+
+
+def _is_plain(described: bytes) -> bool:
+    """Return whether the chunk ``fmt `` of a WAV file says 16 bits, one channel, 16 kHz."""
+    if len(described) < 16:
+        return False
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", described[:16])
+    tag = int.from_bytes(described[24:26], "little") if tag == 0xFFFE else tag  # extensible: the tag stands further on
+    return (tag, channels, rate, bits) == (1, 1, SAMPLE_RATE, 16)
 
 
 def _plain(path: str) -> Pcm | None:
@@ -221,30 +235,13 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _decoded_whole(path: str) -> Pcm | None:
+def _decoded_whole(path: str, channel: Channel) -> Pcm | None:
     """Return a whole recording of which stretches, decoded alone, would differ; None if they do not, or it is long."""
-    if is_compressed(path):
-        return encode(read(path)) if probe(path).duration_s <= WHOLE_S else None
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, frames = int(file.samplerate), int(file.frames)
-            exact = (rate, file.channels, file.subtype) == (SAMPLE_RATE, 1, "PCM_16")
-    except (OSError, TypeError, soundfile.SoundFileError):
-        return None  # reading it says what is wrong
-    if exact or not 0 < frames <= WHOLE_S * rate:
+    info = probe(path)
+    exact = (info.sample_rate, info.channels, info.encoding) == (SAMPLE_RATE, 1, "PCM_16")
+    if exact or info.duration_s > WHOLE_S:
         return None
-    return encode(read(path, duration_s=max(1, round(frames * SAMPLE_RATE / rate)) / SAMPLE_RATE))
-
-
-def _data(path: Path) -> tuple[int, int]:
-    """Return where the samples of a RIFF file begin and how many bytes of them its header promises."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            raise ValueError("not a RIFF file")
-        while len(chunk := file.read(8)) == 8:
-            size = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                return file.tell(), size
-            file.seek(size + size % 2, 1)
-    raise ValueError("no samples")
+    whole = read(path, channel=channel)
+    # stretches may reach to the end that the header states, which an encoder may have missed by a little
+    stated = max(1, round(info.frames * SAMPLE_RATE / info.sample_rate)) if info.encoding else len(whole)
+    return encode(np.pad(whole, (0, max(0, stated - len(whole)))))

@@ -171,9 +171,7 @@ class QualityMeter:
         """
         if self._samples == 0:
             raise AudioError("quality needs a one-dimensional waveform with samples")
-        if len(self._held) > self._before:
-            self._count(len(self._held))
-        energy, counts = np.concatenate(self._energy), np.concatenate(self._counts)
+        energy, counts = self._frames()
         active, power = active_power(energy, counts)
         peak, clipped = self._clipping.result()
         return Quality(
@@ -186,6 +184,16 @@ class QualityMeter:
             bandwidth_hz=_bandwidth_hz(self._spectrum) if power > 0.0 else None,
             peak=peak,
         )
+
+    @property
+    def active(self) -> BoolArray:
+        """Which 20 ms frames of what was heard, which must be all, hold active speech: (ceil(T / 320),) bool."""
+        return active_power(*self._frames())[0]
+
+    def _frames(self) -> tuple[FloatArray, FloatArray]:
+        if len(self._held) > self._before:
+            self._count(len(self._held))
+        return np.concatenate(self._energy), np.concatenate(self._counts)
 
     def _count(self, until: int) -> None:
         """Count the frames of what is held up to a sample, and keep what the filter needs of it."""

@@ -16,6 +16,7 @@ def calibrate(
     suite: Suite = "noise",
     seed: int = 0,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     json: Json = False,
@@ -41,6 +42,7 @@ def calibrate(
         suite: the conditions, a named suite or a YAML file.
         seed: of the noise.
         layout: how the folder names its speakers.
+        channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest still serves.
         precision: of the model's matrix products.
         json: print the calibration as JSON.
@@ -48,6 +50,7 @@ def calibrate(
     from math import log
 
     loading(model)
+    from voxanchor.audio.downmix import channel_of
     from voxanchor.config import to_plain
     from voxanchor.evaluation.calibration_text import summary
     from voxanchor.scoring.judge import PRIOR
@@ -60,6 +63,7 @@ def calibrate(
         out,
         normalise=normalise,
         layout=layout,
+        channel=channel_of(channel),
         max_unusable_share=max_unusable,
         precision=precision,
     )

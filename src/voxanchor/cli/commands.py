@@ -194,6 +194,7 @@ def robustify(
     noise: Folders = (),
     rooms: Folders = (),
     channels: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="CHANNEL")] = (),
+    channel: str = "mix",
     unlabelled: bool = False,
     strength: float | None = None,
     force: bool = False,
@@ -221,6 +222,7 @@ def robustify(
             --set stages.anchored.train.rooms.share=0.2 says otherwise, and needs no folder.
         channels: what recordings come through where the model is used: telephone, mulaw, gsm, opus_12k, clipped_6db. 40
             % of the inputs then go through one of them.
+        channel: which channel of the speech is heard: mix (the mean of all), loudest, left, right, or its number.
         unlabelled: the recordings need not say who speaks: tell recordings apart instead of speakers, but for those
             that the base model takes for the same voice.
         strength: how far the model moves from its base: 1 is as far as training took it, 0.5 half the way. Less leaves
@@ -247,6 +249,7 @@ def robustify(
         out,
         rooms=rooms,
         channels=channels,
+        channel=channel,
         unlabelled=unlabelled,
         strength=strength,
         settings=flat(settings),
@@ -301,6 +304,7 @@ def evaluate(
     enrol_model: Model = "",
     cohort: Folder = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     cache: SomeFolder = None,
@@ -337,6 +341,7 @@ def evaluate(
         cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
             them that are most like it (AS-norm).
         layout: how the folder names its speakers.
+        channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
         precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves
             the error rate of a single condition by some tenths of a percent.
@@ -344,6 +349,7 @@ def evaluate(
         json: print the summary as JSON.
     """
     loading(*model, *([enrol_model] if enrol_model else []))
+    from voxanchor.audio.downmix import channel_of
     from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
 
     if segment_s is None:
@@ -364,5 +370,13 @@ def evaluate(
         cohort=cohort,
         precision=precision,
     )
-    evaluate_folder(comparison, speech, out, layout=layout, max_unusable_share=max_unusable, cache=cache)
+    evaluate_folder(
+        comparison,
+        speech,
+        out,
+        layout=layout,
+        channel=channel_of(channel),
+        max_unusable_share=max_unusable,
+        cache=cache,
+    )
     return report(out, json)

@@ -18,6 +18,7 @@ def pack(
     noise: Folder = "",
     rooms: Folder = "",
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    channel: str = "mix",
     shard_mb: int = 1024,
     workers: int = 0,
     max_unusable: Share = 0.2,
@@ -36,11 +37,13 @@ def pack(
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
         rooms: folder of room impulse responses.
         layout: how the folders name their speakers.
+        channel: which channel of the speech is packed: mix (the mean of all), loudest, left, right, or its number.
         shard_mb: largest size of a shard, in MB.
         workers: threads that decode; 0 for as many as there are cores.
         max_unusable: largest share of unusable recordings with which the rest is still packed.
         json: print what was packed as JSON.
     """
+    from voxanchor.audio.downmix import channel_of
     from voxanchor.workflows.pack import pack as job
 
     made, manifest = job(
@@ -49,6 +52,7 @@ def pack(
         noise=noise,
         rooms=rooms,
         layout=layout,
+        channel=channel_of(channel),
         shard_mb=shard_mb,
         workers=workers,
         max_unusable_share=max_unusable,

@@ -13,6 +13,7 @@ from voxanchor.cli.shared import (
     Probability,
     Recording,
     Recordings,
+    Seconds,
     SomeFile,
     Store,
     existing_store,
@@ -36,6 +37,8 @@ def verify(
     model: Model,
     prior: Probability = 0.01,
     false_acceptance: Percent = None,
+    channel: str = "mix",
+    longest_s: Seconds = 21600.0,
     json: Json = False,
 ) -> int:
     """Decide whether two recordings are of one speaker.
@@ -51,12 +54,18 @@ def verify(
         model: the model to use, best one that was calibrated; `voxanchor models` lists what it may be.
         prior: probability of one speaker before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number. Two of them, as in
+            mix,right, are for the first recording and the second.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, score, llr, threshold and the quality of both sides.
     """
     loading(model, job=False)
     import voxanchor
+    from voxanchor.audio.downmix import channels_of
 
-    return _answer(voxanchor.load(model).verify(first, second, prior, false_acceptance), json)
+    one, other = channels_of(channel, 2)
+    verifier = voxanchor.load(model, longest_s=longest_s)
+    return _answer(verifier.verify(first, second, prior, false_acceptance, (one, other)), json)
 
 
 def enroll(
@@ -67,6 +76,8 @@ def enroll(
     key: SomeFile = None,
     by: str = "",
     keep_audio: bool = False,
+    channel: str = "mix",
+    longest_s: Seconds = 21600.0,
     json: Json = False,
 ) -> int:
     """Enrol a person with one or several recordings.
@@ -82,14 +93,19 @@ def enroll(
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         by: your name, to be noted with the enrolment.
-        keep_audio: keep the recordings in the store, so that another model can embed them anew.
+        keep_audio: keep the recordings in the store, so that another model can embed them anew; up to 600 s
+            each.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print what was enrolled.
     """
     loading(model, job=False)
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
 
-    with no_empty_store(store), voxanchor.load(model, store=store, key=store_key(key)) as verifier:
-        made = verifier.enroll(name, files, by, keep_audio)
+    heard = channel_of(channel)
+    with no_empty_store(store), voxanchor.load(model, store, store_key(key), longest_s) as verifier:
+        made = verifier.enroll(name, files, by, keep_audio, heard)
     if json:
         quality = vars(made.side.quality)
         print_json({"person": made.person, "recordings": made.recordings, **quality, "warnings": made.side.warnings})
@@ -108,6 +124,8 @@ def verify_as(
     prior: Probability = 0.01,
     false_acceptance: Percent = None,
     by: str = "",
+    channel: str = "mix",
+    longest_s: Seconds = 21600.0,
     json: Json = False,
 ) -> int:
     """Decide whether a recording is of a person who is enrolled.
@@ -126,13 +144,17 @@ def verify_as(
         prior: probability that the claim is true before anything was heard.
         false_acceptance: take the threshold at this rate in percent instead, one of those in calibration.md.
         by: your name, to be noted in the store's log.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, score, llr, threshold and quality.
     """
     loading(model, job=False)
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
 
-    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
-        return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by), json)
+    heard = channel_of(channel)
+    with voxanchor.load(model, existing_store(store), store_key(key), longest_s) as verifier:
+        return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by, heard), json)
 
 
 def identify(
@@ -145,6 +167,8 @@ def identify(
     false_acceptance: Percent = None,
     certainty: Probability = 0.5,
     by: str = "",
+    channel: str = "mix",
+    longest_s: Seconds = 21600.0,
     json: Json = False,
 ) -> int:
     """Say whose voice it is, of all who are enrolled, or nobody's.
@@ -167,14 +191,24 @@ def identify(
             the whole list instead; it rises with the number of people.
         certainty: the likeliest is the answer when more probable than this, all others and nobody taken into account.
         by: your name, to be noted in the store's log.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
+        longest_s: a longer recording is an error; the memory does not depend on it.
         json: print decision, candidates, probabilities, threshold, rate of false acceptance and quality.
     """
     loading(model, job=False)
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
 
-    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
+    heard = channel_of(channel)
+    with voxanchor.load(model, existing_store(store), store_key(key), longest_s) as verifier:
         found = verifier.identify(
-            recording, top, prior=prior, false_acceptance=false_acceptance, certainty=certainty, by=by
+            recording,
+            top,
+            prior=prior,
+            false_acceptance=false_acceptance,
+            certainty=certainty,
+            by=by,
+            channel=heard,
         )
     if json:
         print_json(found.plain())
@@ -195,6 +229,7 @@ def _answer(found: "Verification", as_json: bool) -> int:
         asked = _asked(found.threshold, found.prior)
         print(f"{found.decision}: log-likelihood ratio {found.llr:.2f}, {asked}")
         print(f"score {found.score:.4f}; " + "; ".join(_words(side) for side in found.sides))
+    if not as_json:
         _warn(found.warnings)
     return STATUS[found.decision]
 
@@ -202,6 +237,7 @@ def _answer(found: "Verification", as_json: bool) -> int:
 def _tell(found: "Identification") -> None:
     if found.decision == "abstained":
         print(f"abstained: {found.reason}")
+        _warn(found.side.warnings)
         return
     print(found.person or ("nobody" if found.decision == "rejected" else "no decision"))
     for item in found.candidates:

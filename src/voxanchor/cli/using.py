@@ -1,5 +1,6 @@
 """The commands that use a model: embed, export, upgrade, and the list of what there is."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +14,9 @@ from voxanchor.cli.shared import (
     Model,
     OutFolder,
     Recordings,
-    Seconds,
     Share,
     SomeFile,
+    SomeSeconds,
     loading,
     print_json,
 )
@@ -28,10 +29,11 @@ def embed(
     speech: Folder = "",
     manifest: SomeFile = None,
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    channel: str = "mix",
     processes: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     shard_size: int = 4096,
-    longest_s: Seconds = 600.0,
+    longest_s: SomeSeconds = None,
     max_unusable: Share = 0.2,
     json: Json = False,
 ) -> int:
@@ -51,19 +53,24 @@ def embed(
         speech: a corpus: folder of recordings, one sub-folder per speaker.
         manifest: a corpus as a manifest file, of any length.
         layout: how the folder names its speakers.
+        channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number; of a manifest the
+            one that it names.
         processes: of a corpus, workers; they share the processor, and take GPUs in turn.
         precision: of a corpus, arithmetic of the model; bfloat16 is faster where the device multiplies it, and its
             embeddings differ a little from those in float32.
         shard_size: recordings of a shard.
-        longest_s: a longer recording of a corpus is listed as a failure; it bounds the memory.
+        longest_s: longest recording. Of a corpus 600 s unless given: a longer one is listed as a failure, which bounds
+            the memory. Of files 6 hours: they are embedded in blocks, and a longer one is an error.
         max_unusable: largest share of recordings without an embedding that is no error; the others are written anyway.
         json: print a list of {"id", "embedding"}; of a corpus its index.
     """
     import voxanchor
+    from voxanchor.audio.downmix import channel_of
     from voxanchor.errors import RecipeError
 
+    heard = channel_of(channel)
     if speech or manifest is not None:
-        from voxanchor.workflows.embed import embed_corpus
+        from voxanchor.workflows.embed import LONGEST_S, embed_corpus
 
         if files or out is None:
             raise RecipeError("embed: a corpus goes alone, and needs a folder for its embeddings: --out DIR")
@@ -77,7 +84,8 @@ def embed(
             processes=processes,
             precision=precision,
             shard_size=shard_size,
-            longest_s=longest_s,
+            channel=heard,
+            longest_s=LONGEST_S if longest_s is None else longest_s,
             max_unusable_share=max_unusable,
         )
         if json:
@@ -92,8 +100,12 @@ def embed(
             "--speech DIR or --manifest FILE, and --out DIR"
         )
     loading(model, job=False)
-    verifier = voxanchor.load(model)
-    embeddings = verifier.embed(files)
+    verifier = voxanchor.load(model) if longest_s is None else voxanchor.load(model, longest_s=longest_s)
+    recordings = verifier.hear(files, heard)
+    for recording in recordings:
+        for remark in recording.remarks:
+            print(f"warning: {recording.name}: {remark}", file=sys.stderr)
+    embeddings = verifier.embed(recordings)
     if out is not None:
         from safetensors.numpy import save
 

@@ -1,6 +1,7 @@
 """Decoding every file of a folder once, to know its length and whether it can be used."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -8,25 +9,39 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from voxanchor.audio import io, level
+from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
 from voxanchor.errors import AudioError
 from voxanchor.files import printable
-from voxanchor.progress import track
-from voxanchor.types import SAMPLE_RATE
+from voxanchor.progress import say, track
+from voxanchor.types import SAMPLE_RATE, Waveform
+
+CANCEL = "the channels cancel each other; of these the loudest alone is heard"
 
 _THREADS = 8
 _LONG_S = 600.0
 
 _one_long_file = threading.Lock()
-"""Held while a file of more than ten minutes is decoded: an hour in stereo takes a gigabyte, eight of them eight."""
+"""Held while a file of more than ten minutes is decoded: an hour takes half a gigabyte, eight of them eight times."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What decoding a file showed: its length, or why it cannot be used."""
+    """What decoding a file showed: its length, or why it cannot be used.
+
+    Attributes:
+        duration_s: length at 16 kHz.
+        reason: why it cannot be used; empty when it can.
+        channel: which channel of it is to be heard: as was asked, and the loudest by its number.
+        remarks: what is wrong with it, although it can be used.
+    """
 
     duration_s: float = 0.0
     reason: str = ""
+    channel: Channel = "mix"
+    remarks: tuple[str, ...] = ()
 
 
 def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
@@ -42,9 +57,10 @@ def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
         return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
 
 
-def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
-    with _one_long_file if io.probe(path).duration_s > _LONG_S else nullcontext():
-        waveform = io.read(path)
+def _check(path: Path, min_duration_s: float, min_active_s: float, channel: Channel) -> Checked:
+    if path.exists() and not path.is_file():
+        return Checked(reason="a pipe or a device, and no file")
+    waveform, channel, remarks = _heard(path, channel)
     length_s = len(waveform) / SAMPLE_RATE
     if length_s < min_duration_s:
         return Checked(reason=f"too short: {length_s:.2f} s, {min_duration_s:g} s needed")
@@ -53,21 +69,48 @@ def _check(path: Path, min_duration_s: float, min_active_s: float) -> Checked:
         return Checked(reason="silent: every sample is zero")
     if active < min_active_s:
         return Checked(reason=f"too little sound: {active:.2f} s active, {min_active_s:g} s needed")
-    return Checked(duration_s=length_s)
+    return Checked(length_s, channel=channel, remarks=remarks)
 
 
-def check_files(paths: list[Path], min_duration_s: float, min_active_s: float, label: str) -> list[Checked]:
+def _heard(path: Path, channel: Channel) -> tuple[Waveform, Channel, tuple[str, ...]]:
+    """Return a file's waveform at 16 kHz, which channel that is, and what is to be said about the file."""
+    file = io.AudioFile(path)
+    with file.decoder() as decoder:
+        place, meter = index_of(channel, decoder.channels, path), ChannelMeter(decoder.channels, decoder.rate)
+        blocks = []
+        with _one_long_file if (decoder.frames or np.inf) / decoder.rate > _LONG_S else nullcontext():
+            for block in file.decoded(decoder):
+                meter.add(block)
+                blocks.append(io.finite(file.name, mono(block, place)))
+            waveform = io.resampled(np.concatenate(blocks), decoder.rate)
+        found, remarks = meter.result(), decoder.warnings
+    if place is None and (channel == "loudest" or found.cancel):
+        remarks += (CANCEL,) if channel == "mix" else ()
+        channel = found.loudest + 1
+        waveform = io.read(path, channel=channel)
+    return waveform, channel, remarks
+
+
+def check_files(
+    paths: list[Path], min_duration_s: float, min_active_s: float, label: str, channel: Channel = "mix"
+) -> list[Checked]:
     """Return what decoding each file showed, in the order of the paths; several are decoded at once.
+
+    How many files have something wrong with them, although they can be used, is said.
 
     Args:
         paths: the files.
         min_duration_s: shortest usable one.
         min_active_s: least active sound of a usable one.
         label: what the progress display calls the job.
+        channel: which channel of them is heard; where channels cancel each other, the loudest under ``mix``, too.
     """
     results: list[Checked] = []
+    check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
     with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(lambda path: checked(path, partial(_check, path, min_duration_s, min_active_s)), paths):
+        for result in pool.map(lambda path: checked(path, partial(check, path)), paths):
             results.append(result)
             advance(1)
+    for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):
+        say(f"{label}: {count} of {len(paths)} files: {remark}")
     return results

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
-from voxanchor.audio.compressed import advice
+from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, examples, kind_of_list
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
@@ -44,6 +44,7 @@ def scan(
     folder: Path | str,
     layout: str = "auto",
     max_unusable_share: float = 0.2,
+    channel: Channel = "mix",
 ) -> Manifest:
     """Return the recordings of a folder of speech, each decoded once; the unusable ones are listed with their reason.
 
@@ -60,6 +61,7 @@ def scan(
         folder: where the recordings lie, at any depth; or a list of them.
         layout: one of `LAYOUTS`.
         max_unusable_share: largest share of unusable recordings, 0 to 1, with which the rest is still used.
+        channel: which channel of the recordings is heard; of a pack that was chosen when it was made.
 
     Raises:
         RecipeError: if the layout is unknown.
@@ -71,6 +73,8 @@ def scan(
     folder = Path(folder)
     if is_pack(folder):
         pack = pack_of(folder, "speech")
+        if channel != "mix":
+            raise RecipeError(f"{folder}: a pack holds one channel; choose the channel when it is made")
         return _owned_by(read_manifest(pack), layout, pack)
     if is_list(folder):
         return _scan_list(folder, layout, max_unusable_share)
@@ -83,7 +87,7 @@ def scan(
     utterances: list[Utterance] = []
     unusable: list[Unusable] = []
     for path, name, checked in zip(
-        paths, names, check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {folder}"), strict=True
+        paths, names, check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {folder}", channel), strict=True
     ):
         owner = OWNER[layout](name)
         if reason := checked.reason or ("" if owner else EXPECTED[layout]):
@@ -94,7 +98,7 @@ def scan(
                     id=str(name),
                     speaker=owner.speaker,
                     duration_s=checked.duration_s,
-                    parts=(Part(str(path)),),
+                    parts=(Part(str(path), channel=checked.channel),),
                     session=owner.session,
                     recording=str(name),
                 )
@@ -269,7 +273,7 @@ def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
     bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
     listed, root = examples(manifest.unusable, manifest.root), printable(manifest.root)
     more = f"\n  and {bad - 5} more" if bad > 5 else ""
-    if hint := advice(Path(item.path) for item in manifest.unusable):
+    if hint := io.advice(Path(item.path) for item in manifest.unusable):
         more += f"\n{hint}."
     if bad == total:
         raise CorpusError(f"none of the {total} recordings in {root} is usable:{listed}{more}")
@@ -344,7 +348,9 @@ def noise_clips(manifest: Manifest) -> NoiseFolder:
     clips: dict[str, list[Clip]] = {kind: [] for kind in NOISE_KINDS}
     for utterance in manifest.utterances:
         (part,) = utterance.parts
-        clips[utterance.session].append(Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored))
+        clips[utterance.session].append(
+            Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored, part.channel)
+        )
     noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
     names = tuple(utterance.id for utterance in manifest.utterances if utterance.session == "noise")
     return NoiseFolder(noise, music, speech, manifest.unusable, names)
@@ -377,7 +383,9 @@ def noise_manifest(folder: Path | str) -> Manifest:
             unusable.append(Unusable.file(path, reason))
         else:
             name, speaker = path.relative_to(folder).as_posix(), path.stem if kind == "speech" else ""
-            utterances.append(Utterance(name, speaker, checked.duration_s, (Part(str(path)),), kind, name))
+            utterances.append(
+                Utterance(name, speaker, checked.duration_s, (Part(str(path), channel=checked.channel),), kind, name)
+            )
     if not utterances:
         listed = examples(unusable, folder)
         raise CorpusError(f"none of the {len(paths)} recordings in {printable(folder)} is usable as noise:{listed}")

@@ -11,10 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from voxanchor.audio.downmix import channel_of
 from voxanchor.audio.pcm import Stored
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
-from voxanchor.errors import CorpusError
+from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import ENCODING_ERRORS, printable, replacing
 from voxanchor.rng import generator
 
@@ -152,6 +153,8 @@ class Manifest:
         for utterance in self.utterances:
             spans = [(_ms(part.start_s), _ms(part.duration_s)) for part in utterance.parts]
             facts: list[object] = [utterance.id, utterance.speaker, _ms(utterance.duration_s), spans]
+            if any(part.channel != "mix" for part in utterance.parts):
+                facts.append([part.channel for part in utterance.parts])
             if utterance.speed != 1.0:
                 facts.append(utterance.speed)
             digest.update(json.dumps(facts).encode() + b"\n")
@@ -169,7 +172,7 @@ class Manifest:
     def save(self, path: Path | str) -> None:
         """Write the manifest as JSON lines: a heading, then one utterance or unusable recording a line.
 
-        Paths below `root` are written relative to it. The file appears whole or not at all.
+        Paths below `root` are written relative to it, and in the bytes they have. The file appears whole or not at all.
 
         Raises:
             OutputError: if the file cannot be written.
@@ -199,7 +202,7 @@ class Manifest:
         reader: _Reader | None = None
         number = 0
         try:
-            with path.open(encoding="utf-8", newline="\n") as file:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 for number, line in enumerate(file, start=1):  # noqa: B007 - named in the error
                     record = json.loads(line)
                     if reader is None:
@@ -212,7 +215,7 @@ class Manifest:
                         utterances.append(reader.utterance(record))
         except (OSError, UnicodeDecodeError) as error:
             raise CorpusError(f"manifest {path} cannot be read: {error}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecipeError) as error:
             raise CorpusError(
                 f"{path}, line {number}: not a line of a manifest ({error}); scan the corpus again"
             ) from None
@@ -284,6 +287,8 @@ class _Records:
 
     def _part(self, part: Part) -> dict[str, Any]:
         record = {"path": self._relative(part.path), "start_s": part.start_s, "duration_s": part.duration_s}
+        if part.channel != "mix":
+            record["channel"] = part.channel
         if part.stored is not None:
             record["stored"] = asdict(part.stored) | {"path": self._relative(part.stored.path)}
         return record
@@ -314,7 +319,11 @@ class _Reader:
 
     def _part(self, record: dict[str, Any]) -> Part:
         return Part(
-            self.path(record["path"]), record["start_s"], record["duration_s"], self._stored(record.get("stored"))
+            self.path(record["path"]),
+            record["start_s"],
+            record["duration_s"],
+            self._stored(record.get("stored")),
+            channel_of(record["channel"]) if "channel" in record else "mix",
         )
 
     def _stored(self, record: dict[str, Any] | None) -> Stored | None:

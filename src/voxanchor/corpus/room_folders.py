@@ -43,7 +43,8 @@ def clips_of(manifest: Manifest) -> tuple[Clip, ...]:
     """Return the responses of what `room_manifest` found."""
     parts = [utterance.parts[0] for utterance in manifest.utterances]
     return tuple(
-        Clip(part.path, "", 0.0, u.duration_s, part.stored) for part, u in zip(parts, manifest.utterances, strict=True)
+        Clip(part.path, "", 0.0, u.duration_s, part.stored, part.channel)
+        for part, u in zip(parts, manifest.utterances, strict=True)
     )
 
 
@@ -73,7 +74,8 @@ def room_manifest(folder: Path | str) -> Manifest:
             unusable.append(Unusable.file(path, outcome.reason))
         else:
             name = path.relative_to(folder).as_posix()
-            utterances.append(Utterance(name, "", outcome.duration_s, (Part(str(path)),), recording=name))
+            part = Part(str(path), channel=outcome.channel)
+            utterances.append(Utterance(name, "", outcome.duration_s, (part,), recording=name))
     if not utterances:
         raise CorpusError(
             f"none of the {len(unusable)} recordings in {printable(folder)} is usable as a room response:"

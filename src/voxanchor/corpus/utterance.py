@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.audio.pcm import Pcm, Stored, encode, known_usable, load
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE, Waveform
@@ -21,16 +22,18 @@ class Part:
         start_s: where in the recording it starts.
         duration_s: how long it is; to the end of the recording when None.
         stored: where a pack keeps the recording, the whole of it; None for a file.
+        channel: which channel of a file is heard.
     """
 
     path: str
     start_s: float = 0.0
     duration_s: float | None = None
     stored: Stored | None = None
+    channel: Channel = "mix"
 
     def pcm(self) -> Pcm:
         """Return the part in 16 bits, as `voxanchor.audio.pcm.load`."""
-        return load(self.path, self.start_s, self.duration_s, self.stored)
+        return load(self.path, self.start_s, self.duration_s, self.stored, self.channel)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def noise_bank(
         babble = Babble(speech, cache)
     else:
         own = [
-            Clip(part.path, utterance.speaker, part.start_s, part.duration_s, part.stored)
+            Clip(part.path, utterance.speaker, part.start_s, part.duration_s, part.stored, part.channel)
             for utterance in talkers.utterances
             if utterance.speed == 1.0
             for part in utterance.parts

@@ -12,6 +12,7 @@ from voxanchor.service import answers, calls, trying
 from voxanchor.service.desk import Desk
 from voxanchor.service.failures import Refusal
 from voxanchor.service.people import (
+    Channel,
     FalseAcceptance,
     Prior,
     Upload,
@@ -21,7 +22,7 @@ from voxanchor.service.people import (
     rates,
     refused,
 )
-from voxanchor.service.uploads import recordings, waveforms
+from voxanchor.service.uploads import recordings
 from voxanchor.types import Waveform
 from voxanchor.verification.identify import CERTAINTY
 from voxanchor.verification.people import People
@@ -54,10 +55,14 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.post("/verify", summary="Whether two recordings are of one voice; not kept in the audit log")
     async def verify(
-        first: Upload, second: Upload, prior: Prior = None, false_acceptance: FalseAcceptance = None
+        first: Upload,
+        second: Upload,
+        prior: Prior = None,
+        false_acceptance: FalseAcceptance = None,
+        channel: Channel = "mix",
     ) -> answers.Verification:
         def job() -> answers.Verification:
-            one, other = recordings([first, second], desk.settings)
+            one, other = recordings([first, second], desk.settings, channel)
             found = desk.verifier.verify(one, other, *rates(desk, prior, false_acceptance))
             decided(desk, "pair", found.decision)
             return answers.Verification.model_validate(found.plain())
@@ -73,9 +78,10 @@ def routes(desk: Desk) -> APIRouter:
         certainty: Annotated[
             float, Form(ge=0, lt=1, description="The likeliest is the answer when more probable than this.")
         ] = CERTAINTY,
+        channel: Channel = "mix",
     ) -> answers.Identification:
         def job() -> answers.Identification:
-            (heard,) = recordings([recording], desk.settings)
+            (heard,) = recordings([recording], desk.settings, channel)
             by = calls.current().by
             each, whole = rates(desk, prior, false_acceptance)
             try:
@@ -94,9 +100,9 @@ def routes(desk: Desk) -> APIRouter:
         return await desk.work(job)
 
     @router.post("/embed", summary="The unit vector of a recording")
-    async def embed(recording: Upload) -> answers.Embedding:
+    async def embed(recording: Upload, channel: Channel = "mix") -> answers.Embedding:
         def job() -> answers.Embedding:
-            (heard,) = recordings([recording], desk.settings)
+            (heard,) = recordings([recording], desk.settings, channel)
             return answers.Embedding(model=desk.verifier.fingerprint, embedding=desk.verifier.embed(heard).tolist())
 
         return await desk.work(job)
@@ -112,6 +118,7 @@ def routes(desk: Desk) -> APIRouter:
         audio: Annotated[bool, Form(description="Return the first noisy recording, to listen to.")] = False,
         prior: Prior = None,
         false_acceptance: FalseAcceptance = None,
+        channel: Channel = "mix",
     ) -> answers.Trial:
         if desk.noise is None or kind not in desk.noise.kinds:
             known = ", ".join(desk.noise.kinds) if desk.noise else "none"
@@ -122,7 +129,7 @@ def routes(desk: Desk) -> APIRouter:
         bank, files = desk.noise, [recording] if reference is None else [recording, reference]
 
         def job() -> answers.Trial:
-            wave, *others = waveforms(files, desk.settings)
+            wave, *others = (heard.waveform for heard in recordings(files, desk.settings, channel))
             noisy = trying.with_noise(wave, kind, snr_db, bank, seed)
             calls.current().deadline.check()
             for_what = rates(desk, prior, false_acceptance)

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from voxanchor.errors import AudioError, RecipeError, VoxanchorError
+from voxanchor.errors import AudioError, RecipeError, TooLongError, VoxanchorError
 
 CODES = {
     400: "bad_request",
@@ -49,6 +49,8 @@ def answer(refusal: HTTPException) -> JSONResponse:
 
 def refusal_of(error: VoxanchorError) -> Refusal | None:
     """Return what a caller is told of an error that the request caused; None for one that it did not."""
+    if isinstance(error, TooLongError):
+        return Refusal(413, "too_long", str(error))
     if isinstance(error, AudioError):
         return Refusal(422, "unusable_audio", str(error))
     if isinstance(error, RecipeError):

@@ -24,7 +24,9 @@ Prior = Annotated[
 FalseAcceptance = Annotated[
     float | None, Form(gt=0, lt=100, description="In percent, in place of a prior: one of /v1/model's thresholds.")
 ]
-
+Channel = Annotated[
+    str, Form(description="Which channel is heard: mix, loudest, left, right, or a number; of several, with commas.")
+]
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 _STEPS = {".", ".."}
@@ -101,20 +103,24 @@ def routes(desk: Desk) -> APIRouter:
         return await desk.work(job)
 
     @router.post("/{name}", summary="Enrol: add recordings to a person, all of them or none", status_code=201)
-    async def enrol(name: Name, recordings: Uploads) -> answers.Enrolled:
+    async def enrol(name: Name, recordings: Uploads, channel: Channel = "mix") -> answers.Enrolled:
         name = checked_name(name)
         if name in _STEPS:  # browsers and curl take them out of an address: nobody could ask for this person again
             raise Refusal(422, "bad_name", f"the name {name!r} is a step in an address: take another one")
-        return await desk.work(lambda: _enrol(desk, name, recordings))
+        return await desk.work(lambda: _enrol(desk, name, recordings, channel))
 
     @router.post("/{name}/verify", summary="Whether a recording is of this person")
     async def verify(
-        name: Name, recording: Upload, prior: Prior = None, false_acceptance: FalseAcceptance = None
+        name: Name,
+        recording: Upload,
+        prior: Prior = None,
+        false_acceptance: FalseAcceptance = None,
+        channel: Channel = "mix",
     ) -> answers.Verification:
         name = checked_name(name)
 
         def job() -> answers.Verification:
-            (heard,) = uploaded([recording], desk.settings)
+            (heard,) = uploaded([recording], desk.settings, channel)
             by = calls.current().by
             try:
                 found = desk.verifier.verify_as(name, heard, *rates(desk, prior, false_acceptance), by)
@@ -133,8 +139,8 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _enrol(desk: Desk, name: str, files: list[UploadFile]) -> answers.Enrolled:
-    heard, by = uploaded(files, desk.settings), calls.current().by
+def _enrol(desk: Desk, name: str, files: list[UploadFile], channel: str) -> answers.Enrolled:
+    heard, by = uploaded(files, desk.settings, channel), calls.current().by
     given = heard if len(heard) > 1 else heard[0]
     try:
         found = desk.verifier.enroll(name, given, by, desk.settings.keep_audio)

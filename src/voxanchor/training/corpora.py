@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from voxanchor.audio.downmix import channel_of
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest, Unusable, merge
 from voxanchor.corpus.segments import join_short
@@ -40,7 +41,7 @@ def gather(data: Data, seed: int) -> Corpora:
     if len(set(names)) < len(names):
         raise CorpusError(f"speech folders need different names, found {', '.join(names)}: set 'name' for each")
     for source in data.speech:
-        whole = scan(source.path, layout=source.layout, max_unusable_share=data.max_unusable_share)
+        whole = scan(source.path, source.layout, data.max_unusable_share, channel_of(source.channel))
         _report(source.path, whole)
         rest, out = _part(whole, source.hold_out_speakers, seed, source.path)
         pool.append(join_short(rest, data.join_s))

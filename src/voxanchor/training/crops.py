@@ -11,6 +11,7 @@ from torch import Tensor
 
 from voxanchor.audio import speed
 from voxanchor.audio.batched import measure
+from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.audio.pcm import Pcm, known_usable
 from voxanchor.audio.pool import Indices, Pool, Shelf
@@ -108,8 +109,8 @@ class Crops:
         return min(max(middle - length // 2, 0), max(int(pool.lengths[item]) - length, 0))
 
 
-def _key(utterance: Utterance) -> tuple[tuple[str, float, float | None], ...]:
-    return tuple((part.path, part.start_s, part.duration_s) for part in utterance.parts)
+def _key(utterance: Utterance) -> tuple[tuple[str, float, float | None, Channel], ...]:
+    return tuple((part.path, part.start_s, part.duration_s, part.channel) for part in utterance.parts)
 
 
 def _load(utterance: Utterance) -> Pcm:

@@ -23,6 +23,7 @@ class Speech:
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto"
     name: str = ""
     hold_out_speakers: int = 0
+    channel: str = "mix"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,9 @@
-"""Recordings to embeddings, by whatever model: batched by length."""
+"""Recordings to embeddings, by whatever model: batched by length, long ones block by block.
+
+A recording of more than 120 s (`voxanchor.verification.recordings.WHOLE_S`) is cut into equal blocks of at most 30 s;
+its embedding is the mean of theirs, each weighted by the active speech in it, at unit length again. Blocks without
+speech are left out. So the memory does not grow with the length.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,10 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voxanchor.audio.level import FRAME_SAMPLES
 from voxanchor.errors import AudioError
 from voxanchor.models.batches import by_length, pad
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray
-from voxanchor.verification.recordings import Heard
+from voxanchor.verification.recordings import Heard, Long
+
+BLOCK_S = 30.0
+"""Longest block of a long recording."""
 
 
 class Embedder(Protocol):
@@ -42,16 +51,36 @@ def embed(embedder: Embedder, heard: Sequence[Heard]) -> Embeddings:
         AudioError: a recording that is silent, shorter than the model accepts, or louder than it can compute with.
     """
     for recording in heard:
-        samples = len(recording.waveform)
+        samples = recording.samples
         if samples < embedder.min_samples:
             seconds, needed = samples / SAMPLE_RATE, embedder.min_samples / SAMPLE_RATE
             raise AudioError(f"{recording.name}: {seconds:.2f} s is too short to embed; the model needs {needed:.2f} s")
         if recording.quality.speech_s == 0:
             raise AudioError(f"{recording.name}: silent, so there is no voice to embed. Check the recording.")
     embeddings = np.empty((len(heard), embedder.embedding_dim), dtype=np.float32)
-    for batch in by_length([recording.quality.duration_s for recording in heard]):
-        embeddings[batch] = embedder.embed(*pad([heard[place].waveform for place in batch]))
+    whole = [place for place, recording in enumerate(heard) if not isinstance(recording.sound, Long)]
+    for batch in by_length([heard[place].quality.duration_s for place in whole]):
+        places = [whole[index] for index in batch]
+        embeddings[places] = embedder.embed(*pad([heard[place].waveform for place in places]))
+    for place, recording in enumerate(heard):
+        if isinstance(recording.sound, Long):
+            embeddings[place] = _in_blocks(embedder, recording.sound)
     for recording, row in zip(heard, embeddings, strict=True):
         if not np.isfinite(row).all():
             raise AudioError(f"{recording.name}: the model has no finite embedding of it. Scale it to 1 at full scale.")
     return embeddings
+
+
+def _in_blocks(embedder: Embedder, sound: Long) -> NDArray[np.float32]:
+    """Return the (D,) unit vector of a long recording that holds speech."""
+    count = -(-sound.samples // round(BLOCK_S * SAMPLE_RATE))
+    # blocks begin where frames do
+    length = -(-sound.samples // (count * FRAME_SAMPLES)) * FRAME_SAMPLES
+    total = np.zeros(embedder.embedding_dim)
+    for number, block in enumerate(sound.blocks(length)):
+        first = number * length // FRAME_SAMPLES
+        speech = int(sound.active[first : first + length // FRAME_SAMPLES].sum())
+        if speech and len(block) >= embedder.min_samples:
+            total += speech * embedder.embed(*pad([block]))[0]
+    unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
+    return unit

@@ -21,13 +21,19 @@ from voxanchor.scoring.cohort import Cohort
 from voxanchor.scoring.judge import Judge
 from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
+from voxanchor.verification.recordings import LONGEST_S
 from voxanchor.verification.verifier import Verifier
 
 if TYPE_CHECKING:
     from voxanchor.models.encoder import SpeakerEncoder
 
 
-def load(reference: str | Path, store: str | Path | Store | None = None, key: bytes | str | None = None) -> Verifier:
+def load(
+    reference: str | Path,
+    store: str | Path | Store | None = None,
+    key: bytes | str | None = None,
+    longest_s: float = LONGEST_S,
+) -> Verifier:
     """Return the verifier of a model.
 
     Args:
@@ -35,6 +41,7 @@ def load(reference: str | Path, store: str | Path | Store | None = None, key: by
             lists; ``python:module:function`` runs that code.
         store: who is enrolled: a store, or its place (`voxanchor.enrolments.store.open_store`); by default in memory.
         key: encrypts the store.
+        longest_s: a longer recording is an error; its length does not change the memory it takes.
 
     Raises:
         ModelError: nothing of that name, or a directory or file that cannot be loaded.
@@ -52,7 +59,7 @@ def load(reference: str | Path, store: str | Path | Store | None = None, key: by
     judge, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
     # last of all, so that a model that cannot be loaded leaves no new store behind
     opened = open_store(store, key) if isinstance(store, str | Path) else store
-    return Verifier(embedder, judge, opened, older)
+    return Verifier(embedder, judge, opened, older, longest_s)
 
 
 def _by_torch(reference: str | Path) -> Embedder:

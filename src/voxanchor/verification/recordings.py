@@ -1,28 +1,88 @@
 """What a recording may be, and hearing it: waveform and quality."""
 
 import io
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, Union
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from voxanchor.audio.io import probe, read, read_original
-from voxanchor.audio.quality import Quality, clipped
-from voxanchor.errors import AudioError
-from voxanchor.types import SAMPLE_RATE, Waveform
+from voxanchor.audio.downmix import Channel, ChannelMeter, Channels, index_of, mono
+from voxanchor.audio.io import RATES, AudioFile, Block, at_16_khz, finite, resampled
+from voxanchor.audio.quality import Quality, QualityMeter
+from voxanchor.errors import AudioError, TooLongError
+from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
 Samples: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 
-Recording: TypeAlias = str | Path | Samples | tuple[Samples, int]
+Recording: TypeAlias = Union[str, Path, Samples, tuple[Samples, int], "Heard"]
 """A file of any common format; or samples at 16 kHz; or samples and their rate in Hz. Samples are (T,) or
-(T, channels), floating with full scale at 1, or 16- or 32-bit integers."""
+(T, channels), floating with full scale at 1, or 16- or 32-bit integers. What was heard may be given again."""
+
+WHOLE_S = 120.0
+"""A recording up to this long is held in memory and embedded whole; a longer one block by block."""
+
+LONGEST_S = 6 * 3600.0
+"""Longest recording, unless another limit is given."""
+
+KEPT_S = 600.0
+"""Longest recording that is kept with an enrolment: half an hour of it would be 50 MB in the store."""
+
+CANCEL = "its channels cancel each other: channel {} alone, the loudest, was heard"
+"""The warning about a recording one of whose channels is the other turned round."""
+
+DIFFERENT = "its two channels hold different voices: choose one of them (channel left or right)"
+"""The warning about a call with a party in each channel."""
 
 _MOST_CHANNELS = 64
+_BLOCK_VALUES = 2**20
+_PIECE_SAMPLES = 10 * SAMPLE_RATE
+
+
+class Sound(Protocol):
+    """A recording at its own rate, which can be gone through again and again.
+
+    Attributes:
+        rate: in Hz.
+        channels: how many.
+        stated_s: length in seconds, as far as it is known before.
+        warnings: what is wrong with it, although it can be heard.
+    """
+
+    rate: float
+    channels: int
+    stated_s: float
+    warnings: tuple[str, ...]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield (T, channels) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Long:
+    """A recording that is too long to be held in memory.
+
+    Attributes:
+        again: begins it anew: (T,) float32 blocks at `rate`.
+        rate: in Hz.
+        samples: its length at 16 kHz.
+        active: (ceil(samples / 320),) bool: which 20 ms frames hold speech.
+    """
+
+    again: Callable[[], Iterator[Waveform]]
+    rate: float
+    samples: int
+    active: BoolArray
+
+    def blocks(self, samples: int) -> Iterator[Waveform]:
+        """Yield (`samples`,) float32 at 16 kHz, the last one shorter."""
+        return at_16_khz(self.again(), self.rate, samples)
 
 
 @dataclass(frozen=True)
@@ -30,111 +90,252 @@ class Heard:
     """A recording that was read.
 
     Attributes:
-        waveform: (T,) float32 at 16 kHz.
+        sound: (T,) float32 at 16 kHz; of a recording longer than `WHOLE_S` where to hear it again.
         quality: what it is worth.
         name: for messages.
         source: a file's name, for records; empty for samples.
+        remarks: what is wrong with the file or its channels.
     """
 
-    waveform: Waveform
+    sound: Waveform | Long
     quality: Quality
     name: str
     source: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """Length at 16 kHz."""
+        return self.sound.samples if isinstance(self.sound, Long) else len(self.sound)
+
+    @cached_property
+    def waveform(self) -> Waveform:
+        """(T,) float32 at 16 kHz, all of it in memory."""
+        return np.concatenate(list(self.sound.blocks(2**20))) if isinstance(self.sound, Long) else self.sound
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know before trusting a decision on it."""
+        return (*self.quality.warnings, *self.remarks)
 
 
 def is_one(recordings: "Recording | Sequence[Recording]") -> bool:
     """Return whether a value is one recording, and not several."""
-    if isinstance(recordings, str | Path | np.ndarray):
+    if isinstance(recordings, str | Path | np.ndarray | Heard):
         return True
     return isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number)
 
 
-def hear(recording: Recording, name: str = "the recording") -> Heard:
+def hear(
+    recording: Recording | AudioFile,
+    name: str = "the recording",
+    channel: Channel = "mix",
+    longest_s: float = LONGEST_S,
+) -> Heard:
     """Return a recording's waveform and quality.
+
+    It is gone through once; twice where the loudest channel is wanted, or channels cancel. Then, under ``mix``, too,
+    the loudest is heard.
 
     Args:
         recording: any of its forms.
         name: what to call it where it is not a file.
+        channel: which channel is heard.
+        longest_s: limit of its length.
 
     Raises:
-        AudioError: a file that cannot be read, or samples that are no recording: none, not finite, a strange shape.
+        AudioError: a file that cannot be read, or samples that are no recording: none, not finite, a strange shape;
+            one without such a channel.
+        TooLongError: it lasts longer than the limit.
     """
-    if isinstance(recording, str | Path):
-        wave = read(recording)
-        quality = Quality.of(wave)
-        if probe(recording).sample_rate != SAMPLE_RATE:
-            quality = _clipped_before(read_original(recording)[0], quality)
-        return Heard(wave, quality, str(recording), Path(recording).name)
-    original, rate = _converted(recording, name)
-    wave = _resampled(original, rate, name)
-    quality = Quality.of(wave)
-    return Heard(wave, quality if rate == SAMPLE_RATE else _clipped_before(original, quality), name)
+    if isinstance(recording, Heard):
+        return recording
+    source = ""
+    sound: Sound
+    if isinstance(recording, str | Path | AudioFile):
+        file = recording if isinstance(recording, AudioFile) else AudioFile(recording)
+        source = "" if file is recording else Path(file.name).name
+        name, sound = file.name, _Filed(file)
+    else:
+        sound = _Given(recording, name)
+    if sound.stated_s > longest_s:
+        raise _too_long(name, f"lasts {sound.stated_s:.0f} s, more than", longest_s)
+    place = index_of(channel, sound.channels, name)
+    if place is None and channel == "loudest":
+        place = _loudest(sound)
+    heard, channels = _listen(sound, place, name, longest_s)
+    remarks = list(sound.warnings)
+    if place is None and channels.cancel:
+        heard, _ = _listen(sound, channels.loudest, name, longest_s)
+        remarks.append(CANCEL.format(channels.loudest + 1))
+    elif channels.different and channel in ("mix", "loudest"):
+        remarks.append(DIFFERENT)
+    return replace(heard, source=source, remarks=tuple(remarks))
 
 
-def hear_all(recordings: Sequence[Recording]) -> list[Heard]:
+def hear_all(
+    recordings: Sequence[Recording], channel: Channel | Sequence[Channel] = "mix", longest_s: float = LONGEST_S
+) -> list[Heard]:
     """Return several recordings' waveforms and qualities.
+
+    Args:
+        recordings: any of their forms.
+        channel: which channel of all of them, or of each.
+        longest_s: limit of the length of each.
 
     Raises:
         AudioError: as `hear`.
     """
     names = ("the first recording", "the second recording") if len(recordings) == 2 else ()
+    channels = [channel] * len(recordings) if isinstance(channel, str | int) else channel
     return [
-        hear(recording, names[place] if names else f"recording {place + 1}")
-        for place, recording in enumerate(recordings)
+        hear(recording, names[place] if names else f"recording {place + 1}", chosen, longest_s)
+        for place, (recording, chosen) in enumerate(zip(recordings, channels, strict=True))
     ]
 
 
 def flac(heard: Heard) -> bytes:
-    """Return the recording as a FLAC file, in 24 bits, scaled down only where it is beyond full scale."""
+    """Return the recording as a FLAC file, in 24 bits, scaled down only where it is beyond full scale.
+
+    Raises:
+        TooLongError: it is too long to be kept.
+    """
+    if heard.quality.duration_s > KEPT_S:
+        lasts = f"lasts {heard.quality.duration_s:.0f} s"
+        raise TooLongError(
+            f"{heard.name}: {lasts}, and at most {KEPT_S:g} s are kept. Cut it, or do not keep the audio."
+        )
     peak = max(1.0, float(np.abs(heard.waveform).max()))
     buffer = io.BytesIO()
     soundfile.write(buffer, heard.waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()
 
 
-def _clipped_before(original: Waveform, quality: Quality) -> Quality:
-    """Return the quality with the clipping of a waveform at its own rate: resampling rounds off what was cut."""
-    return replace(quality, clipped=float(clipped(original).mean()))
+def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tuple[Heard, Channels]:
+    """Return what is heard of the channel at a place, or of all together, and what the channels have to do."""
+    meter = ChannelMeter(sound.channels, sound.rate)
+    frames = 0
+
+    def heard() -> Iterator[Waveform]:
+        nonlocal frames
+        for block in sound.blocks():
+            frames += len(block)
+            if frames > longest_s * sound.rate:
+                raise _too_long(name, "lasts more than", longest_s)
+            meter.add(block)
+            yield finite(name, mono(block, place))
+
+    coming, begun = heard(), []
+    for block in coming:
+        begun.append(block)
+        if frames > WHOLE_S * sound.rate:
+            return _long(_all(begun, coming), sound, place, name), meter.result()
+    if not frames:
+        raise AudioError(f"{name}: holds no samples")
+    return _whole(np.concatenate(begun), sound.rate, name), meter.result()
 
 
-def _resampled(wave: Waveform, rate: float, name: str) -> Waveform:
-    if rate != SAMPLE_RATE:
-        wave = np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
+def _all(begun: list[Waveform], coming: Iterator[Waveform]) -> Iterator[Waveform]:
+    """Yield what was heard so far, which is let go of, and what comes after it."""
+    while begun:
+        yield begun.pop(0)
+    yield from coming
+
+
+def _whole(original: Waveform, rate: float, name: str) -> Heard:
+    wave = resampled(original, rate)
     if not wave.size:
         raise AudioError(f"{name}: holds no samples at {SAMPLE_RATE} Hz")
-    return np.ascontiguousarray(wave)
+    quality = Quality.of(finite(name, wave), None if rate == SAMPLE_RATE else original)
+    return Heard(np.ascontiguousarray(wave), quality, name)
 
 
-def _converted(recording: Samples | tuple[Samples, int], name: str) -> tuple[Waveform, float]:
-    """Return (T,) samples at their own rate, and the rate."""
-    rate: Any = SAMPLE_RATE
-    samples: Any = recording
-    if isinstance(recording, tuple) and len(recording) == 2:
-        samples, rate = recording
-    try:
-        array = np.asarray(samples)
-    except ValueError as error:
-        raise AudioError(f"{name}: a waveform must be an array of numbers ({error})") from None
-    wave = _scaled(array, name)
-    if wave.ndim == 2 and 1 <= wave.shape[1] <= _MOST_CHANNELS:
-        wave = wave.mean(axis=1)
-    if wave.ndim != 1 or not wave.size:
-        shape = f"(T,) or (T, channels) samples, got shape {np.shape(samples)}"
-        raise AudioError(f"{name}: a waveform must be a non-empty array of {shape}")
-    if not np.isfinite(wave).all():
-        raise AudioError(f"{name}: a waveform must be finite, and holds NaN or infinity")
-    if not isinstance(rate, int | float | np.number) or not 1_000 <= rate <= 768_000:
-        raise AudioError(f"{name}: a sample rate of {rate} Hz cannot be right")
-    return wave, float(rate)
+def _long(blocks: Iterator[Waveform], sound: Sound, place: int | None, name: str) -> Heard:
+    meter, originals = QualityMeter(), deque[Waveform]()
+
+    def passing() -> Iterator[Waveform]:
+        for block in blocks:
+            originals.append(block)
+            yield block
+
+    samples = 0
+    for piece in at_16_khz(passing(), sound.rate, _PIECE_SAMPLES):
+        # what went into the resampler since the piece before: resampling rounds off what was cut
+        original = np.concatenate(originals) if originals else np.zeros(0, np.float32)
+        originals.clear()
+        meter.add(finite(name, piece), None if sound.rate == SAMPLE_RATE else original)
+        samples += len(piece)
+    quality = meter.result()
+
+    def again() -> Iterator[Waveform]:
+        for block in sound.blocks():
+            yield finite(name, mono(block, place))
+
+    return Heard(Long(again, sound.rate, samples, meter.active), quality, name)
 
 
-def _scaled(array: NDArray[Any], name: str) -> Waveform:
-    """Return the samples as float32 with full scale at 1."""
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what is beyond float32 is found to be infinite
-            return array.astype(np.float32, copy=False)
-    if array.dtype.kind != "i" or array.dtype.itemsize not in (2, 4):
-        wanted = "floating point with full scale at 1, or int16 or int32"
-        raise AudioError(f"{name}: samples of type {array.dtype}; give {wanted}")
-    scaled: Waveform = (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
-    return scaled
+def _loudest(sound: Sound) -> int:
+    meter = ChannelMeter(sound.channels, sound.rate)
+    for block in sound.blocks():
+        meter.add(block)
+    return meter.result().loudest
+
+
+def _too_long(name: str, lasts: str, longest_s: float) -> TooLongError:
+    return TooLongError(f"{name}: {lasts} the {longest_s:g} s allowed. Cut it, or allow more.")
+
+
+class _Filed:
+    """A file as a sound."""
+
+    def __init__(self, file: AudioFile) -> None:
+        self._file = file
+        with file.decoder() as decoder:
+            self.rate: float = decoder.rate
+            self.channels = decoder.channels
+            self.stated_s = (decoder.frames or 0) / decoder.rate
+            self.warnings = decoder.warnings
+
+    def blocks(self) -> Iterator[Block]:
+        return self._file.blocks()
+
+
+class _Given:
+    """Samples as a sound.
+
+    Raises:
+        AudioError: they are none.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, recording: Samples | tuple[Samples, int], name: str) -> None:
+        rate: Any = SAMPLE_RATE
+        samples: Any = recording
+        if isinstance(recording, tuple) and len(recording) == 2:
+            samples, rate = recording
+        try:
+            array = np.asarray(samples)
+        except ValueError as error:
+            raise AudioError(f"{name}: a waveform must be an array of numbers ({error})") from None
+        kind = array.dtype.kind
+        if kind != "f" and (kind != "i" or array.dtype.itemsize not in (2, 4)):
+            wanted = "floating point with full scale at 1, or int16 or int32"
+            raise AudioError(f"{name}: samples of type {array.dtype}; give {wanted}")
+        if array.ndim not in (1, 2) or not array.size or (array.ndim == 2 and array.shape[1] > _MOST_CHANNELS):
+            shape = f"(T,) or (T, channels) samples, got shape {np.shape(samples)}"
+            raise AudioError(f"{name}: a waveform must be a non-empty array of {shape}")
+        if not isinstance(rate, int | float | np.number) or not RATES[0] <= rate <= RATES[1]:
+            raise AudioError(f"{name}: a sample rate of {rate} Hz cannot be right")
+        self._array: NDArray[Any] = array if array.ndim == 2 else array[:, None]
+        self._full_scale = 1.0 if kind == "f" else -float(np.iinfo(array.dtype).min)
+        self.rate = float(rate)
+        self.channels = self._array.shape[1]
+        self.stated_s = len(array) / self.rate
+
+    def blocks(self) -> Iterator[Block]:
+        most = max(1, _BLOCK_VALUES // self.channels)
+        for start in range(0, len(self._array), most):
+            block = self._array[start : start + most]
+            with np.errstate(over="ignore"):  # what is beyond float32 is found to be infinite
+                yield (block if self._full_scale == 1.0 else block / self._full_scale).astype(np.float32)

@@ -8,9 +8,10 @@ from typing import Self
 
 import numpy as np
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.enrolments.records import Decision, Kind, Print
 from voxanchor.enrolments.store import Store, open_store
-from voxanchor.errors import AudioError, UnknownPersonError
+from voxanchor.errors import AudioError, RecipeError, UnknownPersonError
 from voxanchor.scoring.judge import PRIOR, UNCALIBRATED, Judge, Voices
 from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
@@ -18,7 +19,7 @@ from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.identify import CERTAINTY, Rule, identification
 from voxanchor.verification.older import OlderModel
 from voxanchor.verification.people import People
-from voxanchor.verification.recordings import Heard, Recording, flac, hear, hear_all, is_one
+from voxanchor.verification.recordings import LONGEST_S, Heard, Recording, flac, hear, hear_all, is_one
 from voxanchor.verification.result import Enrolled, Identification, Side, Verification
 from voxanchor.verification.voices import replayed, side_of, together, voices_of
 
@@ -38,6 +39,7 @@ class Verifier:
         judge: its calibration and cohort.
         store: who is enrolled; by default in memory, gone with the verifier.
         older: a model whose voiceprints may be used, too.
+        longest_s: a longer recording is an error.
     """
 
     def __init__(
@@ -46,8 +48,12 @@ class Verifier:
         judge: Judge | None = None,
         store: Store | None = None,
         older: OlderModel | None = None,
+        longest_s: float = LONGEST_S,
     ) -> None:
+        if not longest_s > 0:
+            raise RecipeError(f"the longest recording must last longer than 0 s, not {longest_s:g} s")
         self.embedder = embedder
+        self.longest_s = longest_s
         self.judge = judge or Judge()
         self.older = older
         self._store = store
@@ -85,28 +91,51 @@ class Verifier:
     ) -> None:
         self.close()
 
-    def embed(self, recordings: Recording | Sequence[Recording]) -> Embeddings:
-        """Return the unit vector of a recording, (D,) float32, or of N recordings, (N, D).
+    def hear(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> list[Heard]:
+        """Return recordings as they were heard, with quality and remarks; all methods take them in place of recordings.
 
         Raises:
-            AudioError: a recording that cannot be read, is silent, or is shorter than the model accepts.
+            AudioError: as `embed`, but for what depends on the model.
         """
         if is_one(recordings):
-            one: Embeddings = embedding.embed(self.embedder, [hear(recordings)])[0]  # type: ignore[arg-type]
-            return one
-        return embedding.embed(self.embedder, hear_all(recordings))  # type: ignore[arg-type]
+            return [hear(recordings, channel=channel, longest_s=self.longest_s)]  # type: ignore[arg-type]
+        return hear_all(recordings, channel, self.longest_s)  # type: ignore[arg-type]
 
-    def score(self, first: Recording, second: Recording) -> float:
+    def embed(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> Embeddings:
+        """Return the unit vector of a recording, (D,) float32, or of N recordings, (N, D).
+
+        Args:
+            recordings: one or several.
+            channel: which channel of them is heard: ``mix``, ``loudest``, ``left``, ``right``, or a number from 1 on.
+
+        Raises:
+            AudioError: a recording that cannot be read, lasts too long, is silent, or is shorter than the model
+                accepts.
+        """
+        rows = embedding.embed(self.embedder, self.hear(recordings, channel))
+        return rows[0] if is_one(recordings) else rows
+
+    def score(self, first: Recording, second: Recording, channel: Channel | tuple[Channel, Channel] = "mix") -> float:
         """Return the cosine of two recordings, -1 to 1; normalised by the cohort where the calibration says so.
+
+        Args:
+            first: a recording.
+            second: another.
+            channel: as in `verify`.
 
         Raises:
             AudioError: as `embed`.
         """
-        one, other = (self._voice([heard]) for heard in hear_all((first, second)))
+        one, other = (self._voice([heard]) for heard in hear_all((first, second), channel, self.longest_s))
         return float(self.judge.compare(one, other)[0][0])
 
     def verify(
-        self, first: Recording, second: Recording, prior: float = PRIOR, false_acceptance: float | None = None
+        self,
+        first: Recording,
+        second: Recording,
+        prior: float = PRIOR,
+        false_acceptance: float | None = None,
+        channel: Channel | tuple[Channel, Channel] = "mix",
     ) -> Verification:
         """Return whether two recordings are of one voice, or an abstention when one of them holds too little speech.
 
@@ -115,13 +144,15 @@ class Verifier:
             second: another.
             prior: probability of one voice before anything was heard.
             false_acceptance: in percent, in place of a prior: the calibration's threshold at this rate.
+            channel: which channel of both recordings is heard, or of each: ``mix``, ``loudest``, ``left``, ``right``,
+                or a number from 1 on.
 
         Raises:
             AudioError: a recording that cannot be read at all.
             RecipeError: a prior or rate that cannot be, or a rate that the calibration does not support.
         """
         threshold = self.judge.threshold(prior, false_acceptance)
-        pair = hear_all((first, second))
+        pair = hear_all((first, second), channel, self.longest_s)
         sides = (side_of(pair[0]), side_of(pair[1]))
         used = None if false_acceptance is not None else prior
         for heard in pair:
@@ -132,7 +163,12 @@ class Verifier:
         return self._verified((one, other), sides, threshold, used)
 
     def enroll(
-        self, name: str, recordings: Recording | Sequence[Recording], by: str = "", keep_audio: bool = False
+        self,
+        name: str,
+        recordings: Recording | Sequence[Recording],
+        by: str = "",
+        keep_audio: bool = False,
+        channel: Channel = "mix",
     ) -> Enrolled:
         """Add recordings to a person, all of them or none, and return what that came to.
 
@@ -140,13 +176,14 @@ class Verifier:
             name: the person, who need not be known yet.
             recordings: one or several.
             by: who enrols, for the record.
-            keep_audio: keep the recordings, too, so that another model can embed them anew.
+            keep_audio: keep the recordings, too, so that another model can embed them anew: of up to 600 s each.
+            channel: which channel of them is heard, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read, or holds too little speech.
             EnrolmentError: a name that no person has.
         """
-        heard = [hear(recordings)] if is_one(recordings) else hear_all(recordings)  # type: ignore[arg-type]
+        heard = self.hear(recordings, channel)
         if not heard:
             raise AudioError(f"{name}: no recordings to enrol")
         for recording in heard:
@@ -158,7 +195,7 @@ class Verifier:
             for row, item in zip(rows, heard, strict=True)
         ]
         self.store.enroll(name, prints, self.fingerprint, by)
-        warnings = [f"{item.name}: {text}" for item in heard for text in item.quality.warnings]
+        warnings = [f"{item.name}: {text}" for item in heard for text in item.warnings]
         warnings += self._odd_ones(heard, rows)
         return Enrolled(name, len(heard), Side(together(heard), len(heard), tuple(warnings)))
 
@@ -169,6 +206,7 @@ class Verifier:
         prior: float = PRIOR,
         false_acceptance: float | None = None,
         by: str = "",
+        channel: Channel = "mix",
     ) -> Verification:
         """Return whether a recording is of a person who is enrolled; the decision goes into the store's log.
 
@@ -178,6 +216,7 @@ class Verifier:
             prior: as in `verify`.
             false_acceptance: as in `verify`.
             by: who asks, for the log.
+            channel: which channel is heard, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read at all.
@@ -192,7 +231,7 @@ class Verifier:
             # without the name that was tried, which may be anything: that somebody tries names is what counts
             self._log("verify", None, "unknown", None, None, threshold, "nobody of the claimed name", by)
             raise
-        heard = hear(recording)
+        heard = hear(recording, channel=channel, longest_s=self.longest_s)
         sides = (enrolled, side_of(heard))
         if reason := self.unfit(heard):
             found = Verification("abstained", None, None, threshold, used, sides, reason)
@@ -210,6 +249,7 @@ class Verifier:
         false_acceptance: float | None = None,
         certainty: float = CERTAINTY,
         by: str = "",
+        channel: Channel = "mix",
     ) -> Identification:
         """Return whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the log.
 
@@ -225,6 +265,7 @@ class Verifier:
                 the whole list. The more people are enrolled, the higher is the threshold.
             certainty: the likeliest candidate is the answer when more probable than this; else nobody.
             by: who asks, for the log.
+            channel: which channel is heard, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read at all.
@@ -233,7 +274,7 @@ class Verifier:
                 `top` below 1.
         """
         rule = Rule(top, prior, false_acceptance, certainty)
-        heard = hear(recording)
+        heard = hear(recording, channel=channel, longest_s=self.longest_s)
         side, reason = side_of(heard), self.unfit(heard)
         voice = None if reason else self._voice([heard])
         if voice is not None:
@@ -259,7 +300,7 @@ class Verifier:
             return f"{heard.name} holds {speech_s:.2f} s of speech; at least {MIN_SPEECH_S} s are needed"
         if heard.quality.snr_db < STEADY_DB:
             return f"{heard.name} is a steady sound, noise or a tone, without speech that could be heard in it"
-        if len(heard.waveform) < self.embedder.min_samples:
+        if heard.samples < self.embedder.min_samples:
             needed = self.embedder.min_samples / SAMPLE_RATE
             return f"{heard.name} lasts {heard.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
         return ""

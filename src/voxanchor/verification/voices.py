@@ -27,7 +27,7 @@ def voices_of(heard: Sequence[Heard], rows: Embeddings) -> Voices:
 
 def side_of(heard: Heard) -> Side:
     """Return a recording as one side of a comparison."""
-    return Side(heard.quality, 1, heard.quality.warnings)
+    return Side(heard.quality, 1, heard.warnings)
 
 
 def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
@@ -72,6 +73,7 @@ def calibrate(
     *,
     normalise: bool = False,
     layout: str = "auto",
+    channel: Channel = "mix",
     max_unusable_share: float = 0.2,
     precision: Precision = "float32",
 ) -> CalibrationRecord:
@@ -83,6 +85,7 @@ def calibrate(
         out: model directory to make, or `model` itself.
         normalise: take scores normalised by the cohort (AS-norm) instead of the likeness to it as a quality.
         layout: how the folder names its speakers.
+        channel: which channel of the recordings is heard, those of the cohort included.
         max_unusable_share: largest share of unusable recordings with which the rest still serves.
         precision: of the model's matrix products.
 
@@ -97,7 +100,7 @@ def calibrate(
     device = best_device()
     encoder = registry.load(model).to(device)
     _refuse_other(out, encoder)
-    recordings = scan(material.speech, layout=layout, max_unusable_share=max_unusable_share)
+    recordings = scan(material.speech, layout=layout, max_unusable_share=max_unusable_share, channel=channel)
     say(f"{material.speech}: {recordings.describe()}")
     heard = _in_training(model, recordings)
     suite = named_suite(material.suite)
@@ -108,7 +111,7 @@ def calibrate(
     require_speakers(trials.speakers)
     if trials.speakers < FEW_SPEAKERS:
         say(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
-    cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout) if material.cohort else None
+    cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout, channel) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
     measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     groups = trials.groups(cohort, kind)
@@ -181,13 +184,15 @@ def _in_training(model: str, recordings: Manifest) -> int:
     return len(shared)
 
 
-def _cohort(encoder: SpeakerEncoder, folder: str, recordings: Manifest, precision: str, layout: str) -> Cohort:
+def _cohort(
+    encoder: SpeakerEncoder, folder: str, recordings: Manifest, precision: str, layout: str, channel: Channel
+) -> Cohort:
     """Return the cohort of a folder: the mean of each speaker's embeddings.
 
     Raises:
         CorpusError: fewer than two speakers, or recordings of the trials.
     """
-    manifest = scan(folder, layout=layout)
+    manifest = scan(folder, layout=layout, channel=channel)
     speakers = [utterance.speaker for utterance in manifest.utterances]
     if not all(speakers) or len(set(speakers)) < 2:
         raise CorpusError(f"{folder}: a cohort needs recordings of at least two speakers, one folder per speaker")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.evaluation.bulk import Job
@@ -41,6 +42,7 @@ def embed_corpus(
     manifest: Path | None = None,
     speech: str = "",
     layout: str = "auto",
+    channel: Channel = "mix",
     shard_size: int = SHARD_SIZE,
     processes: int = 1,
     precision: Precision = "float32",
@@ -57,6 +59,7 @@ def embed_corpus(
         manifest: a file that `Manifest.save` wrote; only a window of it is in memory at any time.
         speech: instead of a manifest, a folder of recordings; it is scanned once, into ``manifest.jsonl`` in `out`.
         layout: of that folder.
+        channel: which channel of its recordings is heard; a manifest names it for each recording.
         shard_size: recordings of a shard.
         processes: workers, each with its share of the processor or an accelerator in turn.
         precision: of the model's matrix products; embeddings made in different ones differ a little. An exported model
@@ -83,6 +86,10 @@ def embed_corpus(
     encoder = registry.load_embedder(model)
     chosen = _precision(encoder, precision)
     source = {"speech": speech, "layout": layout} if manifest is None else {"manifest": manifest_fingerprint(manifest)}
+    if channel != "mix":
+        if manifest is not None:
+            raise RecipeError("embed: a manifest names the channel of each recording; --channel goes with --speech")
+        source["channel"] = str(channel)
     identity = {
         **source, "model": encoder.fingerprint, "precision": chosen, "shard_size": shard_size, "longest_s": longest_s,
     }  # fmt: skip
@@ -91,7 +98,7 @@ def embed_corpus(
     with claim(out, "embed", identity):
         _sweep(out)
         if manifest is None:
-            manifest = _scanned(speech, layout, out / MANIFEST_FILE)
+            manifest = _scanned(speech, layout, channel, out / MANIFEST_FILE)
         job = Job(model, encoder.fingerprint, out / WINDOWS_FOLDER, out, chosen, longest_s)
         index = _finished(out)
         if index is None:
@@ -117,10 +124,10 @@ def _precision(encoder: Embedder, asked: Precision) -> str:
     return encoder.precision
 
 
-def _scanned(speech: str, layout: str, path: Path) -> Path:
+def _scanned(speech: str, layout: str, channel: Channel, path: Path) -> Path:
     if not path.exists():
         # what cannot be used is judged at the end, with what cannot be embedded
-        found = scan(speech, layout, max_unusable_share=1.0)
+        found = scan(speech, layout, max_unusable_share=1.0, channel=channel)
         say(f"{speech}: {found.describe()}")
         found.save(path)
     return path

@@ -10,6 +10,7 @@ import torch
 import voxanchor
 from voxanchor import config
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.downmix import Channel
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
@@ -106,6 +107,7 @@ def evaluate_folder(
     out: Path,
     *,
     layout: str = "auto",
+    channel: Channel = "mix",
     max_unusable_share: float = 0.2,
     cache: Path | None = None,
 ) -> Outcome:
@@ -118,8 +120,9 @@ def evaluate_folder(
     refuse_unclassed(asked := named_suite(comparison.suite), comparison.noise)
     fingerprints = {name: embeddings_key(registry.load_embedder(ref)) for name, ref in comparison.models.items()}
     identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
+    identity |= {} if channel == "mix" else {"channel": channel}
     with claim(out, "evaluate", identity):
-        manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
+        manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share, channel=channel)
         say(f"{speech}: {manifest.describe()}")
         title = f"{' and '.join(comparison.models)} {asked.where}"
         return assess(comparison, manifest, out, title=title, cache=cache)

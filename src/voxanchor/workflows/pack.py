@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.layouts import noise_clips, noise_manifest, scan
 from voxanchor.corpus.manifest import Manifest, merge
 from voxanchor.corpus.pack import JOB_KIND, Kind, Pack, read_pack
@@ -26,6 +27,7 @@ def pack(
     noise: str = "",
     rooms: str = "",
     layout: str = "auto",
+    channel: Channel = "mix",
     shard_mb: int = 1024,
     workers: int = 0,
     max_unusable_share: float = 0.2,
@@ -38,6 +40,7 @@ def pack(
         noise: a folder in MUSAN layout.
         rooms: a folder of room impulse responses.
         layout: how the speech folders name their speakers.
+        channel: which channel of the speech is packed.
         shard_mb: largest size of a shard in MB (2**20 bytes).
         workers: threads that decode; 0 for as many as there are cores.
         max_unusable_share: largest share of unusable recordings with which the rest is still packed.
@@ -58,6 +61,7 @@ def pack(
         "shard_mb": shard_mb,
         "out": folders,
     }
+    identity |= {} if channel == "mix" else {"channel": channel}
     with contextlib.ExitStack() as held:
         for folder in folders:
             held.enter_context(claim(folder, JOB_KIND, identity))
@@ -65,7 +69,7 @@ def pack(
         if source.exists():
             manifest = Manifest.load(source)
         else:
-            manifest = _scan(kind, sources, layout, max_unusable_share)
+            manifest = _scan(kind, sources, layout, channel, max_unusable_share)
             manifest.save(source)
         say(f"{', '.join(map(str, sources))}: {_describe(manifest, kind)}")
         packed = write_pack(
@@ -89,7 +93,7 @@ def check(folder: Path) -> tuple[Pack, list[Damage]]:
     return found, check_pack(found)
 
 
-def _scan(kind: Kind, sources: Sequence[Path], layout: str, max_unusable_share: float) -> Manifest:
+def _scan(kind: Kind, sources: Sequence[Path], layout: str, channel: Channel, max_unusable_share: float) -> Manifest:
     if kind == "noise":
         return noise_manifest(sources[0])
     if kind == "rooms":
@@ -97,7 +101,7 @@ def _scan(kind: Kind, sources: Sequence[Path], layout: str, max_unusable_share: 
     names = [folder.name for folder in sources]
     if len(set(names)) < len(names):
         raise CorpusError(f"speech folders need different names, found {', '.join(names)}: rename one")
-    scanned = [scan(folder, layout=layout, max_unusable_share=max_unusable_share) for folder in sources]
+    scanned = [scan(folder, layout, max_unusable_share, channel) for folder in sources]
     return scanned[0] if len(scanned) == 1 else merge(scanned, names)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from voxanchor.audio import io
-from voxanchor.audio.compressed import advice
 from voxanchor.corpus.checks import Checked, check_files, checked
 from voxanchor.corpus.downloads import where_to_get
 from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, is_list, noise_manifest, scan
@@ -128,7 +127,7 @@ def _speech(use: str, folder: Path, layout: str, max_unusable_share: float) -> t
     found = replace(found, speakers=len(manifest.speakers), hours=mean_s * found.usable / 3600.0)
     if share > max_unusable_share:
         reason = f"{100 * share:.0f} % cannot be used" + (f", for example {bad[0]}" if bad else "")
-        found = replace(found, problem=reason, remedy=advice(paths))
+        found = replace(found, problem=reason, remedy=io.advice(paths))
     return found, manifest
 
 
@@ -140,7 +139,7 @@ def _described(found: Looked, paths: Sequence[Path]) -> Looked:
     share = 1.0 - len(lengths) / len(opened)
     hours = sum(lengths) / len(opened) * len(paths) / 3600.0
     problem = "" if lengths else f"none of {len(opened)} files can be read"
-    remedy = advice(paths) if problem else ""
+    remedy = io.advice(paths) if problem else ""
     return replace(found, opened=len(opened), unusable_share=share, hours=hours, problem=problem, remedy=remedy)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voxanchor import config, processes
+from voxanchor.audio.downmix import channel_of
 from voxanchor.errors import CorpusError, ForgettingError, RecipeError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility import Findings
@@ -71,6 +72,7 @@ def robustify(
     *,
     rooms: Sequence[str] = (),
     channels: Sequence[str] = (),
+    channel: str = "mix",
     unlabelled: bool = False,
     strength: float | None = None,
     settings: Sequence[str] = (),
@@ -86,6 +88,7 @@ def robustify(
         out: the model directory to make.
         rooms: folders of room impulse responses; with any, a share of the inputs is heard in rooms.
         channels: names of channels, such as ``gsm``; with any, a share of the inputs goes through one of them.
+        channel: which channel of the speech is heard.
         unlabelled: use no speaker labels: recordings are told apart instead of speakers, but for those whose anchors
             are alike, and where the network shows its frames, they are pulled, too.
         strength: how far from the base's weights to the trained ones the model ends, above 0 and at most 1; the
@@ -107,6 +110,7 @@ def robustify(
         noise,
         rooms=rooms,
         channels=channels,
+        channel=channel,
         unlabelled=unlabelled,
         frames=unlabelled and base.shows_frames,
         strength=strength,
@@ -212,6 +216,7 @@ def make_recipe(
     *,
     rooms: Sequence[str] = (),
     channels: Sequence[str] = (),
+    channel: str = "mix",
     unlabelled: bool,
     frames: bool = False,
     strength: float | None = None,
@@ -221,7 +226,8 @@ def make_recipe(
     if strength is not None and not 0 < strength <= 1:
         raise RecipeError(f"--strength {strength:g}: it lies above 0 and at most at 1, which is all the way")
     values = config.read_yaml(packaged_recipe("robustify"))
-    values["data"]["speech"] = [{"path": path, **({"layout": "flat"} if unlabelled else {})} for path in speech]
+    source = {"channel": str(channel_of(channel)), **({"layout": "flat"} if unlabelled else {})}
+    values["data"]["speech"] = [{"path": path, **source} for path in speech]
     values["data"]["noise"] = list(noise)
     values["stages"]["anchors"]["anchors"]["of"] = model
     stage = values["stages"][STAGE]["train"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio import compressed
+from voxanchor.audio import io
 from voxanchor.audio.io import probe, read
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.utterance import Part, Utterance
@@ -53,7 +53,7 @@ def test_a_folder_without_the_extra_says_how_many_and_what_reads_them(
         scan(tmp_path)
     with pytest.raises(AudioError, match=r"voxanchor\[m4a\].*ffmpeg -i 00000.m4a"):
         read(tmp_path / "id00012" / "21Uxsk56VDQ" / "00000.m4a")
-    assert compressed.advice([tmp_path / "a.wav"]) == ""
+    assert io.advice([tmp_path / "a.wav"]) == ""
 
 
 def test_with_the_extra_they_are_recordings_like_others(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_with_the_extra_they_are_recordings_like_others(tmp_path: Path) -> None:
     lag = int(np.correlate(heard[4000:20_000], wave[4000:20_000], "full").argmax()) - 15_999
     assert 0 <= lag <= 2112
     assert np.abs(heard[8000 + lag : 16_000 + lag] - wave[8000:16_000]).max() < 0.02
-    assert compressed.advice([path]) == ""
+    assert io.advice([path]) == ""
     manifest = scan(tmp_path)
     assert manifest.speakers == ("id00012",)
     assert manifest.utterances[0].duration_s == pytest.approx(len(heard) / RATE)
