@@ -1,11 +1,6 @@
 """From uploaded files to recordings that were heard, with the limits held before anything large is decoded."""
 
-<<<<<<< HEAD
 import re
-import shutil
-import tempfile
-=======
->>>>>>> w/io
 from collections.abc import Sequence
 
 from starlette.datastructures import UploadFile
@@ -50,15 +45,9 @@ def recordings(files: Sequence[UploadFile], settings: Settings, channel: str = "
     found = []
     for number, (file, one) in enumerate(zip(files, chosen, strict=True), start=1):
         call.deadline.check()
-<<<<<<< HEAD
-        wave, rate = _recording(file, f"recording {number}" if len(files) > 1 else _ONLY, settings)
-        call.audio_s += len(wave) / rate
-        found.append((wave, rate))
-=======
-        heard = _recording(file, f"recording {number}" if len(files) > 1 else "the recording", settings, one)
+        heard = _recording(file, f"recording {number}" if len(files) > 1 else _ONLY, settings, one)
         call.audio_s += heard.quality.duration_s
         found.append(heard)
->>>>>>> w/io
     return found
 
 
@@ -70,43 +59,18 @@ def _recording(upload: UploadFile, name: str, settings: Settings, channel: Chann
         _refuse_large(copy, settings)
         heard = hear(copy, channel=channel, longest_s=settings.max_duration_s)
     except AudioError as error:
-        if "not a readable recording" not in str(error):
-            raise
-        raise AudioError(f"{error}. {_READABLE}") from None
+        text = str(error)
+        if "not a readable recording" in text:  # the decoder's own reason is a guess about the copy
+            text = f"{'this is no recording' if name == _ONLY else f'{name} is not one'}: {_READABLE}"
+        raise type(error)(_VERB.sub(f"{name} ", text)) from None
     finally:
         if heard is None or not isinstance(heard.sound, Long):
             copy.close()
     return heard
 
 
-<<<<<<< HEAD
-def _recording(upload: UploadFile, name: str, settings: Settings) -> tuple[Waveform, int]:
-    with tempfile.NamedTemporaryFile(prefix="voxanchor-", suffix=_suffix(upload.filename)) as copy:
-        upload.file.seek(0)
-        shutil.copyfileobj(upload.file, copy)
-        copy.flush()
-        path = Path(copy.name)
-        try:
-            _refuse_large(path, name, settings)
-            return read_original(path)
-        except AudioError as error:
-            text = str(error).replace(str(path), name).replace(path.name, "FILE").replace(path.stem, "FILE")
-            if "not a readable recording" in text:  # the decoder's own reason is a guess about the copy
-                text = f"{'this is no recording' if name == _ONLY else f'{name} is not one'}: {_READABLE}"
-            raise AudioError(_VERB.sub(f"{name} ", text)) from None
-
-
-def _suffix(filename: str | None) -> str:
-    suffix = Path(filename or "").suffix.lower()
-    return suffix if suffix in AUDIO_SUFFIXES + compressed.SUFFIXES else ""
-
-
-def _refuse_large(path: Path, name: str, settings: Settings) -> None:
-    """Do nothing for a recording within the limits.
-=======
 def _refuse_large(file: AudioFile, settings: Settings) -> None:
     """Do nothing for a recording within the limit of its size when decoded, as far as its header says.
->>>>>>> w/io
 
     Raises:
         Refusal: it is larger.
