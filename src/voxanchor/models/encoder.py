@@ -108,6 +108,16 @@ class SpeakerEncoder(nn.Module):
         return self.config.min_samples
 
     @property
+    def hears_level(self) -> bool:
+        """Whether the gain of a recording changes its embedding.
+
+        So it is with models of networks that depend on it, made before recordings were brought to one level.
+        """
+        wanted: InputConfig = self.network.WANTED_INPUT  # type: ignore[assignment]
+        kept = self.config.input or AS_IT_COMES
+        return bool(getattr(self.network, "DEPENDS_ON_LEVEL", wanted.level_db is not None)) and kept.level_db is None
+
+    @property
     def shows_frames(self) -> bool:
         """Whether `with_frames` can be asked."""
         return bool(getattr(self.network, "SHOWS_FRAMES", True))
