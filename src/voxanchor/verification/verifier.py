@@ -36,7 +36,7 @@ LEAST_LEVEL_DB = -80.0
 
 LEVEL_WARNING_DB, LEVEL_LIMIT_DB = 6.0, 12.0
 """How far from the usual level a recording is warned of, and not decided on, where the model hears level. At the
-threshold of GE2E for 1 %, 6 % of strangers pass when both are 10 dB quieter, and 42 % at 20 dB (docs/models/ge2e.md)."""
+threshold of GE2E for 1 %, 6 % of strangers pass if both are 10 dB quieter, 42 % at 20 dB (docs/models/ge2e.md)."""
 
 HEARS_LEVEL = (
     "this model, made before recordings were brought to one level, takes loudness for a part of the voice: make it "
