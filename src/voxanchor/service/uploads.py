@@ -1,5 +1,6 @@
 """From uploaded files to recordings that were heard, with the limits held before anything large is decoded."""
 
+import re
 from collections.abc import Sequence
 
 from starlette.datastructures import UploadFile
@@ -11,6 +12,10 @@ from voxanchor.service import calls
 from voxanchor.service.failures import Refusal
 from voxanchor.service.settings import Settings
 from voxanchor.verification.recordings import Heard, Long, hear
+
+_ONLY = "the recording"
+_VERB = re.compile(r"^(?:the recording|recording \d+): (?=(?:is|has|holds|lasts|cannot) )")
+"""What stands before a colon is the subject of what stands behind it."""
 
 _SAMPLE_BYTES = 4
 _READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read, and where PyAV is installed M4A, MP4, WebM and AMR"
@@ -40,7 +45,7 @@ def recordings(files: Sequence[UploadFile], settings: Settings, channel: str = "
     found = []
     for number, (file, one) in enumerate(zip(files, chosen, strict=True), start=1):
         call.deadline.check()
-        heard = _recording(file, f"recording {number}" if len(files) > 1 else "the recording", settings, one)
+        heard = _recording(file, f"recording {number}" if len(files) > 1 else _ONLY, settings, one)
         call.audio_s += heard.quality.duration_s
         found.append(heard)
     return found
@@ -54,9 +59,10 @@ def _recording(upload: UploadFile, name: str, settings: Settings, channel: Chann
         _refuse_large(copy, settings)
         heard = hear(copy, channel=channel, longest_s=settings.max_duration_s)
     except AudioError as error:
-        if "not a readable recording" not in str(error):
-            raise
-        raise AudioError(f"{error}. {_READABLE}") from None
+        text = str(error)
+        if "not a readable recording" in text:  # the decoder's own reason is a guess about the copy
+            text = f"{'this is no recording' if name == _ONLY else f'{name} is not one'}: {_READABLE}"
+        raise type(error)(_VERB.sub(f"{name} ", text)) from None
     finally:
         if heard is None or not isinstance(heard.sound, Long):
             copy.close()
