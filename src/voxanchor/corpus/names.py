@@ -4,10 +4,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from voxanchor.audio import compressed, io
+from voxanchor.audio import io
 from voxanchor.corpus.manifest import Manifest
 
-_SUFFIXES = io.AUDIO_SUFFIXES + compressed.SUFFIXES
+_SUFFIXES = io.AUDIO_SUFFIXES
 MISSING = -1
 """In the place of an index: no utterance is called so."""
 
