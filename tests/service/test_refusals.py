@@ -231,6 +231,20 @@ def test_a_container_that_says_it_is_short(calibrated: Verifier, tmp_path: Path)
         assert client.post("/v1/embed", files=one(b"junk", "a.m4a")).status_code == 422
 
 
+def test_lengths_that_are_not_stated_are_limits_all_the_same(calibrated: Verifier) -> None:
+    unsized = bytearray(encoded(np.zeros((8 * 16_000, 2)), "FLAC"))
+    unsized[21:26] = bytes([unsized[21] & 0xF0, 0, 0, 0, 0])  # as FLAC is when written to a pipe
+    with TestClient(make_app(calibrated, Settings(max_duration_s=5))) as client:
+        assert refusal(client.post("/v1/embed", files=one(bytes(unsized), "a.flac"))) == (413, "too_long")
+
+
+def test_channels_that_are_not_there(client: TestClient, recording: Recording) -> None:
+    for channel, words in (("right", "has 1 channel, and so no channel right"), ("middle", "choose mix, loudest")):
+        answer = client.post("/v1/embed", files=one(recording(1, 1)), data={"channel": channel})
+        assert answer.status_code == 422
+        assert words in answer.json()["error"]["message"]
+
+
 def test_an_endless_body_is_refused_at_the_limit(calibrated: Verifier, temporary: Path) -> None:
     app = make_app(calibrated, Settings(max_upload_bytes=1_000_000))
     begin = b'--x\r\nContent-Disposition: form-data; name="recording"; filename="a.wav"\r\n\r\n'

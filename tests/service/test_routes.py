@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from tests.audio.mutations import by_ffmpeg
 from tests.service.asking import encoded, one, several
 
 from voxanchor.models.torch_embedder import TorchEmbedder
@@ -217,3 +218,35 @@ def test_health(client: TestClient, calibrated: Verifier) -> None:
     calibrated.close()
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("kind", ["webm", "m4a"])
+def test_what_browsers_send_is_told_by_its_content(client: TestClient, recording: Recording, kind: str) -> None:
+    pytest.importorskip("av", reason="the extra m4a is not installed")
+    enrol(client, "ada", recording(1, 1))
+    wave = soundfile.read(io.BytesIO(recording(1, 2)), dtype="float32")[0]
+    content = by_ffmpeg(kind, wave, 16_000)
+    scores = []
+    for name, type_ in (
+        ("blob", "audio/webm"),
+        ("blob", ""),
+        ("audio.wav", "audio/wav"),
+        ("x.webm;codecs=opus", "a/b"),
+    ):
+        answer = client.post("/v1/people/ada/verify", files={"recording": (name, content, type_)})
+        assert answer.status_code == 200, answer.text
+        scores.append(answer.json()["score"])
+    assert np.ptp(scores) < 1e-5
+
+
+def test_a_channel_of_a_call_is_chosen(client: TestClient, recording: Recording) -> None:
+    one_side, other = (soundfile.read(io.BytesIO(recording(speaker, 1)))[0] for speaker in (1, 2))
+    turn = np.arange(len(one_side)) // 8_000 % 2 == 0
+    call = encoded(np.stack((one_side * turn, other * ~turn), axis=1))
+    files = {"first": ("a.wav", call), "second": ("b.wav", encoded(other * ~turn))}
+    found = client.post("/v1/verify", files=files, data={"channel": "right,mix"}).json()
+    assert found["score"] == pytest.approx(1, abs=1e-3)
+    mixed = client.post("/v1/verify", files=files).json()
+    assert mixed["score"] < 0.999
+    assert any("different voices" in warning for warning in mixed["sides"][0]["warnings"])
+    assert not any("different voices" in warning for warning in found["sides"][0]["warnings"])

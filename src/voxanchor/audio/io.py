@@ -147,14 +147,12 @@ class AudioFile:
 
         Raises:
             AudioError: nothing comes out of it, or too much.
+            OSError: it cannot be copied, because the disk is full, say.
         """
         file = cls.__new__(cls)
         file.name = name
-        try:
-            file._copy(stream)
-            file._refuse_empty()
-        except (OSError, ValueError) as error:
-            raise AudioError(f"{name}: cannot be copied ({_reason(error)})") from error
+        file._copy(stream)
+        file._refuse_empty()
         return file
 
     def close(self) -> None:

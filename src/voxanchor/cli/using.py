@@ -103,8 +103,8 @@ def embed(
     verifier = voxanchor.load(model) if longest_s is None else voxanchor.load(model, longest_s=longest_s)
     recordings = verifier.hear(files, heard)
     for recording in recordings:
-        for remark in recording.remarks:
-            print(f"warning: {recording.name}: {remark}", file=sys.stderr)
+        for warning in recording.warnings:
+            print(f"warning: {recording.name}: {warning}", file=sys.stderr)
     embeddings = verifier.embed(recordings)
     if out is not None:
         from safetensors.numpy import save

@@ -77,7 +77,7 @@ def scan(
             raise RecipeError(f"{folder}: a pack holds one channel; choose the channel when it is made")
         return _owned_by(read_manifest(pack), layout, pack)
     if is_list(folder):
-        return _scan_list(folder, layout, max_unusable_share)
+        return _scan_list(folder, layout, max_unusable_share, channel)
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: it needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
@@ -143,14 +143,15 @@ def is_list(place: Path) -> bool:
     return kind in _LISTS
 
 
-def _scan_list(place: Path, layout: str, max_unusable_share: float) -> Manifest:
+def _scan_list(place: Path, layout: str, max_unusable_share: float, channel: Channel) -> Manifest:
     if layout != "auto":
         raise RecipeError(f"{place}: names the speakers itself: leave the layout at auto, not {layout}")
     listed = _LISTS[kind_of_list(place)](place)
     if not listed:
         raise CorpusError(f"{place}: names no recordings")
     paths = list(dict.fromkeys(item.path for item in listed if not item.reason))
-    found = dict(zip(paths, check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {place}"), strict=True))
+    checks = check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {place}", channel)
+    found = dict(zip(paths, checks, strict=True))
     utterances: list[Utterance] = []
     unusable: list[Unusable] = []
     for item in listed:
@@ -159,10 +160,10 @@ def _scan_list(place: Path, layout: str, max_unusable_share: float) -> Manifest:
             unusable.append(Unusable.file(item.id if item.reason else item.path, reason))
             continue
         length_s = whole_s - item.start_s
-        part = Part(str(item.path))
+        part = Part(str(item.path), channel=found[item.path].channel)
         if item.start_s > 0.0 or (item.duration_s is not None and item.duration_s < whole_s - _ROUNDED_S):
             length_s = length_s if item.duration_s is None else min(item.duration_s, length_s)
-            part = Part(str(item.path), item.start_s, length_s)
+            part = replace(part, start_s=item.start_s, duration_s=length_s)
         utterances.append(Utterance(item.id, item.speaker, length_s, (part,), recording=str(item.path)))
     manifest = Manifest(tuple(utterances), tuple(unusable), str(place))
     _refuse_too_many(manifest, max_unusable_share)

@@ -14,7 +14,7 @@ from voxanchor.service.settings import Settings
 from voxanchor.verification.recordings import Heard, Long, hear
 
 _ONLY = "the recording"
-_VERB = re.compile(r"^(?:the recording|recording \d+): (?=(?:is|holds|lasts|cannot|does) )")
+_VERB = re.compile(r"^(?:the recording|recording \d+): (?=(?:is|has|holds|lasts|cannot|does) )")
 """What stands before a colon is the subject of what stands behind it."""
 
 _SAMPLE_BYTES = 4
