@@ -55,7 +55,8 @@ def test_the_command_prints_a_verdict_and_leaves_its_files(command: list[str | P
     said = voxanchor(*command, "--out", out).stdout
     content = json.loads((out / "compatibility.json").read_text())
     verdict = content["verdict"]
-    assert verdict["decision"] == "re-enrol"  # two unrelated random models
+    assert verdict["decision"] == "unknown"  # a random model nearly guesses
+    assert "hardly tells these speakers apart" in verdict["lead"]
     assert " ".join(said.split()).count(" ".join(verdict["lead"].split())) == 1
     assert "old enrolment, new test" in said
     assert "compatibility.html" in said

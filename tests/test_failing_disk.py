@@ -284,3 +284,21 @@ def test_room_for_a_mapped_file_is_taken_before_it_is_written(tmp_path: Path, mo
     monkeypatch.setattr(os, "posix_fallocate", unable)
     with (tmp_path / "samples").open("wb") as file:
         reserve(file.fileno(), 1000)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_weights_that_may_not_be_read_are_not_called_damaged(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voxanchor.errors import ModelError
+    from voxanchor.models.foreign import checkpoint
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
+    load = checkpoint._load_pickle if name.endswith(".pt") else checkpoint._load_safetensors
+    with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\)"):
+        load(tmp_path / name)

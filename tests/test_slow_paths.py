@@ -13,12 +13,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from voxanchor.cli.shared import report
 from voxanchor.workflows.quickstart import quickstart
 
 pytestmark = pytest.mark.slow
 
 
-def test_quickstart_at_a_small_size(tmp_path: Path) -> None:
+def test_quickstart_at_a_small_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = {"steps": 12, "validate_every": 6, "batch_size": 16}
     settings = [
         f"stages.{stage}.train.{key}={value}" for stage in ("base", "anchored", "joint") for key, value in small.items()
@@ -26,9 +27,16 @@ def test_quickstart_at_a_small_size(tmp_path: Path) -> None:
     settings += ["encoder.options.channels=32", "encoder.options.mfa_channels=64"]
     out = quickstart(tmp_path / "out", voices=24, held_out=8, utterances=3, settings=settings)
     summary = json.loads((out / "summary.json").read_text())
-    assert list(summary) == ["base", "joint", "anchored"]
+    assert list(summary) == ["base", "anchored", "joint"]
     assert all(len(entry["conditions"]) == 16 for entry in summary.values())
-    assert "which method is better" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert (
+        page.index("which method is better") < page.index('class="lead"><b>anchored</b>') < page.index('id="results"')
+    )
+    report(out, as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "What synthetic voices cannot show: which method is better" in said
+    assert "voxanchor robustify --model ge2e" in said  # what to do next
     assert (out / "anchored" / "config.json").exists()
 
 

@@ -27,7 +27,7 @@ _MEANINGS = {
     errno.EROFS: "the file system is read-only. Choose an output path that you may write to.",
     errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
     errno.EIO: "the disk failed to read or write (input/output error). Look at the system's log.",
-    errno.EFBIG: "the file would be larger than this file system or your limits allow. Choose another place.",
+    errno.EFBIG: "the file would be larger than the disk or your limits allow. Mend that, and start the command again.",
     errno.ESTALE: "the network file system has lost the file (stale handle). Start the same command again.",
 }
 

@@ -29,11 +29,13 @@ def reference_high_pass(waveform: Waveform) -> np.ndarray:
     """The two moving averages by convolution, divided by the samples that each of them saw."""
 
     def average(x: np.ndarray) -> np.ndarray:
-        window = np.ones(801)
-        return np.convolve(x, window)[400 : 400 + len(x)] / np.convolve(np.ones(len(x)), window)[400 : 400 + len(x)]
+        sums, counts = (np.convolve(values, np.ones(801))[400 : 400 + len(x)] for values in (x, np.ones(len(x))))
+        means: np.ndarray = sums / counts
+        return means
 
     x = waveform.astype(np.float64)
-    return x - average(average(x))
+    heard: np.ndarray = x - average(average(x))
+    return heard
 
 
 def reference_active_level_db(waveform: Waveform) -> float:

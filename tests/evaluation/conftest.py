@@ -27,6 +27,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.words: list[str] = []
         self.tags: list[str] = []
+        self.head = ""
         self.feed(document)
         assert self.open == []
         assert len(self.ids) == len(set(self.ids))
@@ -34,6 +35,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag not in ("script", "link", "img", "iframe")
         self.tags.append(tag)
+        if ("class", "scroll") in attrs or tag == "pre":
+            assert ("tabindex", "0") in attrs  # the keyboard must reach what scrolls
+        if tag == "th":
+            self.head = ""
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value or "")
@@ -48,9 +53,11 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        assert tag != "th" or self.head.strip(), "a heading without words"
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        self.head += data
 
     @property
     def text(self) -> str:

@@ -139,6 +139,14 @@ def test_the_lead_says_what_was_found(
         assert words in text
 
 
+def test_bold_is_what_is_settled(made_up_outcome: MakeOutcome) -> None:
+    def bold(errors: dict[str, tuple[float, float]]) -> int:
+        return render(two(made_up_outcome, errors, with_curves=False)).count('class="number best"')
+
+    assert bold({"base": (2.0, 1.0), "twin": (1.0, 0.5), "anchored": (1.0, 0.5)}) == 0
+    assert bold({"base": (2.0, 1.0), "joint": (3.0, 0.8), "anchored": (1.0, 0.4)}) == 4  # clean, noisy, all, dB
+
+
 def test_one_training_is_said_to_be_one(made_up_outcome: MakeOutcome, open_page: OpenPage) -> None:
     data = two(made_up_outcome, {"base": (2.0, 1.0), "anchored": (1.0, 0.5)}, seeds=(4,))
     text = open_page(render(data)).text

@@ -21,7 +21,7 @@ from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility import Examined, Findings, examine
 from voxanchor.evaluation.compatibility_figures import PAIRS
 from voxanchor.evaluation.compatibility_report import render
-from voxanchor.evaluation.compatibility_text import markdown, plain
+from voxanchor.evaluation.compatibility_text import markdown, plain, tables
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.results import CompatibilityRow, read_csv, write_csv
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -162,10 +162,13 @@ def test_voiceprints_that_can_be_carried_need_no_recording(manifest: Manifest) -
     assert clean.mixed.value > 30
     verdict = findings.verdict
     assert verdict.decision == "upgrade"
-    assert "nobody has to be recorded again" in verdict.lead
+    assert "needs no recordings" in verdict.lead
     assert verdict.thresholds["1"] == findings.thresholds[0].pairs["upgraded"].threshold.value
     assert {row.pair for row in findings.rows} == {"old", "mixed", "upgraded", "new"}
-    assert "upgraded enrolment, new test" in markdown(findings)
+    written = markdown(findings)
+    assert "| upgraded enrolment, new test (verdict) |" in written
+    for row in ("new test instead of old", "old enrolment instead of new", "upgraded enrolment instead of new"):
+        assert f"| {row} |" in written, row
     assert "upgraded enrolment, new test" in render(findings)
     assert plain(findings)["eer"]["clean"]["upgraded"]["eer"]["value"] == clean.new.value
 
@@ -268,7 +271,11 @@ def test_without_any_threshold_nothing_is_said_of_it() -> None:
     spaces = space(few)
     findings = found(spaces, spaces, few)
     assert not any(point.pairs for point in findings.thresholds)
-    assert findings.verdict.lead == "Keep the old enrolments. This is not settled."
+    assert findings.verdict.lead == (
+        "4 speakers are not enough to say: until more are measured, keep the old model and its threshold. Their "
+        "figures say: keep the old enrolments."
+    )
+    assert "cosines" not in findings.verdict.text
     assert findings.verdict.thresholds == {}
     assert json.loads(json.dumps(plain(findings), allow_nan=False))["verdict"]["decision"] == "keep"
 
@@ -358,6 +365,16 @@ def test_what_is_written_says_the_same(moved: Findings, tmp_path: Path, open_pag
     written = markdown(moved)
     assert written.startswith(f"**{moved.verdict.lead}**\n\n")
     assert "| old enrolment, new test |" in written
+    assert "||" not in written
+    assert "| |" not in written.replace("| | ", "|", 1)  # no column without a name
+    own = moved.thresholds[0].pairs["mixed"].at_own["noisy"].false_acceptance
+    assert own.value != moved.thresholds[0].pairs["mixed"].at_old["noisy"].false_acceptance.value
+    assert f"{own.value:.2f} [" in written  # errors at the threshold to set, not only at the old one
+    at_own, at_old = tables(moved, intervals=False)[1:3]
+    assert at_own.head == ("enrolment and test", "threshold", "moves by", "clean", "in noise")
+    assert at_own.rows[1][0] == "old enrolment, new test (verdict)"
+    assert at_own.rows[1][4].startswith(f"{own.value:.2f} / ")
+    assert at_old.rows[1][0] == "old enrolment, new test"
     assert f"{moved.figures['noisy'].mixed.value:.2f} [" in written
     assert all(line.count("|") == written.splitlines()[4].count("|") for line in written.splitlines()[4:11] if line)
     page = open_page(render(moved))

@@ -3,22 +3,25 @@
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.compatibility_figures import Change, Figure
+from voxanchor.evaluation.compatibility_figures import Change, Figure, Upgraded
 from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, PairThreshold, Rates
 from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, judge
+from voxanchor.evaluation.compatibility_words import COSINES
 from voxanchor.evaluation.paired import ends
 from voxanchor.evaluation.summary import Estimate
 
 
-def figure(old: float, mixed: float, new: float, spread: float = 0.01) -> Figure:
+def figure(old: float, mixed: float, new: float, spread: float = 0.01, upgraded: float | None = None) -> Figure:
     """Error rates whose draws scatter by a share of each, each by itself."""
-    values = (old, mixed, new)
+    values = (old, mixed, new, mixed if upgraded is None else upgraded)
     draws = [
         value * (1 + spread * np.random.default_rng(seed).standard_normal(200)) for seed, value in enumerate(values)
     ]
-    one, two, three = (Estimate(value, *ends(samples)) for value, samples in zip(values, draws, strict=True))
-    changes = [Change.of(values[a], values[b], draws[a], draws[b]) for a, b in ((1, 0), (1, 2), (2, 0))]
-    return Figure(one, two, three, changes[0], changes[1], changes[2])
+    one, two, three, four = (Estimate(value, *ends(samples)) for value, samples in zip(values, draws, strict=True))
+    sides = ((1, 0), (1, 2), (2, 0), (3, 0), (3, 2))
+    changes = [Change.of(values[a], values[b], draws[a], draws[b]) for a, b in sides]
+    carried = None if upgraded is None else Upgraded(four, changes[3], changes[4])
+    return Figure(one, two, three, changes[0], changes[1], changes[2], carried)
 
 
 def near(value: float, by: float) -> Estimate:
@@ -37,7 +40,12 @@ def point(
         changes = ({"clean": near(value, by), "noisy": near(value, by)} for value in values)
         return PairThreshold(near(threshold, 0.01), near(threshold - 0.7, 0.01), both, both, *changes)
 
-    pairs = {"old": pair(0.7, 1, 3, 0), "mixed": pair(0.75, accepted, 3 + more, more), "new": pair(0.8, 2, 3, 0)}
+    pairs = {
+        "old": pair(0.7, 1, 3, 0),
+        "mixed": pair(0.75, accepted, 3 + more, more),
+        "upgraded": pair(0.72, 1.5, 4, 0),
+        "new": pair(0.8, 2, 3, 0),
+    }
     return OperatingPoint(rate, pairs)
 
 
@@ -75,9 +83,12 @@ def test_what_old_enrolments_may_cost_on_clean_speech(mixed: float, decision: st
 def test_a_rise_that_may_be_chance_does_not_send_everybody_back() -> None:
     found = verdict(clean=figure(2, 2.6, 2, spread=0.3))
     assert (found.decision, found.settled) == ("keep", False)
-    assert found.lead == "Keep the old enrolments and the threshold. This is not settled."
+    assert found.lead == (
+        "100 speakers do not settle it: until more are measured, keep the old model and its threshold. Their figures "
+        "say: keep the old enrolments and the threshold."
+    )
     assert "that it rises at all is not certain" in found.text
-    assert "What 100 speakers leave open, since the interval reaches across the rule: clean error." in found.text
+    assert "100 speakers leave open, by intervals that reach across the limit of the rule: clean error." in found.text
 
 
 @pytest.mark.parametrize(
@@ -119,6 +130,109 @@ def test_a_threshold_that_would_mend_nothing_stays(avoidable: float, settled: bo
     assert (found.decision, found.settled) == ("keep", settled)
     assert "(+5.00 points, +4.90 to +5.10), which another threshold would not mend." in found.text
     assert "would not mend" not in verdict(points=(point(more=5),)).text
+
+
+# what upgraded enrolments change: clean and noisy EER of old 2 and 12, mixed 2.1 and 6
+@pytest.mark.parametrize(
+    ("upgraded", "accepted", "decision"),
+    [
+        ((1.9, 5.5), 3.0, "upgrade"),  # a new threshold is needed anyway, and upgrading is free and better
+        ((2.1, 5.9), 3.0, "upgrade"),
+        ((1.9, 6.1), 3.0, "new threshold"),  # worse in noise than old enrolments as they are
+        ((2.15, 5.0), 3.0, "new threshold"),
+        ((2.1, 6.0), 3.0, "new threshold"),  # no better
+        ((1.9, 5.5), 1.0, "keep"),  # settled: nothing has to be done
+        ((1.9, 5.5), 1.95, "upgrade"),  # whether the old threshold serves is open
+        (None, 1.95, "keep"),
+    ],
+)
+def test_upgrading_comes_first_where_it_is_better_and_keeping_is_not_sure(
+    upgraded: tuple[float, float] | None, accepted: float, decision: str
+) -> None:
+    clean, noisy = upgraded or (None, None)
+    found = verdict(figure(2, 2.1, 2, upgraded=clean), figure(12, 6, 4, upgraded=noisy), (point(accepted),))
+    assert found.decision == decision
+    assert found.lead.startswith("Upgrade the stored voiceprints") == (decision == "upgrade")
+    assert found.thresholds["1"] == {"upgrade": 0.72, "new threshold": 0.75, "keep": 0.7}[decision]
+
+
+def test_upgraded_enrolments_must_pass_the_rules_of_old_ones() -> None:
+    worse = verdict(figure(2, 4, 2, upgraded=3), figure(12, 6, 4, upgraded=5))
+    assert worse.decision == "re-enrol"
+    assert "Upgrading the stored voiceprints" in worse.text
+    better = verdict(figure(2, 4, 2, upgraded=2), figure(12, 6, 4, upgraded=5))
+    assert (better.decision, better.settled) == ("upgrade", True)
+    assert better.reasons[0].endswith("from 4.00 to 2.00 % on clean speech and from 6.00 to 5.00 % in noise.")
+    assert "Enrolling again with the new model would take the EER from 2.00 to 2.00 % on clean speech" in better.text
+
+
+def test_the_errors_to_expect_are_those_at_the_threshold_to_set() -> None:
+    kept = verdict(points=(point(1.2),))
+    assert (
+        "Then, at the old threshold (for 1 %), 1.20 % of other speakers pass and 3.00 % of the right ones" in kept.text
+    )
+    carried = verdict(figure(2, 2.1, 2, upgraded=2), figure(12, 6, 4, upgraded=5), (point(3.0),))
+    assert (
+        "Then, at a threshold of 0.720 (for 1 %), 1.50 % of other speakers pass and 4.00 % of the right" in carried.text
+    )
+    again = verdict(clean=figure(2, 4, 2))
+    assert "Then, at a threshold of 0.800 (for 1 %), 2.00 % of other speakers pass" in again.text
+
+
+def test_cosine_thresholds_are_said_to_end_with_a_calibration() -> None:
+    for found in (verdict(), verdict(clean=figure(2, 4, 2)), verdict(points=(point(3.0),))):
+        assert found.reasons[-1] == COSINES
+
+
+@pytest.mark.parametrize(
+    ("clean", "accepted", "upgraded", "said"),
+    [
+        (2.0, 1.0, None, "keep the old enrolments and the threshold."),
+        (2.0, 3.0, None, "keep the old enrolments, and set the threshold to 0.750 (1 % false acceptance)."),
+        (
+            2.0,
+            3.0,
+            1.9,
+            "upgrade the stored voiceprints (voxanchor upgrade, or voxanchor people upgrade), which needs no",
+        ),
+        (4.0, 1.0, None, "enrol everybody again with the new model, and set the threshold to 0.800"),
+    ],
+)
+def test_what_risks_nothing_comes_first_where_there_are_too_few_speakers(
+    clean: float, accepted: float, upgraded: float | None, said: str
+) -> None:
+    clean_figure = figure(2, clean, 2, upgraded=upgraded)
+    noisy = figure(12, 6, 4, upgraded=None if upgraded is None else 5)
+    safe = (
+        "speakers are not enough to say: until more are measured, keep the old model and its threshold. Their figures"
+    )
+    assert verdict(clean_figure, noisy, (point(accepted),), speakers=16).lead.startswith(f"16 {safe} say: {said}")
+    unknown = verdict(clean_figure, noisy, (point(accepted),), speakers=0)
+    assert unknown.lead.startswith("Trials of unknown speakers settle nothing: until more are measured, keep the old")
+
+
+def test_an_upgrade_that_is_open_still_leads_where_there_are_enough_speakers() -> None:
+    clean = figure(2, 2.3, 2, upgraded=2.15, spread=0.2)
+    found = verdict(clean, figure(12, 6, 4, upgraded=5), (point(3.0),), speakers=20)
+    assert (found.decision, found.settled) == ("upgrade", False)
+    assert found.lead.endswith(
+        "and set the threshold to 0.720 (1 % false acceptance). 20 speakers do not settle it: measure on more of them."
+    )
+    assert "20 speakers leave open, by intervals that reach across the limit of the rule: clean error" in found.text
+
+
+def test_until_everybody_has_enrolled_again_the_old_model_stays() -> None:
+    assert verdict(clean=figure(2, 4, 2)).lead == (
+        "Enrol everybody again with the new model, and set the threshold to 0.800 (1 % false acceptance). Until that "
+        "is done, keep the old model and its threshold."
+    )
+
+
+@pytest.mark.parametrize(("old", "decision"), [(24.9, "keep"), (25.0, "unknown"), (49.0, "unknown")])
+def test_enrolments_of_a_model_that_nearly_guesses_get_no_verdict(old: float, decision: str) -> None:
+    found = verdict(clean=figure(old, old, 3), noisy=figure(56, 13, 12))
+    assert found.decision == decision
+    assert ("hardly tells these speakers apart" in found.lead) == (decision == "unknown")
 
 
 def test_one_rate_of_two_is_enough_to_move_the_threshold() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from voxanchor.evaluation.canvas import MARKER_SIGNS, MARKERS, SERIES, Panel
-from voxanchor.evaluation.figures import det_panels, error_panels, map_panels, thin
+from voxanchor.evaluation.figures import det_labels, det_panels, det_ticks, error_panels, map_panels, thin
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import ResultRow
 from voxanchor.evaluation.summary import summarise
@@ -70,6 +70,38 @@ def test_one_det_panel_per_condition() -> None:
     check(perfect)
 
 
+@pytest.mark.parametrize(
+    ("equal", "marked"),
+    [
+        ((0.02, 0.15), (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)),
+        ((0.3, 0.4), (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)),  # bad systems do not end in a corner
+        ((0.0, 0.0), (0.001, 0.005, 0.01)),
+        ((0.5,), (0.1, 0.2, 0.4, 0.6, 0.8, 0.9)),
+    ],
+)
+def test_det_axes_fit_the_errors(equal: tuple[float, ...], marked: tuple[float, ...]) -> None:
+    curves = [(np.array([0.0, rate, 1.0]), np.array([1.0, rate, 0.0])) for rate in equal]
+    assert det_ticks(curves) == marked
+
+
+def test_det_labels_do_not_touch() -> None:
+    wide = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
+    assert det_labels(wide) == ["0.5", "", "2", "5", "10", "20", "40", "60", "80", "90"]
+    assert det_labels(wide[:4]) == ["0.5", "1", "2", "5"]
+
+
+def test_numbers_of_speakers_stand_apart() -> None:
+    generator = np.random.default_rng(1)
+    points = 0.4 * generator.standard_normal((80, 2))  # eight speakers on one heap
+    chart = EmbeddingMap("x", points, np.repeat(np.arange(8), 10), np.zeros(80, dtype=bool))
+    svg = map_panels([chart])[0].svg
+    spots = re.findall(r'<text[^>]*font-weight: 700[^>]*x="([\d.-]+)" y="([\d.-]+)"[^>]*>\d+<', svg)
+    places = np.array(spots, dtype=float)
+    assert len(places) == 8
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(8, 1)]
+    assert apart.min() > 10  # points, of a font of 10
+
+
 @pytest.mark.parametrize("points", [50, 200])
 def test_thinning_keeps_the_shape(points: int) -> None:
     p_miss, p_fa = rates(3)
@@ -98,3 +130,45 @@ def test_every_colour_of_a_system_is_one_of_the_page_and_has_its_own_marker() ->
     for index in range(SERIES):
         assert css.count(f"--series-{index}: #") == 2, "one for light and one for dark"
         assert f".series-{index} {{" in css
+
+
+def _theme(css: str, dark: bool) -> dict[str, str]:
+    light, _, other = css.partition("@media (prefers-color-scheme: dark)")
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", other if dark else light))
+
+
+def _linear(colour: str) -> FloatArray:
+    values = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+# Ottosson's Oklab, in which browsers mix the colours of the page
+_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+
+
+def _mixed(one: str, other: str, share: float) -> FloatArray:
+    """Linear RGB of a mix: the steps from cube roots to Oklab are linear, so mixing the roots is the same."""
+    roots = [np.cbrt(_LMS @ _linear(colour)) for colour in (one, other)]
+    return np.linalg.solve(_LMS, (share * roots[0] + (1 - share) * roots[1]) ** 3)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_cell_of_the_heat_map_can_be_read(dark: bool) -> None:
+    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    theme = _theme(css, dark)
+
+    def luminance(linear: FloatArray) -> float:
+        return float(np.array([0.2126, 0.7152, 0.0722]) @ linear.clip(0, 1))
+
+    for low, high, ink in (("heat-faint", "heat-middle", "lower-ink"), ("heat-middle", "heat-strong", "upper-ink")):
+        letters = luminance(_linear(theme[ink]))
+        for share in np.linspace(0, 1, 101):
+            ground = luminance(_mixed(theme[high], theme[low], share))
+            bright, faint = max(ground, letters), min(ground, letters)
+            assert (bright + 0.05) / (faint + 0.05) >= 4.5, (dark, low, share)  # WCAG 2, level AA

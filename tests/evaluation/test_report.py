@@ -88,7 +88,7 @@ def test_the_page_is_whole_self_contained_and_safe(tmp_path: Path, open_page: Op
     assert {"results", "conditions", "snr", "det", "maps", "geometry", "facts"} <= set(page.ids)
     assert page.tags.count("svg") == 1 + 2 + 2
     assert EVIL in page.text
-    for words in ("12 345 per condition", "mean of 2", "20.00", "∞", "\N{MINUS SIGN}0.100"):
+    for words in ("12,345 per condition", "mean of 2", "20.00", "∞", "\N{MINUS SIGN}0.100"):
         assert words in page.text
 
 
@@ -111,10 +111,41 @@ def test_the_lead_says_what_was_gained(open_page: OpenPage) -> None:
 def test_the_lead_does_not_pretend(open_page: OpenPage) -> None:
     rows = table(base=(2.0, 20.0), joint=(2.02, 8.1), anchored=(2.05, 8.0))
     text = open_page(render(ReportData("Tie", rows, replicates=samples(rows, 0.3)))).text
-    assert "joint cannot be told apart from it in noise by these trials" in text
+    assert "joint (6.58 %) cannot be told apart from it in noise by these trials" in text
     assert "a difference too small for these trials to settle" in text
     worse = open_page(render(ReportData("Worse", table(base=(2.0, 8.0), other=(2.0, 20.0))))).text
     assert "No other system here does better in noise." in worse
+
+
+@pytest.mark.parametrize(
+    ("joint", "said"),
+    [
+        (8.1, "joint (6.58 %) cannot be told apart from it in noise by these trials."),
+        (4.1, "joint (3.58 %) has fewer errors than it in noise."),
+        (16.1, "joint (12.58 %) has more errors than it."),
+    ],
+)
+def test_the_lead_is_about_the_method_where_there_is_one(joint: float, said: str, open_page: OpenPage) -> None:
+    rows = table(base=(2.0, 20.0), joint=(2.02, joint), anchored=(2.05, 8.0))
+    data = ReportData("Method", rows, replicates=samples(rows, 0.3), ours="anchored", remark="Made up.\nDo better.")
+    text = open_page(render(data)).text
+    assert "anchored cuts the equal error rate in noise from 15.50 % to 6.51 %" in text
+    assert said in text
+    assert text.index("Made up.") < text.index("anchored cuts") < text.index("Results")
+    lost = table(base=(2.0, 8.0), anchored=(2.0, 20.0))
+    worse = open_page(render(ReportData("Worse", lost, ours="anchored"))).text
+    assert "anchored takes the equal error rate in noise from 6.50 % to 15.50 %, against base: no gain." in worse
+
+
+def test_bold_is_what_is_settled() -> None:
+    def bold(joint: float, spread: float) -> list[str]:
+        rows = table(base=(2.0, 20.0), joint=(2.0, joint), anchored=(2.0, 8.0))
+        page = render(ReportData("Bold", rows, replicates=samples(rows, spread) if spread else None))
+        return re.findall(r'class="number best">([\d.]+)', page)
+
+    assert bold(16.0, 0.1) == ["6.50", "5.00"]  # noisy and all; on clean speech all are alike
+    assert bold(8.1, 0.3) == []
+    assert bold(16.0, 0) == []  # without intervals nothing is settled
 
 
 def test_without_matplotlib_the_tables_remain(

@@ -20,7 +20,7 @@ class Held:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.fingerprint, self.embedding_dim = embedder.fingerprint, embedder.embedding_dim
-        self.min_samples = embedder.min_samples
+        self.min_samples, self.hears_level = embedder.min_samples, embedder.hears_level
         self.go, self.began = threading.Event(), threading.Event()
         self.batches: list[int] = []
 

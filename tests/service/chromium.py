@@ -27,6 +27,9 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",
 ]
 
+PATIENCE_S = 60.0
+"""Far more than anything takes on a machine that has nothing else to do."""
+
 
 def executable() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -54,7 +57,7 @@ class Tab:
         os.write(self._writer, json.dumps(message).encode() + b"\0")
         number = self._number
         while number not in self._answers:
-            found = self._next(20)
+            found = self._next(PATIENCE_S)
             if "id" in found:
                 self._answers[found["id"]] = found
             else:
@@ -70,7 +73,7 @@ class Tab:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 20) -> None:
+    def wait(self, condition: str, seconds: float = PATIENCE_S) -> None:
         end = time.monotonic() + seconds
         while not self.run(f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"):
             assert time.monotonic() < end, (condition, self.complaints, self.run("document.body.innerText"))

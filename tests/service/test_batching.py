@@ -68,7 +68,7 @@ def test_recordings_of_very_different_length_are_not_padded(held: Held, voice: V
 class Picky:
     """A model that embeds nothing whose batch holds a negative sample, and waits before its first batch."""
 
-    fingerprint, embedding_dim, min_samples = "picky", 2, 1
+    fingerprint, embedding_dim, min_samples, hears_level = "picky", 2, 1, False
 
     def __init__(self) -> None:
         self.go = threading.Event()

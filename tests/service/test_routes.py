@@ -202,6 +202,17 @@ def test_every_answer_has_a_type(client: TestClient) -> None:
             assert refusal == {"$ref": "#/components/schemas/Error"}, (path, method)
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/openapi.json", "/page/app.js", "/health", "/metrics", "/v1/model", "/v1/people"]
+)
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path: str) -> None:
+    asked, got = client.head(path), client.get(path)
+    assert (asked.status_code, asked.content) == (200, b"")
+    same = ("Content-Type", "Content-Security-Policy") + (() if path == "/metrics" else ("Content-Length",))
+    assert [asked.headers[name] for name in same] == [got.headers[name] for name in same]
+    assert client.head("/nowhere").status_code == 404
+
+
 def test_health(client: TestClient, calibrated: Verifier) -> None:
     assert client.get("/health").json() == {"status": "ok", "store": True}
     calibrated.close()

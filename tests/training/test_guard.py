@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from voxanchor.errors import RecipeError
 from voxanchor.training.checkpoint import load_state
-from voxanchor.training.guard import Guard, gain
+from voxanchor.training.guard import Guard, gain, near_chance
 from voxanchor.training.guarded import KEPT_FILE, Keeper
 from voxanchor.training.stage import Train
 
@@ -41,6 +41,12 @@ def test_without_labels_identity_is_watched() -> None:
 def test_gain_is_in_points_either_way() -> None:
     assert gain(errors(2.0, 4.0), BEFORE) == pytest.approx(6.0)
     assert gain(agreement(0.8, 0.85), BEFORE) == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("clean", [2.0, 24.9, 25.0, 50.0])
+def test_a_base_that_nearly_guesses_is_called_so(clean: float) -> None:
+    assert ("hardly tells speakers apart" in near_chance(errors(clean, 56.0))) == (clean >= 25)
+    assert near_chance(agreement(1.0, 0.5)) == ""  # without labels nobody can tell
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ class Angles:
     fingerprint: str = "angles"
     embedding_dim: int = 4
     min_samples: int = 4000
+    hears_level: bool = False
 
     def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
         angles = SCALE * waves[:, 0]

@@ -179,7 +179,7 @@ def test_audio_that_is_kept_has_a_limit(verifier: Verifier, voice: Voice, monkey
 class Counting:
     """An embedder that is nothing but a bound on what it is given."""
 
-    fingerprint, embedding_dim, min_samples = "counting", 2, 1_600
+    fingerprint, embedding_dim, min_samples, hears_level = "counting", 2, 1_600, False
 
     def embed(self, waves: np.ndarray, lengths: IntArray) -> np.ndarray:
         assert waves.size <= 31 * RATE

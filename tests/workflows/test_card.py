@@ -86,7 +86,14 @@ def test_what_is_not_known_is_said(model: Path, making: Making) -> None:
     assert "no speech was kept aside" in text
     forced = dataclasses.replace(making, guard={**GUARD, "faults": ["it is worse in noise"]})
     write_card(model, SpeakerEncoder.load(model), forced)
-    assert "Written by force, although it is worse in noise" in (model / CARD_FILE).read_text()
+    text = (model / CARD_FILE).read_text()
+    assert "Written by force, although it is worse in noise" in text
+    assert "hardly tells" not in text
+    guessing = {**GUARD, "before": {"clean_eer": 32.0, "noisy_eer": 56.0}}
+    write_card(model, SpeakerEncoder.load(model), dataclasses.replace(making, guard=guessing))
+    assert "**Warning: the base hardly tells speakers apart: its EER on clean speech is 32.0 %" in (
+        (model / CARD_FILE).read_text()
+    )
 
 
 def test_a_model_without_a_card_is_described_by_its_configuration(model: Path, tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def test_every_system_and_seed_is_in_the_tables(whole: Path) -> None:
     report = (whole / "report.html").read_text()
     assert "http" not in report.replace("http://www.w3.org", "")
     assert "learning_rate" in report
+    question = "Does anchored do better in noise than base and joint, and does it keep what base does on clean speech?"
+    assert question in report
 
 
 def test_the_grid_is_tried_with_the_first_seed_and_the_best_is_taken_by_all(whole: Path) -> None:

@@ -1,5 +1,6 @@
 """What a line or a device does to recordings, by name: telephone band, codecs, clipping, gain, offset."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import soundfile
@@ -59,7 +60,8 @@ def recorded(waves: "Tensor", gain_db: float = 0.0, offset_fs: float = 0.0) -> "
         gain_db: of the recorder.
         offset_fs: of the recorder, in full scales.
     """
-    return ((waves * 10.0 ** (gain_db / 20.0) + offset_fs) * FULL_SCALE).round() / FULL_SCALE
+    kept: Tensor = ((waves * 10.0 ** (gain_db / 20.0) + offset_fs) * FULL_SCALE).round() / FULL_SCALE
+    return kept
 
 
 def dead_channel(waves: "Tensor") -> "Tensor":
@@ -83,7 +85,12 @@ def through(waves: "Tensor", kind: str, amount: float | None = None) -> "Tensor"
     from voxanchor.audio import line
 
     if amount is None:
-        plain = {"telephone": line.band_limited, "mulaw": line.mulaw, "gsm": gsm, "dead_channel": dead_channel}
+        plain: dict[str, Callable[[Tensor], Tensor]] = {
+            "telephone": line.band_limited,
+            "mulaw": line.mulaw,
+            "gsm": gsm,
+            "dead_channel": dead_channel,
+        }
         return plain[kind](waves)
     if kind == "dc":
         return recorded(waves, offset_fs=amount)

@@ -14,6 +14,9 @@ ACTIVITY_MARGIN_DB = 15.9
 
 _ACTIVITY_RATIO = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
 
+USUAL_LEVEL_DB = -26.0
+"""Active level that speech usually has on a line and in a corpus, in dB relative to full scale (ITU-T P.56, P.830)."""
+
 AVERAGED_SAMPLES = 801
 """Length of each of the two moving averages behind `high_pass`: 50 ms at 16 kHz, odd so that neither delays."""
 

@@ -14,13 +14,12 @@ from torch.nn import functional as F
 
 from voxanchor.audio.batched import measure
 from voxanchor.audio.convolution import convolve
+from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.types import SAMPLE_RATE, FloatArray
 
 BAND_HZ = (300.0, 3400.0)
 """What a telephone line passes (ITU-T G.712)."""
 
-LINE_LEVEL_DB = -26.0
-"""Active level at which codecs get a signal, in dB relative to full scale (dBov): the practice of ITU-T P.56, P.830."""
 
 _EDGE_HZ = 200.0  # from the band's end to where 60 dB are reached
 _TAPS = 321
@@ -86,7 +85,7 @@ def at_line_level(waves: Tensor, code: Callable[[Tensor], Tensor]) -> Tensor:
     waves = waves.double()
     level, peak = measure(waves).power.sqrt(), waves.abs().amax(dim=1)
     heard = level > 0.0
-    wanted = torch.minimum(10.0 ** (LINE_LEVEL_DB / 20.0) / level, 1.0 / peak)
+    wanted = torch.minimum(10.0 ** (USUAL_LEVEL_DB / 20.0) / level, 1.0 / peak)
     gains = torch.where(heard, wanted, torch.ones_like(level)).unsqueeze(1)
     coded = code(waves * gains) / gains
     return torch.where(heard.unsqueeze(1), coded, torch.zeros_like(coded)).float()

@@ -81,36 +81,35 @@ class Argument:
 def arguments_of(command: Command) -> list[Argument]:
     """Return the arguments of a command, in the order of its signature."""
     hints, texts = get_type_hints(command, include_extras=True), _argument_texts(command)
-    found = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        hint = hints[name]
-        marks = getattr(hint, "__metadata__", ())
-        inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-        configured = next((mark for mark in marks if hasattr(mark, "metavar")), None)
-        positional, appended = Positional in marks, UseAppendAction in marks
-        while get_origin(inner) is tuple:
-            appended, inner = True, get_args(inner)[0]
-        inner = next((part for part in get_args(inner) if part is not type(None)), inner) if _optional(inner) else inner
-        choices = tuple(map(str, get_args(inner))) if get_origin(inner) is Literal else ()
-        kind = inner if inner in (int, float) else str
-        named = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "NUMBER"}.get(kind, "TEXT")
-        metavar = (configured.metavar if configured else None) or named
-        flag = "" if positional else "--" + ((configured.name if configured else None) or name).replace("_", "-")
-        required = parameter.default is inspect.Parameter.empty
-        found.append(
-            Argument(
-                flag=flag,
-                metavar="" if inner is bool else metavar,
-                text=texts.get(name, ""),
-                default=None if required else parameter.default,
-                required=required,
-                several=appended,
-                greedy=appended and (positional or name == "settings"),
-                kind=kind,
-                choices=choices,
-            )
-        )
-    return found
+    parameters = inspect.signature(command).parameters.values()
+    return [_argument(one, hints[one.name], texts.get(one.name, "")) for one in parameters]
+
+
+def _argument(parameter: inspect.Parameter, hint: Any, text: str) -> Argument:
+    marks = getattr(hint, "__metadata__", ())
+    configured = next((mark for mark in marks if hasattr(mark, "metavar")), None)
+    inner, depth = get_args(hint)[0] if get_origin(hint) is Annotated else hint, 0
+    while get_origin(inner) is tuple:
+        inner, depth = get_args(inner)[0], depth + 1
+    if type(None) in get_args(inner):
+        inner = next(part for part in get_args(inner) if part is not type(None))
+    choices = tuple(map(str, get_args(inner))) if get_origin(inner) is Literal else ()
+    kind = inner if inner in (int, float) else str
+    usual = "{" + ",".join(choices) + "}" if choices else {int: "N", float: "NUMBER"}.get(kind, "TEXT")
+    name = (configured and configured.name) or parameter.name
+    required = parameter.default is inspect.Parameter.empty
+    return Argument(
+        flag="" if Positional in marks else "--" + name.replace("_", "-"),
+        metavar="" if inner is bool else (configured and configured.metavar) or usual,
+        text=text,
+        default=None if required else parameter.default,
+        required=required,
+        several=depth > 0,
+        # of a flag that may be repeated each takes one word, unless what is repeated are several words
+        greedy=depth > (UseAppendAction in marks),
+        kind=kind,
+        choices=choices,
+    )
 
 
 def usage(name: str, known: Sequence[Argument]) -> str:
@@ -282,10 +281,6 @@ def _hint(name: str, flag: str, options: list[str]) -> str:
 
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-" and not word[1].isdigit() and word[1] != "."
-
-
-def _optional(hint: Any) -> bool:
-    return type(None) in get_args(hint)
 
 
 def _row(one: Argument) -> str:

@@ -47,10 +47,13 @@ def calibrate(
         precision: of the model's matrix products.
         json: print the calibration as JSON.
     """
+    from math import log
+
     loading(model)
     from voxanchor.audio.downmix import channel_of
     from voxanchor.config import to_plain
     from voxanchor.evaluation.calibration_text import summary
+    from voxanchor.scoring.judge import PRIOR
     from voxanchor.workflows.calibrate import Material
     from voxanchor.workflows.calibrate import calibrate as job
 
@@ -69,4 +72,8 @@ def calibrate(
         return 0
     print(f"calibrated model: {out}")
     print(summary(record))
+    print(
+        f"these replace thresholds on cosines; verify, verify-as and serve take {log((1 - PRIOR) / PRIOR):.2f}, that "
+        f"for a prior of {100 * PRIOR:g} %, unless --false-acceptance names one of them"
+    )
     return 0

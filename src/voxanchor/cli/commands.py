@@ -237,6 +237,8 @@ def robustify(
         json: print before and after as JSON.
     """
     loading(model)
+    from voxanchor.evaluation.compatibility_words import COSINES
+    from voxanchor.training.guard import near_chance
     from voxanchor.workflows.robustify import change, told
     from voxanchor.workflows.robustify import robustify as job
 
@@ -266,6 +268,8 @@ def robustify(
     print(f"robust model: {made.folder}")
     for name, value in told(made.after).items():
         print(f"  {change(name, made.before[name], value)} on speech kept aside")
+    if warning := near_chance(made.before):
+        print(f"  warning: {warning}")
     if made.guard is not None and made.guard["faults"]:
         print(f"  written because of --force, although {' and '.join(made.guard['faults'])}")
     if made.verdict:
@@ -278,6 +282,8 @@ def robustify(
         + shlex.join(["voxanchor", "evaluate", "--model", model, "--model", place, *unheard, "--out", f"{place}-eval"])
     )
     print("  " + shlex.join(["voxanchor", "calibrate", "--model", place, *unheard, "--out", f"{place}-calibrated"]))
+    if made.verdict:
+        print(COSINES)
     return 0
 
 

@@ -66,6 +66,8 @@ def report(folder: Path, as_json: bool) -> int:
         table.add_row(name, *(f"{entry[column]:.2f}" if column in entry else "" for column in columns))
     screen = console()
     screen.print(table)
+    for line in _note(folder).splitlines():
+        screen.print(line, markup=False, highlight=False)
     screen.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
 
@@ -79,6 +81,17 @@ def loading(*what: str, job: bool = True) -> None:
     """
     if job or sys.stderr.isatty():
         say(f"loading {' and '.join(what)} ...")
+
+
+def _note(folder: Path) -> str:
+    """Return what the recipe of a run says that a reader has to know of its figures; nothing where it says nothing."""
+    path = folder / "recipe.yaml"
+    if not path.exists():
+        return ""
+    import yaml
+
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return str((recipe.get("evaluation") or {}).get("note") or "")
 
 
 def print_json(value: Any) -> None:

@@ -4,10 +4,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from voxanchor.audio import io
+from voxanchor.audio.io import AUDIO_SUFFIXES
 from voxanchor.corpus.manifest import Manifest
 
-_SUFFIXES = io.AUDIO_SUFFIXES
 MISSING = -1
 """In the place of an index: no utterance is called so."""
 
@@ -88,7 +87,7 @@ def _composed(name: str) -> str:
 def _without_suffix(name: str) -> str:
     """Return a name without the suffix of an audio file: the ``.2`` of ``rec.2`` is none."""
     stem, dot, suffix = name.rpartition(".")
-    return stem if f"{dot}{suffix}".lower() in _SUFFIXES and stem[-1:] not in ("", "/") else name
+    return stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES and stem[-1:] not in ("", "/") else name
 
 
 def _endings_of(name: str) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,7 @@ class Audience:
         heard = {name: self.cache.get(*key) for name, key in keys.items()}
         missing = [name for name, embeddings in heard.items() if embeddings is None]
         if missing:
-            measured: dict[str, tuple[float, float]] = {}
+            measured: dict[str, tuple[float, ...]] = {}
 
             def read(utterance: Utterance) -> Waveform:
                 wave = self.render(utterance, condition, seed)
@@ -95,7 +95,7 @@ class Audience:
         return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
 
     def quality(self, condition: Condition, seed: int) -> Qualities:
-        """Return what all segments are worth in a condition: (N, 2), seconds of speech and estimated ratio in dB."""
+        """Return what all segments are worth in a condition: (N, 5), as `Qualities` says."""
         found = self.cache.get("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
         if found is None:  # embedded before anybody asked
             rows = []
@@ -106,15 +106,18 @@ class Audience:
             found = self._keep(rows, condition, seed)
         return found.astype(np.float64)
 
-    def _keep(self, rows: Sequence[tuple[float, float]], condition: Condition, seed: int) -> NDArray[np.float32]:
+    def _keep(self, rows: Sequence[tuple[float, ...]], condition: Condition, seed: int) -> NDArray[np.float32]:
         kept = np.array(rows, dtype=np.float32)
         self.cache.put(kept, "quality", QUALITY_VERSION, *self.heard_as(condition, seed))
         return kept
 
 
-def _worth(wave: Waveform) -> tuple[float, float]:
+def _worth(wave: Waveform) -> tuple[float, ...]:
     quality = Quality.of(wave)
-    return quality.speech_s, quality.snr_db
+    unknown = float("nan")
+    level_db = unknown if quality.level_db is None else quality.level_db
+    bandwidth_hz = unknown if quality.bandwidth_hz is None else quality.bandwidth_hz
+    return quality.speech_s, quality.snr_db, level_db, bandwidth_hz, quality.clipped
 
 
 def _drawn_from(condition: Condition, bank: NoiseBank) -> str:

@@ -71,7 +71,7 @@ def _thresholds(record: CalibrationRecord) -> Iterator[str]:
     yield "### Thresholds"
     yield ""
     yield "For a prior p of one voice the threshold is log((1 - p) / p): 4.60 for 1 %, 0 for 50 %."
-    yield "For a rate of false acceptance, over all conditions:"
+    yield "For a rate of false acceptance, over all conditions. These replace thresholds on cosines (compatibility.md)."
     yield ""
     yield "| false acceptance | threshold | trials | pass | pairs of speakers | 95 % interval | false rejection |"
     yield "|---|---|---|---|---|---|---|"

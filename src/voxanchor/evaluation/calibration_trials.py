@@ -257,6 +257,16 @@ class CalibrationTrials:
             say(f"{len(gone)} pieces of recordings cannot be read any more and are left out, for example: {gone[0]}")
         return replace(found, utterances=tuple(kept))
 
+    def heard(self) -> dict[str, tuple[float, float]]:
+        """Return the lowest and the highest value of qualities over all pieces, in all conditions, by name."""
+        found = np.concatenate([self._audience.quality(condition, self.seed) for condition in self.suite.conditions])
+        ranges = {}
+        for name, column in {"snr_db": 1, "level_db": 2, "bandwidth_hz": 3, "clipped": 4}.items():
+            values = found[:, column][np.isfinite(found[:, column])]
+            if len(values):
+                ranges[name] = float(values.min()), float(values.max())
+        return ranges
+
     def _hear(self, condition: Condition) -> _Heard:
         """Return every piece as the model hears it in a condition, and what it is worth."""
         embeddings = self._audience.hear(condition, self.seed)["model"]

@@ -45,6 +45,7 @@ class ComparedReport:
         maps: a map of embeddings per system.
         facts: label and value of what the figures rest on.
         notes: remarks of a sentence or two each.
+        remark: what a reader has to know before the figures, a paragraph a line.
         recipe: the resolved recipes as text.
     """
 
@@ -63,6 +64,7 @@ class ComparedReport:
     facts: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     recipe: str = ""
+    remark: str = ""
 
 
 def write_compared_report(path: str | Path, data: ComparedReport, compared: ComparedSystems | None = None) -> None:
@@ -97,6 +99,7 @@ def render(data: ComparedReport, compared: ComparedSystems | None = None) -> str
     ]
     parts = (
         _header(data, compared),
+        sections.remark(data.remark),
         lead(compared),
         headline(compared),
         against_section(compared),

@@ -41,21 +41,19 @@ def systems_section(compared: ComparedSystems, described: Mapping[str, str], pla
 def headline(compared: ComparedSystems) -> str:
     """Return every figure of every system, with its interval over speakers and its spread over training seeds."""
     figures = compared.figures
-    best = {}
-    for figure in figures:
-        values = [system.figures[figure].value for system in compared.systems.values() if figure in system.figures]
-        best[figure] = max([0.0, *values]) if figure == GAIN else min(values)  # the base itself gains nothing
+    best = {figure: _settled_best(compared, figure) for figure in figures}
     head = [Cell("system", head=True), *_heads(compared, figures)]
     rows = []
     for index, (name, system) in enumerate(compared.systems.items()):
         row = [Cell(system_name(name, index), head=True)]
-        row += [_figure_cell(compared, system, figure, best[figure]) for figure in figures]
+        row += [_figure_cell(compared, system, figure, best=name == best[figure]) for figure in figures]
         rows.append(row)
     several = any(len(system.seeds) > 1 for system in compared.systems.values())
     explanation = (
-        "Equal error rate (EER) in percent: lower is better, the best of each column is bold. At this setting a "
-        "system rejects as many recordings of the right speaker as it accepts of a wrong one; 50 % is guessing. The "
-        "first small line spans 95 % of what other draws of the same kind of speakers would give"
+        "Equal error rate (EER) in percent: lower is better. A figure is bold where it is the best of its column and "
+        "that is settled against each of the others. At this setting a system rejects as many recordings of the right "
+        "speaker as it accepts of a wrong one; 50 % is guessing. The first small line spans 95 % of what other draws "
+        "of the same kind of speakers would give"
     )
     explanation += (
         "; the second is the least and the largest value among the training seeds, of which the large figure is the "
@@ -76,6 +74,19 @@ def headline(compared: ComparedSystems) -> str:
     return section("results", "Results", table("headline compared", head, [rows]), paragraph(explanation, "explain"))
 
 
+def _settled_best(compared: ComparedSystems, figure: str) -> str | None:
+    """Return the system that is best in a figure where that is settled against every other one, or None."""
+    systems = compared.systems
+    known = {name: system.figures[figure].value for name, system in systems.items() if figure in system.figures}
+    if figure == GAIN:
+        known[compared.base] = 0.0  # over itself
+    sign = -1.0 if figure == GAIN else 1.0
+    best = min(known, key=lambda name: sign * known[name])
+    differences = [found[figure] for found in systems[best].minus.values() if figure in found]
+    won = all(difference.settled and sign * difference.value < 0 for difference in differences)
+    return best if differences and won else None
+
+
 def _heads(compared: ComparedSystems, figures: Sequence[str]) -> list[Cell]:
     labels = [figure_label(compared, figure) for figure in figures]
     return [Cell(f"{name}<small>{remark}</small>", head=True, css="number") for name, remark in labels]
@@ -86,7 +97,7 @@ def _label(compared: ComparedSystems, figure: str) -> str:
     return f'<span class="label" aria-hidden="true">{figure_label(compared, figure)[0]}</span>'
 
 
-def _figure_cell(compared: ComparedSystems, system: ComparedSystem, figure: str, best: float) -> Cell:
+def _figure_cell(compared: ComparedSystems, system: ComparedSystem, figure: str, *, best: bool) -> Cell:
     estimate, label = system.figures.get(figure), _label(compared, figure)
     if estimate is None:
         return Cell(f"{label}{_DASH}", css="number")
@@ -98,7 +109,7 @@ def _figure_cell(compared: ComparedSystems, system: ComparedSystem, figure: str,
     if estimate.spread is not None:
         lines.append("seeds " + _span(*estimate.spread, signed))
     small = "".join(f"<small>{line}</small>" for line in lines)
-    return Cell(f"{label}{value}{small}", css="number best" if estimate.value == best else "number")
+    return Cell(f"{label}{value}{small}", css="number best" if best else "number")
 
 
 def _span(low: float, high: float, signed: bool) -> str:

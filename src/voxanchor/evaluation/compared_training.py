@@ -62,7 +62,7 @@ def _budget_table(systems: Sequence[str], budgets: Sequence[Budget]) -> str:
 def _tuning(systems: Sequence[str], tuning: Sequence[TuningRow]) -> str:
     head = [Cell("system", head=True), Cell("settings", head=True)]
     head += [Cell(label, head=True, css="number") for label in ("clean EER", "noisy EER", "score ↓")]
-    head.append(Cell("", head=True))
+    head.append(Cell("choice", head=True))
     bodies = []
     for system in dict.fromkeys(row.system for row in tuning):
         own = [row for row in tuning if row.system == system]

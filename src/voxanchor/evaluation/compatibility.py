@@ -19,8 +19,7 @@ from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility_drift import Alike, over_seeds, similarities, unlabelled_spreads
 from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Figure, figures, joined
 from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, ThresholdStudy
-from voxanchor.evaluation.compatibility_upgrade import upgrading
-from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, unknown
+from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, judge, unknown
 from voxanchor.evaluation.protocol import Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.evaluation.results import CompatibilityRow
 from voxanchor.evaluation.summary import CLEAN
@@ -168,7 +167,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
         similarity=over_seeds(alike),
         thresholds=points,
         scores=spreads,
-        verdict=upgrading(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
+        verdict=judge(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
         remarks=examined.remarks,
         rows=_rows(setup, alike, outcome, study),
         outcome=outcome,

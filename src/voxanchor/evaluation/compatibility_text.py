@@ -1,6 +1,6 @@
 """The findings on old and new enrolments as plain values, as tables of words, and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,17 @@ from voxanchor.config import to_plain
 from voxanchor.evaluation import compatibility_verdict as rules
 from voxanchor.evaluation.compatibility import Findings
 from voxanchor.evaluation.compatibility_figures import LABELS, MIXED, OLD
-from voxanchor.evaluation.compatibility_thresholds import LEAST_PASSING, OperatingPoint, PairThreshold
+from voxanchor.evaluation.compatibility_thresholds import LEAST_PASSING, OperatingPoint, Rates
 from voxanchor.evaluation.compatibility_words import interval_words, span
-from voxanchor.evaluation.summary import CLEAN, NOISY
+from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
+from voxanchor.scoring.metrics import NEAR_CHANCE
 from voxanchor.scoring.similarity import Spread
 
 FORMAT = "voxanchor-compatibility"
 SCHEMA_VERSION = 1
+
+PAIR = "enrolment and test"
+DECIDED = " (verdict)"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def plain(findings: Findings) -> dict[str, Any]:
             "aim_clean_percent": rules.AIM_CLEAN,
             "aim_noisy_percent": rules.AIM_NOISY,
             "few_speakers": rules.FEW_SPEAKERS,
+            "near_chance_percent": NEAR_CHANCE,
             "least_passing": LEAST_PASSING,
         },
         "remarks": list(findings.remarks),
@@ -65,9 +70,10 @@ def tables(findings: Findings, *, intervals: bool = True) -> list[Table]:
     """
     if not findings.figures:
         return [_similarity_table(findings), *_spread_tables(findings)]
+    points = [point for point in findings.thresholds if point.pairs]
     return [
         _error_table(findings),
-        *(_threshold_table(point, findings, intervals) for point in findings.thresholds if point.pairs),
+        *(entry for point in points for entry in _threshold_tables(point, findings, intervals)),
     ]
 
 
@@ -113,41 +119,56 @@ def _error_table(findings: Findings) -> Table:
     heads = {CLEAN: "clean", NOISY: f"{findings.where}, mean of {len(findings.conditions) - (CLEAN in parts)}"}
     shown = [findings.figures[part] for part in parts]
     rows = [(LABELS[pair], *(interval_words(figure.of(pair)) for figure in shown)) for pair in shown[0].pairs]
-    rows += [
-        ("the second against the first", *(span(figure.mixed_minus_old) for figure in shown)),
-        ("the second against the last", *(span(figure.mixed_minus_new) for figure in shown)),
-    ]
-    upgrades = [figure.upgraded for figure in shown if figure.upgraded]
-    if upgrades:
-        rows.append(("the third against the last", *(span(upgraded.minus_new) for upgraded in upgrades)))
-    return Table("EER in %", ("", *(heads[part] for part in parts)), tuple(rows))
+    upgraded = [figure.upgraded for figure in shown if figure.upgraded]
+    rows.append(("new test instead of old", *(span(figure.mixed_minus_old) for figure in shown)))
+    if upgraded:
+        rows.append(
+            ("upgraded enrolment, new test instead of both old", *(span(found.minus_old) for found in upgraded))
+        )
+    rows.append(("old enrolment instead of new", *(span(figure.mixed_minus_new) for figure in shown)))
+    if upgraded:
+        rows.append(("upgraded enrolment instead of new", *(span(found.minus_new) for found in upgraded)))
+    return Table("EER in %", (PAIR, *(heads[part] for part in parts)), tuple(rows))
 
 
-def _threshold_table(point: OperatingPoint, findings: Findings, intervals: bool) -> Table:
-    parts = [part for part in (CLEAN, NOISY) if part in findings.figures]
+def _threshold_tables(point: OperatingPoint, findings: Findings, intervals: bool) -> list[Table]:
+    """Return errors at the threshold of each row, which may be set, and while the old threshold stays."""
     names = {CLEAN: "clean", NOISY: findings.where}
+    names = {part: name for part, name in names.items() if part in findings.figures}
+    heads = list(names.values())
+    what = "false acceptance / rejection in %"
     if intervals:
-        heads = [f"false {kind}, {names[part]}" for part in parts for kind in ("acc.", "rej.")]
-    else:
-        heads = [names[part] for part in parts]
-    title = f"Threshold for {point.false_acceptance:g} % false acceptance on clean speech; "
-    title += "errors in % at the old one" if intervals else "false acceptance / rejection at the old one"
-    cells = _with_intervals if intervals else _without_intervals
-    rows = [(LABELS[pair], *cells(point.pairs[pair], parts, pair == OLD)) for pair in point.pairs]
-    return Table(title, ("", "threshold", "moves by", *heads), tuple(rows))
+        heads = [f"false {kind}, {name}" for name in names.values() for kind in ("acc.", "rej.")]
+        what = "errors in %"
+    own, old = [], []
+    for name, pair in point.pairs.items():
+        moved = "" if name == OLD else _estimate(pair.moved, intervals, 3, "+")
+        set_to = (_row_name(name, findings, own=True), _estimate(pair.threshold, intervals, 3), moved)
+        own.append((*set_to, *_errors(pair.at_own, names, intervals)))
+        old.append((_row_name(name, findings, own=False), *_errors(pair.at_old, names, intervals)))
+    title = f"Threshold for {point.false_acceptance:g} % false acceptance on clean speech; {what}"
+    return [
+        Table(f"{title} at the threshold of each row", (PAIR, "threshold", "moves by", *heads), tuple(own)),
+        Table(f"{title} while the old one stays", (PAIR, *heads), tuple(old)),
+    ]
 
 
-def _with_intervals(pair: PairThreshold, parts: Sequence[str], is_old: bool) -> list[str]:
-    cells = [interval_words(pair.threshold, 3), "" if is_old else interval_words(pair.moved, 3, "+")]
-    for rates in (pair.at_old[part] for part in parts):
-        cells += [interval_words(rates.false_acceptance), interval_words(rates.false_rejection)]
-    return cells
+def _estimate(estimate: Estimate, intervals: bool, digits: int = 2, sign: str = "") -> str:
+    return interval_words(estimate if intervals else Estimate(estimate.value), digits, sign)
 
 
-def _without_intervals(pair: PairThreshold, parts: Sequence[str], is_old: bool) -> list[str]:
-    errors = [pair.at_old[part] for part in parts]
-    shown = [f"{rates.false_acceptance.value:.2f} / {rates.false_rejection.value:.2f}" for rates in errors]
-    return [f"{pair.threshold.value:.3f}", "" if is_old else f"{pair.moved.value:+.3f}", *shown]
+def _errors(rates: Mapping[str, Rates], parts: Iterable[str], intervals: bool) -> list[str]:
+    pairs = [(rates[part].false_acceptance, rates[part].false_rejection) for part in parts]
+    if intervals:
+        return [interval_words(value) for pair in pairs for value in pair]
+    return [" / ".join(_estimate(value, intervals) for value in pair) for pair in pairs]
+
+
+def _row_name(pair: str, findings: Findings, *, own: bool) -> str:
+    """Return a pair in words, marked where the verdict is for it, with its own threshold or with the old one."""
+    decision = findings.verdict.decision
+    decided = pair == rules.DECIDING.get(decision) and own != (decision == "keep")
+    return f"{LABELS[pair]}{DECIDED if decided else ''}"
 
 
 def _similarity_table(findings: Findings) -> Table:
@@ -163,7 +184,7 @@ def _similarity_table(findings: Findings) -> Table:
 def _spread_tables(findings: Findings) -> list[Table]:
     kinds = dict.fromkeys(kind for pairs in findings.scores.values() for kind in pairs)
     shown = ("1", "50", "99", "99.9")
-    head = ("", "mean", "deviation", *(f"{share} % below" for share in shown))
+    head = (PAIR, "mean", "deviation", *(f"{share} % below" for share in shown))
     return [
         Table(
             f"Clean scores of {kind}",

@@ -3,28 +3,44 @@
 In this order. *Enrol again* where the new model with old enrolments is worse on clean speech than the old model was, or
 where it is worse in noise, so that it gains nothing. *Set a new threshold* where at the old one the false acceptances
 on clean speech change too much, or the false rejections rise and another threshold would mend it. Otherwise *keep*
-both.
+both. Unless it is settled that both may be kept, *upgrade* comes before all of these where upgraded enrolments pass the
+first rule and do better than old ones: it needs no recordings.
 
-A question counts as settled when all of its 95 % interval lies on one side of the rule.
+A question counts as settled when all of its 95 % interval lies on one side of the rule. A verdict that is not settled
+leads with what risks nothing: the old model as it is.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from voxanchor.evaluation.compatibility_figures import MIXED, NEW, OLD, Figure, Pair, one_side, outside
-from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, thresholds
+from voxanchor.evaluation.compatibility_figures import (
+    MIXED,
+    NEW,
+    OLD,
+    UPGRADED,
+    Change,
+    Figure,
+    Pair,
+    Upgraded,
+    one_side,
+    outside,
+)
+from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, Rates, thresholds
 from voxanchor.evaluation.compatibility_words import (
+    COSINES,
     acceptance_words,
     clean_words,
     elsewhere_words,
     noise_words,
+    rates_words,
     rejection_words,
     set_to,
     span,
 )
 from voxanchor.evaluation.sections import listed
 from voxanchor.evaluation.summary import CLEAN, NOISY
+from voxanchor.scoring.metrics import NEAR_CHANCE
 
 TOLERATED_CLEAN = 10.0
 """By how many percent the EER on clean speech may rise when old enrolments meet the new model."""
@@ -42,6 +58,11 @@ FEW_SPEAKERS = 20
 """With fewer the intervals themselves are unsure, and nothing counts as settled."""
 
 Decision = Literal["keep", "new threshold", "upgrade", "re-enrol", "unknown"]
+
+DECIDING: dict[Decision, Pair] = {"keep": MIXED, "new threshold": MIXED, "upgrade": UPGRADED, "re-enrol": NEW}
+"""Who enrols and who hears the test once a decision was followed."""
+
+_AS_IT_IS = "keep the old model and its threshold"
 
 
 @dataclass(frozen=True)
@@ -67,11 +88,11 @@ class Verdict:
 
     Attributes:
         decision: ``keep`` old enrolments and the threshold, ``new threshold`` with old enrolments, ``upgrade`` them, or
-            ``re-enrol``; ``unknown`` where nobody says who speaks.
+            ``re-enrol``; ``unknown`` where nobody says who speaks, or the old model itself is close to guessing.
         settled: whether the intervals leave no other decision.
-        lead: the decision in a sentence.
-        reasons: a sentence each: what decided, what enrolling again would bring, whether the project's aim holds, and
-            what is not settled.
+        lead: what to do in a sentence or two; where it is not settled, what is safe until it is.
+        reasons: a sentence each: what decided, the errors to expect, what enrolling again would bring, whether the
+            project's aim holds, and what is not settled.
         thresholds: rate of false acceptance in percent, as text -> the threshold to set under this decision.
         checks: the questions that decided.
         aim: the questions of the project's aim.
@@ -118,31 +139,40 @@ class Evidence:
         said = ((CLEAN, "on clean speech"), (NOISY, self.where))
         return [(where, self.figures[part]) for part, where in said if part in self.figures]
 
+    @property
+    def upgrades(self) -> list[tuple[str, Figure, Upgraded]]:
+        """The same with upgraded enrolments, where these were measured."""
+        return [(where, figure, figure.upgraded) for where, figure in self.parts if figure.upgraded]
+
 
 def judge(evidence: Evidence) -> Verdict:
     """Return the verdict, by the rules above."""
-    enrolments = [_clean(evidence)] + ([_noise(evidence)] if NOISY in evidence.figures else [])
+    before = evidence.figures[CLEAN].old.value
+    if before >= NEAR_CHANCE:
+        return _near_chance(before)
+    enrolments, upgraded = _enrolments(evidence), _upgraded(evidence)
     found = {point.false_acceptance: _threshold(evidence, point) for point in evidence.points if point.pairs}
     moves = [check for checks in found.values() for check in checks]
-    failed = [check for check in enrolments if not check.holds]
-    decision: Decision
-    if failed:
-        decision, settled = "re-enrol", any(check.settled for check in failed)
-    else:
-        moved = [check for check in moves if not check.holds]
-        settled = all(check.settled for check in enrolments)
-        if moved:
-            decision, settled = "new threshold", settled and any(check.settled for check in moved)
-        else:
-            decision, settled = "keep", settled and bool(moves) and all(check.settled for check in moves)
-    deciding: dict[Decision, Pair] = {"keep": OLD, "new threshold": MIXED, "re-enrol": NEW}
-    values = thresholds(evidence.points, deciding[decision])
-    checks, aim = (*enrolments, *moves), tuple(_aim(evidence))
-    reasons = [check.text for check in enrolments]
+    decision, settled = _as_they_are(enrolments, moves)
+    checks = [*enrolments, *moves]
+    if _upgrading(evidence, decision, settled, upgraded):
+        decision, settled = "upgrade", all(check.settled for check in upgraded)
+        checks += upgraded
+    pair, aim = DECIDING[decision], _aim(evidence)
+    values = thresholds(evidence.points, OLD if decision == "keep" else pair)
+    told = [] if not evidence.upgrades else [_upgrade_words(evidence)]
+    reasons = [*(told if decision == "upgrade" else []), *_expected(decision, evidence)]
+    reasons += [check.text for check in enrolments]
     reasons += [_threshold_words(evidence, point, found) for point in evidence.points]
-    reasons += [_gain(decision, evidence), _aim_words(aim), *_open(checks, evidence, settled)]
-    lead = _lead(decision, values, evidence.points) + ("" if settled else " This is not settled.")
-    return Verdict(decision, settled, lead, tuple(reasons), values, checks, aim)
+    reasons += [] if decision == "upgrade" else told
+    reasons += [
+        _gain(decision, evidence),
+        *_aim_words(aim),
+        *_open(checks, evidence, settled),
+        *[COSINES] * bool(found),
+    ]
+    lead = _lead(decision, settled, values, evidence)
+    return Verdict(decision, settled, lead, tuple(reasons), values, tuple(checks), tuple(aim))
 
 
 def unknown() -> Verdict:
@@ -159,20 +189,71 @@ def unknown() -> Verdict:
     )
 
 
-def _clean(evidence: Evidence) -> Check:
-    figure = evidence.figures[CLEAN]
-    change = figure.mixed_minus_old
+def _near_chance(eer: float) -> Verdict:
+    """Return the verdict on enrolments of a model that nearly guesses: what they are worth depends on nothing else."""
+    return Verdict(
+        "unknown",
+        False,
+        "No verdict: the old model hardly tells these speakers apart, so its enrolments are worth little with any "
+        "model.",
+        (
+            f"Its EER on clean speech is {eer:.2f} %; 50 % is guessing, and good models have a few percent. See "
+            "whether its weights were loaded, and whether each folder of the recordings is one speaker.",
+        ),
+        {},
+    )
+
+
+def _as_they_are(enrolments: Sequence[Check], moves: Sequence[Check]) -> tuple[Decision, bool]:
+    """Return the decision on old enrolments as they are, and whether it is settled."""
+    if failed := [check for check in enrolments if not check.holds]:
+        return "re-enrol", any(check.settled for check in failed)
+    settled = all(check.settled for check in enrolments)
+    if moved := [check for check in moves if not check.holds]:
+        return "new threshold", settled and any(check.settled for check in moved)
+    return "keep", settled and bool(moves) and all(check.settled for check in moves)
+
+
+def _upgrading(evidence: Evidence, decision: Decision, settled: bool, upgraded: Sequence[Check]) -> bool:
+    """Whether to upgrade rather than to follow the decision on old enrolments as they are."""
+    if not upgraded or not all(check.holds for check in upgraded):
+        return False
+    if decision == "re-enrol":
+        return True
+    gains = [figure.mixed.value - found.eer.value for _, figure, found in evidence.upgrades]
+    return not (decision == "keep" and settled) and min(gains) >= 0 and max(gains) > 0
+
+
+def _enrolments(evidence: Evidence) -> list[Check]:
+    """Return the rules for old enrolments as they are."""
+    clean = evidence.figures[CLEAN]
+    holds, settled = _clean(evidence, clean.mixed_minus_old)
+    found = [Check("clean error", holds, settled, clean_words(clean, holds, TOLERATED_CLEAN))]
+    if noisy := evidence.figures.get(NOISY):
+        text = noise_words(noisy, evidence.where)
+        found.append(Check("noisy error", *_noise(evidence, noisy.mixed_minus_old), text))
+    return found
+
+
+def _upgraded(evidence: Evidence) -> list[Check]:
+    """Return the same rules, asked of upgraded enrolments; nothing where these were not measured."""
+    rules = (("clean error, upgraded", _clean), ("noisy error, upgraded", _noise))
+    return [
+        Check(name, *rule(evidence, found.minus_old), span(found.minus_old))
+        for (name, rule), (_, _, found) in zip(rules, evidence.upgrades, strict=False)
+    ]
+
+
+def _clean(evidence: Evidence, change: Change) -> tuple[bool, bool]:
+    """Return whether clean errors may rise so, and whether that is settled."""
     certain = change.points.low is None or change.points.low > 0  # without an interval the figure itself decides
     holds = not (change.beyond > TOLERATED_CLEAN and certain)
-    settled = evidence.sure and outside(change, TOLERATED_CLEAN)
-    return Check("clean error", holds, settled, clean_words(figure, holds, TOLERATED_CLEAN))
+    return holds, evidence.sure and outside(change, TOLERATED_CLEAN)
 
 
-def _noise(evidence: Evidence) -> Check:
-    figure = evidence.figures[NOISY]
-    points = figure.mixed_minus_old.points
-    settled = evidence.sure and one_side(points, float("-inf"), 0.0)
-    return Check("noisy error", points.value <= 0, settled, noise_words(figure, evidence.where))
+def _noise(evidence: Evidence, change: Change) -> tuple[bool, bool]:
+    """Return whether errors in noise do not rise, and whether that is settled."""
+    return change.points.value <= 0, evidence.sure and one_side(change.points, float("-inf"), 0.0)
 
 
 def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
@@ -198,17 +279,59 @@ def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
     ]
 
 
-def _lead(decision: Decision, values: Mapping[str, float], points: Sequence[OperatingPoint]) -> str:
+def _lead(decision: Decision, settled: bool, values: Mapping[str, float], evidence: Evidence) -> str:
+    """Return what to do: the safe and free thing first."""
     threshold = set_to(values)
-    if decision == "keep":
-        if len(values) == len(points):
-            return "Keep the old enrolments and the threshold."
-        known = " or ".join(f"{rate} %" for rate in values)
-        unless = f", and the threshold if it was set for about {known} false acceptance" if known else ""
-        return f"Keep the old enrolments{unless}."
+    if decision == "upgrade":
+        said = (
+            "upgrade the stored voiceprints (voxanchor upgrade, or voxanchor people upgrade), which needs no recordings"
+        )
+        said += f", and set the threshold to {threshold}" if values else ""
+        if settled or evidence.sure:
+            return _sentence(said) + ("." if settled else f". {_unsettled(evidence)}: measure on more of them.")
+    elif decision == "re-enrol":
+        said = "enrol everybody again with the new model"
+        said += f", and set the threshold to {threshold}" if values else ""
+        if settled:
+            return f"{_sentence(said)}. Until that is done, {_AS_IT_IS}."
+    else:
+        said = "keep the old enrolments" + _kept(decision, values, evidence.points)
+        if settled:
+            return f"{_sentence(said)}."
+    return f"{_unsettled(evidence)}: until more are measured, {_AS_IT_IS}. Their figures say: {said}."
+
+
+def _sentence(said: str) -> str:
+    return said[0].upper() + said[1:]
+
+
+def _kept(decision: Decision, values: Mapping[str, float], points: Sequence[OperatingPoint]) -> str:
     if decision == "new threshold":
-        return f"Keep the old enrolments, and set the threshold to {threshold}."
-    return "Enrol everybody again with the new model" + (f", and set the threshold to {threshold}." if values else ".")
+        return f", and set the threshold to {set_to(values)}"
+    if values and len(values) == len(points):
+        return " and the threshold"
+    known = " or ".join(f"{rate} %" for rate in values)
+    return f", and the threshold if it was set for about {known} false acceptance" if known else ""
+
+
+def _unsettled(evidence: Evidence) -> str:
+    if not evidence.speakers:
+        return "Trials of unknown speakers settle nothing"
+    if not evidence.sure:
+        return f"{evidence.speakers} speakers are not enough to say"
+    return f"{evidence.speakers} speakers do not settle it"
+
+
+def _expected(decision: Decision, evidence: Evidence) -> list[str]:
+    """Return the errors to expect once the decision was followed, a sentence for each rate."""
+    found = []
+    for point in evidence.points:
+        if point.pairs:
+            pair = point.pairs[DECIDING[decision]]
+            rates: Mapping[str, Rates] = pair.at_old if decision == "keep" else pair.at_own
+            at = "the old threshold" if decision == "keep" else f"a threshold of {pair.threshold.value:.3f}"
+            found.append(rates_words(rates, f"Then, at {at} (for {point.false_acceptance:g} %)", evidence.where))
+    return found
 
 
 def _threshold_words(evidence: Evidence, point: OperatingPoint, found: Mapping[float, Sequence[Check]]) -> str:
@@ -217,13 +340,25 @@ def _threshold_words(evidence: Evidence, point: OperatingPoint, found: Mapping[f
         return f"Whether the old threshold for {point.false_acceptance:g} % serves is not known: {point.remark}."
     rate, (accepted, rejected) = point.false_acceptance, found[point.false_acceptance]
     elsewhere = elsewhere_words(point.pairs[MIXED], point.pairs[OLD], evidence.where)
-    at = f"At the old threshold for {rate:g} % false acceptance on clean speech"
+    at = f"With old enrolments and the old threshold for {rate:g} % false acceptance on clean speech"
     return f"{at}, {accepted.text}, and {rejected.text}.{elsewhere}"
+
+
+def _upgrade_words(evidence: Evidence) -> str:
+    went = [
+        f"from {figure.mixed.value:.2f} to {found.eer.value:.2f} % {where}"
+        for where, figure, found in evidence.upgrades
+    ]
+    return (
+        "Upgrading the stored voiceprints, which needs no recordings, would take the EER with the new model "
+        f"{listed(went)}."
+    )
 
 
 def _gain(decision: Decision, evidence: Evidence) -> str:
     """Return what enrolling again would bring, and what it would not mend."""
-    went = [f"from {figure.mixed.value:.2f} to {figure.new.value:.2f} % {where}" for where, figure in evidence.parts]
+    pair = UPGRADED if decision == "upgrade" else MIXED
+    went = [f"from {figure.of(pair).value:.2f} to {figure.new.value:.2f} % {where}" for where, figure in evidence.parts]
     said = f"Enrolling again with the new model would take the EER {listed(went)}."
     if decision != "re-enrol":
         values = set_to(thresholds(evidence.points, NEW))
@@ -237,19 +372,26 @@ def _gain(decision: Decision, evidence: Evidence) -> str:
 
 
 def _aim(evidence: Evidence) -> list[Check]:
+    """Return the questions of the aim: of old enrolments, and of upgraded ones where they were measured."""
+    asked = [(where, figure.mixed_minus_new) for where, figure in evidence.parts]
+    asked_upgraded = [(f"{where}, upgraded", found.minus_new) for where, _, found in evidence.upgrades]
     found = []
-    for (where, figure), bound in zip(evidence.parts, (AIM_CLEAN, AIM_NOISY), strict=False):
-        change = figure.mixed_minus_new
-        holds, settled = change.beyond <= bound, evidence.sure and outside(change, bound)
-        text = f"{'met' if holds else 'not met'} {where} ({span(change)}{'' if settled else '; not settled'})"
-        found.append(Check(where, holds, settled, text))
+    for questions in (asked, asked_upgraded):
+        for (name, change), bound in zip(questions, (AIM_CLEAN, AIM_NOISY), strict=False):
+            holds, settled = change.beyond <= bound, evidence.sure and outside(change, bound)
+            where = name.removesuffix(", upgraded")
+            text = f"{'met' if holds else 'not met'} {where} ({span(change)}{'' if settled else '; not settled'})"
+            found.append(Check(name, holds, settled, text))
     return found
 
 
-def _aim_words(aim: Sequence[Check]) -> str:
-    bounds = [f"{bound:g} % {check.name}" for check, bound in zip(aim, (AIM_CLEAN, AIM_NOISY), strict=False)]
-    said = listed([check.text for check in aim])
-    return f"The aim, that old enrolments cost at most {listed(bounds)} against new ones, is {said}."
+def _aim_words(aim: Sequence[Check]) -> list[str]:
+    upgraded = [check.text for check in aim if check.name.endswith(", upgraded")]
+    plain = [check for check in aim if not check.name.endswith(", upgraded")]
+    bounds = [f"{bound:g} % {check.name}" for check, bound in zip(plain, (AIM_CLEAN, AIM_NOISY), strict=False)]
+    said = listed([check.text for check in plain])
+    words = f"The aim, that old enrolments cost at most {listed(bounds)} against new ones, is {said}."
+    return [words, *([f"With upgraded ones it is {listed(upgraded)}."] if upgraded else [])]
 
 
 def _open(checks: Sequence[Check], evidence: Evidence, settled: bool) -> list[str]:
@@ -262,5 +404,5 @@ def _open(checks: Sequence[Check], evidence: Evidence, settled: bool) -> list[st
         few = f"With {evidence.speakers} speakers the intervals themselves are unsure"
         return [f"{few}: it takes {FEW_SPEAKERS} at least to settle anything."]
     names = [check.name for check in checks if not check.settled]
-    said = f"What {evidence.speakers} speakers leave open, since the interval reaches across the rule: {listed(names)}."
-    return [said] if names else []
+    reach = "by intervals that reach across the limit of the rule"
+    return [f"{evidence.speakers} speakers leave open, {reach}: {listed(names)}."] if names else []

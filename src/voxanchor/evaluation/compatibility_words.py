@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 
 from voxanchor.evaluation.compatibility_figures import Change, Figure
-from voxanchor.evaluation.compatibility_thresholds import PairThreshold
+from voxanchor.evaluation.compatibility_thresholds import PairThreshold, Rates
 from voxanchor.evaluation.summary import CLEAN, NOISY, Estimate
+
+COSINES = (
+    "These thresholds are cosines, for a model without a calibration; once voxanchor calibrate has run, its "
+    "thresholds, which are log-likelihood ratios, replace them."
+)
 
 
 def clean_words(figure: Figure, holds: bool, tolerated: float) -> str:
@@ -43,6 +48,19 @@ def rejection_words(mixed: PairThreshold, old: PairThreshold, tolerated: float) 
     said = f"false rejections {_went(before, after, 'go', 'stay')} ({more.value:+.2f} points{_to(more, '+.2f')})"
     lasting = more.value > tolerated >= mixed.avoidable[CLEAN].value
     return f"{said}, which another threshold would not mend" if lasting else said
+
+
+def rates_words(rates: Mapping[str, Rates], when: str, where: str) -> str:
+    """Return the errors at a threshold as a sentence: clean, and where it is not clean if that was measured."""
+    clean = rates[CLEAN]
+    said = (
+        f"{when}, {clean.false_acceptance.value:.2f} % of other speakers pass and {clean.false_rejection.value:.2f} % "
+        "of the right ones are turned away on clean speech"
+    )
+    if NOISY not in rates:
+        return f"{said}."
+    noisy = rates[NOISY]
+    return f"{said}, {noisy.false_acceptance.value:.2f} and {noisy.false_rejection.value:.2f} % {where}."
 
 
 def elsewhere_words(mixed: PairThreshold, old: PairThreshold, where: str) -> str:

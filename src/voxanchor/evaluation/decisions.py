@@ -18,7 +18,8 @@ from voxanchor.scoring.thresholds import error_rates
 from voxanchor.types import Embeddings
 
 Qualities: TypeAlias = NDArray[np.float64]
-"""(N, 2): seconds of speech, estimated signal-to-noise ratio in dB."""
+"""(N, 5): seconds of speech, estimated signal-to-noise ratio in dB, active level in dB of full scale, highest frequency
+with sound in Hz, share of clipped samples; NaN where there is no such figure, as of silence."""
 
 PRIORS = (0.01, 0.5)
 """Priors of one voice whose thresholds are looked at, beside those for rates of false acceptance."""

@@ -1,6 +1,6 @@
 """Curves and maps of a report."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,12 @@ from voxanchor.types import BoolArray, FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+_DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
+_DET_BELOW, _DET_ABOVE = 5.0, 4.0
+"""Axes reach from a fifth of the lowest equal error rate of a panel to four times the highest."""
+
+_DET_LABEL_ROOM = 0.08
+"""Of the length of an axis, what a label needs to itself."""
 
 
 def error_panels(
@@ -90,7 +95,7 @@ def _intervals(summary: SystemSummary, noise: str, levels: FloatArray) -> tuple[
 
 
 def det_panels(curves: Mapping[tuple[str, str], tuple[FloatArray, FloatArray]], systems: Sequence[str]) -> list[Panel]:
-    """Return detection error trade-off curves on probit axes, one panel per condition.
+    """Return detection error trade-off curves on probit axes that fit their data, one panel per condition.
 
     Args:
         curves: (system, condition) -> miss and false-alarm rates, (P,) each, in the order of rising threshold.
@@ -103,16 +108,19 @@ def det_panels(curves: Mapping[tuple[str, str], tuple[FloatArray, FloatArray]], 
     for number, condition in enumerate(dict.fromkeys(condition for _, condition in curves)):
         with drawing(f"det{number}", f"Detection error trade-off, {condition}", (4.0, 3.8)) as canvas:
             axes = canvas.axes
-            ticks = [_probit(rate) for rate in _DET_TICKS]
+            shown = {name: curves[name, condition] for name in systems if (name, condition) in curves}
+            rates = det_ticks(shown.values())
+            ticks = [_probit(rate) for rate in rates]
             axes.plot(ticks[:: len(ticks) - 1], ticks[:: len(ticks) - 1], "--", color=MUTED, linewidth=0.9)
-            for system, rates in ((name, curves.get((name, condition))) for name in systems):
-                if rates is not None:
-                    p_miss, p_fa = thin(*rates)
-                    x, y = [_probit(rate) for rate in p_fa], [_probit(rate) for rate in p_miss]
-                    axes.plot(x, y, linewidth=1.8, color=SERIES_COLOURS[list(systems).index(system) % SERIES])
-            labels = [f"{100 * rate:g}" for rate in _DET_TICKS]
+            for system, curve in shown.items():
+                p_miss, p_fa = thin(*curve)
+                x, y = [_probit(rate) for rate in p_fa], [_probit(rate) for rate in p_miss]
+                axes.plot(x, y, linewidth=1.8, color=SERIES_COLOURS[list(systems).index(system) % SERIES])
+            labels = det_labels(rates)
             axes.set_xticks(ticks, labels)
             axes.set_yticks(ticks, labels)
+            axes.get_xticklabels()[0].set_horizontalalignment("left")  # side by side the two lowest would touch
+            axes.get_yticklabels()[0].set_verticalalignment("bottom")
             axes.set_xlim(ticks[0], ticks[-1])
             axes.set_ylim(ticks[0], ticks[-1])
             axes.set_aspect("equal")
@@ -120,6 +128,30 @@ def det_panels(curves: Mapping[tuple[str, str], tuple[FloatArray, FloatArray]], 
             axes.set_ylabel("misses (%)")
         panels.append(Panel(condition, canvas.svg))
     return panels
+
+
+def det_ticks(curves: Iterable[tuple[FloatArray, FloatArray]]) -> tuple[float, ...]:
+    """Return the rates to mark on both axes, from the first to the last that is shown: at least three.
+
+    Args:
+        curves: miss and false-alarm rates, (P,) each, in the order of rising threshold.
+    """
+    equal = [float(np.maximum(p_miss, p_fa).min()) for p_miss, p_fa in curves]
+    low = max((place for place, rate in enumerate(_DET_TICKS) if rate <= min(equal) / _DET_BELOW), default=0)
+    last = len(_DET_TICKS) - 1
+    high = min((place for place, rate in enumerate(_DET_TICKS) if rate >= max(equal) * _DET_ABOVE), default=last)
+    return _DET_TICKS[low : max(high, low + 2) + 1]
+
+
+def det_labels(rates: Sequence[float]) -> list[str]:
+    """Return what stands at the rates on an axis: percent, and nothing where two would touch."""
+    ticks = [_probit(rate) for rate in rates]
+    labels, last = [], float("-inf")
+    for rate, tick in zip(rates, ticks, strict=True):
+        apart = tick - last >= _DET_LABEL_ROOM * (ticks[-1] - ticks[0])
+        labels.append(f"{100 * rate:g}" if apart else "")
+        last = tick if apart else last
+    return labels
 
 
 def _probit(rate: float) -> float:
@@ -144,20 +176,36 @@ def map_panels(maps: Sequence[EmbeddingMap]) -> list[Panel]:
     for number, chart in enumerate(maps):
         with drawing(f"map{number}", f"Map of the embeddings of {chart.system}", (4.0, 3.8)) as canvas:
             axes = canvas.axes
+            labels = np.empty((0, 2))
             for index, speaker in enumerate(np.unique(chart.speakers)):
                 own = chart.speakers == speaker
-                _speaker_points(axes, chart.points, own, chart.noisy, index)
+                spot = _speaker_points(axes, chart.points, own, chart.noisy, index, labels)
+                labels = np.vstack((labels, spot))
             axes.set_axis_off()
             axes.set_aspect("equal", adjustable="datalim")
         panels.append(Panel(chart.system, canvas.svg))
     return panels
 
 
-def _speaker_points(axes: "Axes", points: FloatArray, own: BoolArray, noisy: BoolArray, index: int) -> None:
+_LABEL_ROOM = 0.07
+"""Of the width of a map, what a speaker's number needs to itself."""
+
+
+def _speaker_points(
+    axes: "Axes", points: FloatArray, own: BoolArray, noisy: BoolArray, index: int, labels: FloatArray
+) -> FloatArray:
+    """Draw a speaker's points and number, and return where the number stands: away from `labels`, the (L, 2) others."""
     colour = SPEAKER_COLOURS[index % SPEAKERS]
     for mask, size, fill in ((own & noisy, 14, "none"), (own & ~noisy, 20, colour)):
         axes.scatter(points[mask, 0], points[mask, 1], s=size, facecolors=fill, edgecolors=colour, linewidths=0.9)
     anchor = own & ~noisy if (own & ~noisy).any() else own
     centre = np.median(points[anchor], axis=0)
-    x, y = points[anchor][((points[anchor] - centre) ** 2).sum(axis=1).argmin()].tolist()
+    spots = points[anchor]
+    middle = np.linalg.norm(spots - centre, axis=1)
+    room = np.linalg.norm(spots[:, None] - labels[None], axis=2).min(axis=1, initial=np.inf)
+    needed = _LABEL_ROOM * float(np.ptp(points, axis=0).max())
+    # the nearest to the centre with room around it, or where there is most room
+    chosen = np.where(room >= needed, middle, np.inf).argmin() if (room >= needed).any() else room.argmax()
+    x, y = spots[chosen].tolist()
     axes.annotate(str(index + 1), (x, y), xytext=(4, 4), textcoords="offset points", weight="bold", fontsize=10)
+    return np.asarray(spots[chosen])

@@ -50,7 +50,9 @@ def table(css: str, head: Sequence[Cell], groups: Iterable[Sequence[Sequence[Cel
         head: cells of the heading row.
         groups: groups of rows, set apart from each other, of cells.
     """
-    lines = [f'<div class="scroll"><table class="{css}">', "<thead><tr>"]
+    # the keyboard must reach what scrolls, and what it reaches needs a name
+    lines = ['<div class="scroll" tabindex="0" role="group" aria-label="Table, may scroll sideways">']
+    lines += [f'<table class="{css}">', "<thead><tr>"]
     lines += [cell.render("col") for cell in head]
     lines.append("</tr></thead>")
     for group in groups:
@@ -79,8 +81,8 @@ def details(summary: str, *parts: str) -> str:
 
 
 def count(number: int) -> str:
-    """Return a whole number with its thousands set apart."""
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    """Return a whole number with its thousands set apart, as everywhere else in the reports."""
+    return f"{number:,}"
 
 
 def document(title: str, body: str, sheets: Sequence[str]) -> str:

@@ -36,6 +36,8 @@ class ReportData:
         maps: maps of embeddings, shown side by side in their order.
         facts: label and value of what the figures rest on: data, trials, seeds, commands.
         notes: remarks of a sentence or two each.
+        remark: what a reader has to know before the figures, a paragraph a line.
+        ours: the system that the report is about; empty for the one with the fewest errors.
         enrol_model: name of the model that made the enrolments, when another one made the tests.
         replicates: bootstrap EERs in percent, for the intervals of averages and differences; see `summary.summarise`.
         decisions: of systems with a calibration; see `decisions.DecisionRow`.
@@ -51,6 +53,8 @@ class ReportData:
     enrol_model: str | None = None
     replicates: Replicates | None = None
     decisions: Sequence[DecisionRow] = ()
+    remark: str = ""
+    ours: str = ""
 
 
 def write_report(path: str | Path, data: ReportData) -> None:
@@ -71,7 +75,8 @@ def render(data: ReportData) -> str:
         part
         for part in (
             _header(data),
-            sections.lead(summaries),
+            sections.remark(data.remark),
+            sections.lead(summaries, data.ours),
             sections.headline(summaries),
             sections.heat_map(summaries),
             decisions_table(data.decisions, list(summaries)),

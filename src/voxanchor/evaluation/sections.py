@@ -41,13 +41,25 @@ def legend(systems: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def lead(summaries: Summaries) -> str:
-    """Return the result in a few sentences, no more certain than the intervals allow."""
+def remark(words: str) -> str:
+    """Return what a reader has to know before the figures, a paragraph for each line; nothing for no words."""
+    paragraphs = "".join(paragraph(text(line)) for line in words.splitlines() if line.strip())
+    return f'<div class="remark" role="note">{paragraphs}</div>' if paragraphs else ""
+
+
+def lead(summaries: Summaries, ours: str = "") -> str:
+    """Return the result in a few sentences, no more certain than the intervals allow.
+
+    Args:
+        summaries: the base first.
+        ours: the system that they are about, held against the base and then against its rivals; empty for the one
+            with the fewest errors.
+    """
     figure = NOISY if NOISY in next(iter(summaries.values())).figures else OVERALL
     where = places(_conditions(summaries)) if figure == NOISY else "over all conditions"
     base = next(iter(summaries))
-    best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
-    before, after = summaries[base].figures, summaries[best].figures
+    best = ours or min(summaries, key=lambda name: summaries[name].figures[figure].value)
+    before = summaries[base].figures
     if best == base:
         other = f" No other system here does better {where}." if len(summaries) > 1 else ""
         clean = f" and {percent(before[CLEAN].value)} on clean speech" if CLEAN in before and figure == NOISY else ""
@@ -55,26 +67,54 @@ def lead(summaries: Summaries) -> str:
             f"<b>{text(base)}</b> has an equal error rate of {percent(before[figure].value)} {where}{clean}.{other}",
             "lead",
         )
-    ratio = after[figure].value / before[figure].value
-    sentences = [
-        f"<b>{text(best)}</b> cuts the equal error rate {where} from {percent(before[figure].value)} to "
-        f"<b>{percent(after[figure].value)}</b>, that is by {100 * (1 - ratio):.0f} %, against {text(base)}."
-    ]
+    sentences = [_change_sentence(summaries, base, best, figure, where)]
     if CLEAN in before and figure == NOISY:
         sentences.append(_clean_sentence(summaries, base, best))
     gain = summaries[best].gain
     if gain is not None and gain.db > 0 and gain.bound != "at_most":
         least = "at least " if gain.bound == "at_least" else ""
         sentences.append(f"At equal error it bears {least}{gain.db:.1f} dB more noise.")
-    ties = [
-        name
-        for name, difference in ((name, minus[figure]) for name, minus in summaries[best].minus.items())
-        if difference.high is not None and difference.high >= 0
-    ]
-    if ties:
-        names = listed([f"<b>{text(name)}</b>" for name in ties])
-        sentences.append(f"{names} cannot be told apart from it {where} by these trials.")
+    sentences += _rival_sentences(summaries, base, best, figure, where)
     return paragraph(" ".join(sentences), "lead")
+
+
+def _change_sentence(summaries: Summaries, base: str, best: str, figure: str, where: str) -> str:
+    before, after = (summaries[name].figures[figure].value for name in (base, best))
+    went = f"the equal error rate {where} from {percent(before)} to <b>{percent(after)}</b>"
+    if after >= before:
+        return f"<b>{text(best)}</b> takes {went}, against {text(base)}: no gain."
+    return f"<b>{text(best)}</b> cuts {went}, that is by {100 * (1 - after / before):.0f} %, against {text(base)}."
+
+
+def _rival_sentences(summaries: Summaries, base: str, best: str, figure: str, where: str) -> list[str]:
+    """Return how the others stand against it: certainly lower or higher, or not to be told apart."""
+    sides: dict[str, list[str]] = {"lower": [], "open": [], "higher": []}
+    for name, minus in summaries[best].minus.items():
+        difference = minus[figure]
+        if difference.low is None or difference.high is None:
+            continue
+        side = "higher" if difference.high < 0 else "lower" if difference.low > 0 else "open"
+        if side == "open" or name != base:
+            sides[side].append(f"<b>{text(name)}</b> ({percent(summaries[name].figures[figure].value)})")
+    found = []
+    if sides["lower"]:
+        found.append(f"{_have(sides['lower'])} fewer errors than it {where}.")
+    if sides["open"]:
+        found.append(f"{listed(sides['open'])} cannot be told apart from it {where} by these trials.")
+    if sides["higher"]:
+        found.append(f"{_have(sides['higher'])} more errors than it.")
+    return found
+
+
+def _have(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'has' if len(names) == 1 else 'have'}"
+
+
+def settled_best(summaries: Summaries, figure: str) -> str | None:
+    """Return the system with the fewest errors in a figure where that is settled against every other one, or None."""
+    best = min(summaries, key=lambda name: summaries[name].figures[figure].value)
+    ends = [minus[figure].high for minus in summaries[best].minus.values() if figure in minus]
+    return best if ends and all(high is not None and high < 0 for high in ends) else None
 
 
 def _conditions(summaries: Summaries) -> list[Condition]:
@@ -105,7 +145,7 @@ def headline(summaries: Summaries) -> str:
         OVERALL: f"all<small>mean of {len(first.conditions)}</small>",
     }
     shown = [name for name in labels if name in first.figures]
-    best = {name: min(summary.figures[name].value for summary in summaries.values()) for name in shown}
+    best = {name: settled_best(summaries, name) for name in shown}
     gains = any(summary.gain is not None for summary in summaries.values())
     head = [Cell("system", head=True), *(Cell(labels[name], head=True, css="number") for name in shown)]
     if gains:
@@ -115,18 +155,20 @@ def headline(summaries: Summaries) -> str:
         row = [Cell(system_name(system, index), head=True)]
         for name in shown:
             estimate = summary.figures[name]
-            css = "number best" if len(summaries) > 1 and estimate.value == best[name] else "number"
-            row.append(Cell(_with_interval(estimate), css=css))
+            row.append(Cell(_with_interval(estimate), css="number best" if system == best[name] else "number"))
         if gains:
             row.append(Cell(str(summary.gain or _DASH), css="number"))
         rows.append(row)
     intervals = any(summary.figures[OVERALL].low is not None for summary in summaries.values())
     explanation = (
-        "Equal error rate (EER) in percent: lower is better, the lowest of each column is bold. At this setting the "
+        "Equal error rate (EER) in percent: lower is better. At this setting the "
         "system rejects as many recordings of the right speaker as it accepts of a wrong one; 50 % is guessing."
     )
     if intervals:
-        explanation += " The small figures span 95 % of what other draws of the same kind of speakers would give."
+        explanation += (
+            " The small figures span 95 % of what other draws of the same kind of speakers would give. A figure is "
+            "bold where it is the lowest of its column and that is settled against each of the others."
+        )
     if gains:
         explanation += (
             f" dB gained says how much lower the signal-to-noise ratio may be for the same error as "
@@ -157,10 +199,12 @@ def heat_map(
     for noise, names in groups.items():
         body = []
         for position, name in enumerate(names):
-            row = [Cell(text(noise), head=True, rows=len(names))] if position == 0 else []
             ratio = Condition.parse(name).snr_db
-            level = "" if ratio is None else f"{number(ratio).replace('-', _MINUS)}&nbsp;dB"
-            row.append(Cell(level, head=True, css="number"))
+            wide = ratio is None and len(names) == 1
+            row = [Cell(text(noise), head=True, rows=len(names), columns=1 + wide)] if position == 0 else []
+            if not wide:
+                level = "" if ratio is None else f"{number(ratio).replace('-', _MINUS)}&nbsp;dB"
+                row.append(Cell(level, head=bool(level), css="number"))
             row += [_heat_cell(summary.conditions[name].value) for summary in summaries.values()]
             body.append(row)
         bodies.append(body)
@@ -207,7 +251,7 @@ def _column(conditions: Sequence[Condition]) -> str:
 def _heat_cell(eer: float) -> Cell:
     faint, strong = _HEAT_RANGE
     share = np.log(min(max(eer, faint), strong) / faint) / np.log(strong / faint)
-    css = "number heat" + (" upper" if share > 0.5 else "") + (" strong" if share > 0.64 else "")
+    css = "number heat" + (" upper" if share > 0.5 else "")
     return Cell(f"{eer:.2f}", css=css, style=f"--heat:{200 * share % 100 if share < 1 else 100:.0f}%")
 
 
@@ -215,7 +259,7 @@ def geometry_table(rows: Sequence[GeometryRow], systems: Sequence[str]) -> str:
     """Return compactness, separation and drift per system, clean and averaged over the noisy conditions."""
     columns = ("compactness", "separation_mean", "separation_p95", "ratio", "drift")
     labels = ("compactness ↑", "separation, mean ↓", "separation, p95 ↓", "ratio ↑", "drift ↓")
-    head = [Cell("system", head=True), Cell("", head=True)]
+    head = [Cell("system", head=True), Cell("speech", head=True, css="part")]
     head += [Cell(label, head=True, css="number") for label in labels]
     bodies = []
     for index, system in enumerate(systems):

@@ -212,6 +212,7 @@ def _description(encoder: SpeakerEncoder, name: str, precision: Precision) -> di
         "sample_rate": str(SAMPLE_RATE),
         "embedding_dim": str(encoder.embedding_dim),
         "min_samples": str(encoder.min_samples),
+        "hears_level": str(encoder.hears_level),
     }
 
 

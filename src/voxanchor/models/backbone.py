@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.errors import ModelError
 from voxanchor.models.decibel_fbank import DecibelFbankConfig
 from voxanchor.models.front_end import FrontEnd, FrontEndConfig, make_front_end
-from voxanchor.models.level import LEVEL_DB, InputConfig
+from voxanchor.models.level import InputConfig
 from voxanchor.models.masks import frame_mask
 
 
@@ -31,7 +32,7 @@ class Backbone(nn.Module, ABC):
         self.embedding_dim = embedding_dim
         self.fbank: FrontEnd = make_front_end(fbank)
         # Kaldi's filter bank takes the mean of every frame away, SpeechBrain's does not.
-        self.WANTED_INPUT = InputConfig(LEVEL_DB, high_pass=isinstance(fbank, DecibelFbankConfig))
+        self.WANTED_INPUT = InputConfig(USUAL_LEVEL_DB, high_pass=isinstance(fbank, DecibelFbankConfig))
 
     def forward(
         self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False

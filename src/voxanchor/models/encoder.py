@@ -94,7 +94,7 @@ class SpeakerEncoder(nn.Module):
             options=options,
             embedding_dim=embedding_dim,
             min_samples=max(config.min_samples, min_samples),
-            input=network.WANTED_INPUT if config.input is None else config.input,
+            input=network.WANTED_INPUT if config.input is None else config.input,  # type: ignore[arg-type]
         )
 
     @property
@@ -106,6 +106,16 @@ class SpeakerEncoder(nn.Module):
     def min_samples(self) -> int:
         """Length in samples of the shortest recording that can be embedded."""
         return self.config.min_samples
+
+    @property
+    def hears_level(self) -> bool:
+        """Whether the gain of a recording changes its embedding.
+
+        So it is with models of networks that depend on it, made before recordings were brought to one level.
+        """
+        wanted: InputConfig = self.network.WANTED_INPUT  # type: ignore[assignment]
+        kept = self.config.input or AS_IT_COMES
+        return bool(getattr(self.network, "DEPENDS_ON_LEVEL", wanted.level_db is not None)) and kept.level_db is None
 
     @property
     def shows_frames(self) -> bool:

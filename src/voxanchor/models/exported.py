@@ -63,6 +63,7 @@ class ExportedEncoder:
             products are computed, too. In ``int8`` an embedding depends a little on the recordings it is computed with.
         embedding_dim: D.
         min_samples: length of the shortest recording that can be embedded.
+        hears_level: whether gain changes an embedding.
         described: all that the file says of itself, such as ``architecture``, ``sha256``, and where they are known
             ``calibration``, ``cohort``, ``compatible``, ``enrolment_map`` and ``loss``, without the ``voxanchor.``
             before each name.
@@ -76,6 +77,8 @@ class ExportedEncoder:
         self.precision = described["precision"]
         self.embedding_dim = int(described["embedding_dim"])
         self.min_samples = int(described["min_samples"])
+        # files of before do not say; among their networks only this one does
+        self.hears_level = described.get("hears_level", str(described["architecture"] == "ge2e")) == "True"
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Self:

@@ -13,11 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxanchor.audio.batched import activity, frame_energy, high_pass
+from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.errors import ModelError
 from voxanchor.models.tracing import is_exporting
-
-LEVEL_DB = -26.0
-"""Usual level of speech on a line and in a corpus, in dB relative to full scale (ITU-T P.56, P.830)."""
 
 _PASSES = 8
 """Towards the fixed point of the active level in an exported file, whose steps must not depend on values; speech takes
@@ -84,7 +82,7 @@ def wanted_by(embed: Callable[[Tensor], Tensor], samples: int) -> InputConfig:
         return not float((F.normalize(embed(changed), dim=1) * alike).sum()) >= SAME_COSINE
 
     by_gain = any(moves(sound * 10.0 ** (gain_db / 20.0)) for gain_db in GAINS_DB)
-    return InputConfig(LEVEL_DB if by_gain else None, high_pass=moves(sound + OFFSET))
+    return InputConfig(USUAL_LEVEL_DB if by_gain else None, high_pass=moves(sound + OFFSET))
 
 
 def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:

@@ -16,6 +16,7 @@ class TorchEmbedder:
         fingerprint: its fingerprint when this was made; computing one reads every weight.
         embedding_dim: D.
         min_samples: length of the shortest recording that can be embedded.
+        hears_level: whether gain changes an embedding.
     """
 
     def __init__(self, encoder: SpeakerEncoder) -> None:
@@ -23,6 +24,7 @@ class TorchEmbedder:
         self.fingerprint = encoder.fingerprint
         self.embedding_dim = encoder.embedding_dim
         self.min_samples = encoder.min_samples
+        self.hears_level = encoder.hears_level
 
     def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
         """Return (B, D) float32 unit vectors, computed where the encoder lies.

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
@@ -162,6 +162,39 @@ class _Bound(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Margin:
+    """How far outside of what was heard a quality may lie: a warning first, further on no decision."""
+
+    warn: float
+    refuse: float
+    below: str
+    above: str = ""
+
+
+MARGINS: dict[str, _Margin] = {
+    "level_db": _Margin(6.0, 30.0, "quieter", "louder"),
+    "snr_db": _Margin(float("inf"), 10.0, "noisier"),  # of a little more noise the calibration itself warns
+    "bandwidth_hz": _Margin(1_000.0, 5_000.0, "of a narrower band"),
+    "clipped": _Margin(0.001, 0.2, "", "more clipped"),
+}
+"""Of the figures of `voxanchor.audio.quality.Quality` that a calibration notes; those without a word do no harm there.
+5,000 Hz less than wide band is less than any telephone gives."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Where a recording lies outside of what a calibration has heard.
+
+    Attributes:
+        warnings: in words, for each figure; empty where it lies inside.
+        reason: why there should be no decision; empty where it does not lie so far outside.
+    """
+
+    warnings: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class CalibrationRecord:
     """What `voxanchor calibrate` leaves in a model directory.
 
@@ -174,6 +207,8 @@ class CalibrationRecord:
         cohort_top: how many of the stored cohort count; 0 without a cohort.
         cohort_sha256: of the cohort's file, so that another calibration's is not taken for it.
         searches: by number of people and threshold; none in a calibration of before they were measured.
+        heard: lowest and highest value of qualities, by name as in `MARGINS`, in the recordings that it was fitted on,
+            in all conditions; none in a calibration of before they were noted.
         format: of the file.
     """
 
@@ -185,6 +220,7 @@ class CalibrationRecord:
     cohort_top: int = 0
     cohort_sha256: str = ""
     searches: tuple[SearchFigures, ...] = field(default=(), metadata=LATER)
+    heard: dict[str, tuple[float, float]] = field(default_factory=dict, metadata=LATER)
     format: str = FORMAT
 
     def text(self) -> str:
@@ -209,6 +245,24 @@ class CalibrationRecord:
             return build(cls, values, where)
         except (ValueError, RecipeError) as error:
             raise ModelError(f"{where}: damaged ({error}). Copy it again, or run voxanchor calibrate.") from None
+
+    def outside(self, quality: Mapping[str, float | None]) -> Outside:
+        """Return where a recording lies outside of what the calibration has heard.
+
+        Args:
+            quality: figures by name; None for one that is not known.
+        """
+        warnings, reasons = [], []
+        for name, (low, high) in self.heard.items():
+            margin, value = MARGINS.get(name), quality.get(name)
+            if margin is None or value is None:
+                continue
+            for word, far in ((margin.below, low - value), (margin.above, value - high)):
+                if word and far > margin.refuse:
+                    reasons.append(f"far {word} than anything that the calibration has heard")
+                elif word and far > margin.warn:
+                    warnings.append(f"{word} than the calibration has heard")
+        return Outside(tuple(warnings), " and ".join(reasons))
 
     def threshold(self, false_acceptance: float) -> Threshold:
         """Return the threshold at a rate of false acceptance in percent.

@@ -1,13 +1,13 @@
 """From embeddings to scores and log-likelihood ratios: a model's calibration and cohort, put to use."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from voxanchor.errors import RecipeError
 from voxanchor.scoring.calibration import Sides, Trials, log_odds
-from voxanchor.scoring.calibration_record import CalibrationRecord, SearchRate
+from voxanchor.scoring.calibration_record import CalibrationRecord, Outside, SearchRate
 from voxanchor.scoring.cohort import Cohort, CohortStatistics, as_norm
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, IntArray
@@ -155,6 +155,10 @@ class Judge:
         words = {"speech": "less speech", "snr": "more noise"}
         found = self.record.calibration.outside(_sides(voices, None))
         return tuple(f"{words[name]} than the calibration has heard" for name in found)
+
+    def outside(self, quality: Mapping[str, float | None]) -> Outside:
+        """Return where a recording's quality, figures by name, lies outside of what the calibration has heard."""
+        return Outside() if self.record is None else self.record.outside(quality)
 
     def _statistics(self, voices: Voices) -> CohortStatistics | None:
         return self.cohort.statistics(voices.embeddings) if self.cohort else None

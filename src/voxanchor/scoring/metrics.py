@@ -14,6 +14,9 @@ from voxanchor.scoring.det import RankedTrials, check_trials, group_trials, hull
 from voxanchor.scoring.pav import pool_adjacent_violators
 from voxanchor.types import FloatArray
 
+NEAR_CHANCE = 25.0
+"""EER in percent of clean speech from which on a model hardly tells speakers apart: it is half the way to guessing."""
+
 EerMethod = Literal["linear", "convex_hull"]
 
 _Rate = TypeVar("_Rate", float, FloatArray)

@@ -17,6 +17,12 @@ class Side(BaseModel):
     speech_s: float = Field(description="Seconds of active speech.")
     snr_db: float = Field(description="Estimate of the signal-to-noise ratio, -10 to 50.")
     clipped: float = Field(description="Share of samples in cut-off tops, 0 to 1.")
+    level_db: float | None = Field(None, description="Active level in dB of full scale; null of people and silence.")
+    dc: float | None = Field(None, description="DC offset in full scales; null of a person.")
+    bandwidth_hz: float | None = Field(
+        None, description="Highest frequency with sound in Hz; null of people and silence."
+    )
+    peak: float | None = Field(None, description="Largest absolute sample, full scale being 1; null of a person.")
     recordings: int
     warnings: list[str] = Field(description="What to know before trusting a decision on it.")
 

@@ -71,6 +71,11 @@ class BatchingEmbedder:
         return self.embedder.min_samples
 
     @property
+    def hears_level(self) -> bool:
+        """As of the model."""
+        return self.embedder.hears_level
+
+    @property
     def waiting(self) -> int:
         """How many recordings wait for the model."""
         return len(self._queue)

@@ -30,7 +30,10 @@ REQUEST_ID = "X-Request-ID"
 
 
 class Envelope:
-    """Gives each request its `calls.Call`, and each answer its headers and its line in the log."""
+    """Gives each request its `calls.Call`, and each answer its headers and its line in the log.
+
+    HEAD, which monitors and proxies ask with, is answered as GET would be, without the body.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -43,6 +46,8 @@ class Envelope:
             return
         call, began, status = calls.Call(), time.perf_counter(), 0
         calls.enter(call)
+        head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if head else scope
 
         async def dressed(message: Message) -> None:
             nonlocal status
@@ -53,21 +58,23 @@ class Envelope:
                 headers[REQUEST_ID] = call.id
                 if scope["path"].startswith("/v1/"):
                     headers["Cache-Control"] = "no-store"
+            elif head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self.app(scope, receive, dressed)
+            await self.app(inner, receive, dressed)
         except Exception as error:
             call.problem = call.problem or place_of(error)
             if not status:
-                await answer(_unexpected(error, call.id))(scope, receive, dressed)
+                await answer(_unexpected(error, call.id))(inner, receive, dressed)
         finally:
-            self._record(scope, call, status, time.perf_counter() - began)
+            route = getattr(inner.get("route"), "path", "other")
+            self._record(scope["method"], route, call, status, time.perf_counter() - began)
 
-    def _record(self, scope: Scope, call: calls.Call, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
+    def _record(self, asked: str, route: str, call: calls.Call, status: int, seconds: float) -> None:
         # a method may be any text: only known ones become labels, which stay in memory
-        method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"} else "other"
+        method = asked if asked in {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"} else "other"
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         self.metrics.audio_seconds.inc(call.audio_s)

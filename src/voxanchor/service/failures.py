@@ -71,7 +71,8 @@ def no_room() -> Refusal:
 def _methods(request: Request) -> set[str]:
     """Return what may be asked of a request's address."""
     path = getattr(request.scope.get("route"), "path", "")
-    return {method.upper() for method in request.app.openapi()["paths"].get(path, ())} or {"GET"}
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(path, ())} or {"GET"}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def install(app: FastAPI) -> None:

@@ -21,7 +21,7 @@ from voxanchor.verification.people import People
 from voxanchor.verification.recordings import Heard, hear
 from voxanchor.verification.result import Side
 from voxanchor.verification.verifier import Verifier
-from voxanchor.verification.voices import side_of, voices_of
+from voxanchor.verification.voices import voices_of
 
 if TYPE_CHECKING:
     from voxanchor.audio.bank import NoiseBank
@@ -122,7 +122,7 @@ def points(
             snr_db=snr_db,
             served=served[place],
             beside=None if beside is None else beside[place],
-            side=side_answer(side_of(noisy.heard[place])),
+            side=side_answer(Side(noisy.heard[place].quality, warnings=noisy.heard[place].warnings)),
         )
         for place, snr_db in enumerate((None, *snrs_db))
     ]

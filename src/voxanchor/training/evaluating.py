@@ -40,7 +40,7 @@ class Evaluation:
     Attributes:
         noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
         rooms: folders of room impulse responses, for suites with measured rooms.
-        note: a remark for the report.
+        note: what a reader of the report has to know before its figures, a paragraph a line; printed, too.
         speech: folder of a test corpus, in the place of the speakers that were held out.
         trials: a trial list between recordings of `speech`; without one all pairs of segments are compared.
         speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,

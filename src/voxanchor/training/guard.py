@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from voxanchor.errors import RecipeError
+from voxanchor.scoring.metrics import NEAR_CHANCE
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,22 @@ class Guard:
         if "clean_eer" in values:
             return (values["clean_eer"] + values["noisy_eer"]) / 2
         return 100.0 - 50.0 * (values["clean_agreement"] + values["noisy_agreement"])
+
+
+def near_chance(before: Mapping[str, float]) -> str:
+    """Return a warning where the model at the start hardly tells speakers apart; nothing as a rule, or without labels.
+
+    Args:
+        before: what `Validation.measure` gives of that model.
+    """
+    found = before.get("clean_eer", 0.0)
+    if found < NEAR_CHANCE:
+        return ""
+    return (
+        f"the base hardly tells speakers apart: its EER on clean speech is {found:.1f} %, and 50 % is guessing. "
+        "Nothing made from it can be relied on; see whether its weights were loaded, and whether each folder of the "
+        "recordings is one speaker"
+    )
 
 
 def gain(now: Mapping[str, float], before: Mapping[str, float]) -> float:

@@ -12,10 +12,12 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import DivergedError
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.progress import say
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batches
 from voxanchor.training.compiled import compile_network, uncompiled
+from voxanchor.training.guard import near_chance
 from voxanchor.training.guarded import KEPT_FILE, Keeper, outcome, run_guarded
 from voxanchor.training.loop import Reading, train
 from voxanchor.training.stage import Train
@@ -67,7 +69,10 @@ class Job:
     def guarded(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
         """Train under the guard; return the best state and how it came out, in the first process."""
         assert self.validation is not None
-        keeper = Keeper(self.stage.guard, self.validation.measure(self.origin), self.folder / KEPT_FILE)
+        before = self.validation.measure(self.origin)
+        if warning := near_chance(before):  # before hours of training, not after them
+            say(f"warning: {warning}")
+        keeper = Keeper(self.stage.guard, before, self.folder / KEPT_FILE)
 
         def attempt(number: int, stage: Train, folder: Path) -> bool:
             task = self.task(stage)

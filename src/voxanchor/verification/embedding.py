@@ -39,6 +39,11 @@ class Embedder(Protocol):
         """Length of the shortest recording that can be embedded, at 16 kHz."""
         ...
 
+    @property
+    def hears_level(self) -> bool:
+        """Whether the gain of a recording changes its embedding."""
+        ...
+
     def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
         """Return (B, D) unit vectors of (B, T) waveforms with (B,) lengths in samples."""
         ...

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from voxanchor.audio.downmix import Channel
+from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.enrolments.records import Decision, Kind, Print
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError, RecipeError, UnknownPersonError
@@ -21,7 +22,7 @@ from voxanchor.verification.older import OlderModel
 from voxanchor.verification.people import People
 from voxanchor.verification.recordings import LONGEST_S, Heard, Recording, flac, hear, hear_all, is_one
 from voxanchor.verification.result import Enrolled, Identification, Side, Verification
-from voxanchor.verification.voices import replayed, side_of, together, voices_of
+from voxanchor.verification.voices import replayed, together, voices_of
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
@@ -29,6 +30,18 @@ MIN_SPEECH_S = 0.5
 STEADY_DB = -8.0
 """A sound whose loud parts rise above its quiet ones by less is steady: noise or a tone. Speech in white noise of 5 dB
 more than itself is below it in 1 of 125 recordings, white noise alone always."""
+
+LEAST_LEVEL_DB = -80.0
+"""Active level in dBFS of speech that a 16-bit recorder keeps in two or three steps."""
+
+LEVEL_WARNING_DB, LEVEL_LIMIT_DB = 6.0, 12.0
+"""How far from the usual level a recording is warned of, and not decided on, where the model hears level. At the
+threshold of GE2E for 1 %, 6 % of strangers pass if both are 10 dB quieter, 42 % at 20 dB (docs/models/ge2e.md)."""
+
+HEARS_LEVEL = (
+    "this model, made before recordings were brought to one level, takes loudness for a part of the voice: make it "
+    "anew with voxanchor robustify, and calibrate it again"
+)
 
 
 class Verifier:
@@ -153,7 +166,7 @@ class Verifier:
         """
         threshold = self.judge.threshold(prior, false_acceptance)
         pair = hear_all((first, second), channel, self.longest_s)
-        sides = (side_of(pair[0]), side_of(pair[1]))
+        sides = (self._side(pair[0]), self._side(pair[1]))
         used = None if false_acceptance is not None else prior
         for heard in pair:
             if reason := self.unfit(heard):
@@ -232,7 +245,7 @@ class Verifier:
             self._log("verify", None, "unknown", None, None, threshold, "nobody of the claimed name", by)
             raise
         heard = hear(recording, channel=channel, longest_s=self.longest_s)
-        sides = (enrolled, side_of(heard))
+        sides = (enrolled, self._side(heard))
         if reason := self.unfit(heard):
             found = Verification("abstained", None, None, threshold, used, sides, reason)
         else:
@@ -275,7 +288,7 @@ class Verifier:
         """
         rule = Rule(top, prior, false_acceptance, certainty)
         heard = hear(recording, channel=channel, longest_s=self.longest_s)
-        side, reason = side_of(heard), self.unfit(heard)
+        side, reason = self._side(heard), self.unfit(heard)
         voice = None if reason else self._voice([heard])
         if voice is not None:
             side = replace(side, warnings=(*side.warnings, *self.judge.beyond(voice)))
@@ -303,7 +316,21 @@ class Verifier:
         if heard.samples < self.embedder.min_samples:
             needed = self.embedder.min_samples / SAMPLE_RATE
             return f"{heard.name} lasts {heard.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
+        level_db = heard.quality.level_db
+        if level_db is not None and level_db < LEAST_LEVEL_DB:
+            return f"{heard.name} is too quiet ({level_db:.0f} dB of full scale): little is left of a voice in 16 bits"
+        if level_db is not None and self.embedder.hears_level and abs(level_db - USUAL_LEVEL_DB) > LEVEL_LIMIT_DB:
+            return f"{heard.name} has a level of {level_db:.0f} dB of full scale, and {HEARS_LEVEL}"
+        if reason := self.judge.outside(asdict(heard.quality)).reason:
+            return f"{heard.name} is {reason}"
         return ""
+
+    def _side(self, heard: Heard) -> Side:
+        """Return a recording as one side of a comparison, with all that is to be known of it before a decision."""
+        level_db = heard.quality.level_db
+        loud = self.embedder.hears_level and level_db is not None and abs(level_db - USUAL_LEVEL_DB) > LEVEL_WARNING_DB
+        outside = self.judge.outside(asdict(heard.quality)).warnings
+        return Side(heard.quality, 1, (*heard.warnings, *outside, *((HEARS_LEVEL,) if loud else ())))
 
     def _voice(self, heard: Sequence[Heard]) -> Voices:
         return voices_of(heard, embedding.embed(self.embedder, heard))

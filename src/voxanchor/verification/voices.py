@@ -8,7 +8,6 @@ from voxanchor.audio.quality import Quality
 from voxanchor.scoring.judge import Voices
 from voxanchor.types import Embeddings
 from voxanchor.verification.recordings import Heard
-from voxanchor.verification.result import Side
 
 SAME_RECORDING = 0.9999
 """Nobody says something twice so alike: from this cosine on it is the same recording."""
@@ -25,22 +24,28 @@ def voices_of(heard: Sequence[Heard], rows: Embeddings) -> Voices:
     )
 
 
-def side_of(heard: Heard) -> Side:
-    """Return a recording as one side of a comparison."""
-    return Side(heard.quality, 1, heard.warnings)
-
-
 def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:
     """Return the warning that two recordings, (1, D) unit vectors, are the same one; nothing where they are not."""
     return (REPLAYED,) if float(one[0] @ other[0]) > SAME_RECORDING else ()
 
 
 def together(heard: Sequence[Heard]) -> Quality:
-    """Return the quality of several recordings together: lengths and speech summed, the others averaged."""
+    """Return the quality of several recordings together: lengths and speech summed, the others averaged.
+
+    Of the band the narrowest counts, and of peaks the highest.
+    """
     qualities = [item.quality for item in heard]
+
+    def known(name: str) -> list[float]:
+        return [value for item in qualities if (value := getattr(item, name)) is not None]
+
     return Quality(
         sum(item.duration_s for item in qualities),
         sum(item.speech_s for item in qualities),
         float(np.mean([item.snr_db for item in qualities])),
         float(np.mean([item.clipped for item in qualities])),
+        float(np.mean(known("level_db"))) if known("level_db") else None,
+        float(np.mean(known("dc"))) if known("dc") else None,
+        min(known("bandwidth_hz"), default=None),
+        max(known("peak"), default=None),
     )

@@ -140,6 +140,7 @@ def calibrate(
         cohort.top if cohort else 0,
         hashlib.sha256(content).hexdigest() if cohort else "",
         found.searches,
+        trials.heard(),
     )
     with writing(out):
         _write(encoder, model, record, content, out)

@@ -17,7 +17,9 @@ from voxanchor.files import write_text
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.licence import licence_of
 from voxanchor.scoring.calibration_record import TEXT_FILE, CalibrationRecord
+from voxanchor.training.guard import near_chance
 from voxanchor.types import SAMPLE_RATE
+from voxanchor.verification.verifier import HEARS_LEVEL
 
 if TYPE_CHECKING:  # a card is read without PyTorch, too
     from voxanchor.models.encoder import SpeakerEncoder
@@ -71,6 +73,7 @@ def read_card(folder: str | Path) -> str:
         return _card_of_file(Path(folder))
     path, calibration = (Path(folder) / name for name in (CARD_FILE, TEXT_FILE))
     added = "\n" + calibration.read_text(encoding="utf-8") if calibration.is_file() else ""
+    added = _warned(Path(folder)) + added
     if path.is_file():
         return path.read_text(encoding="utf-8") + added
     if not Path(folder).is_dir():
@@ -80,6 +83,16 @@ def read_card(folder: str | Path) -> str:
     encoder = SpeakerEncoder.load(folder)
     name = Path(folder).resolve().name
     return "\n".join([f"# {name}", "", *_what(encoder), "", "This model has no card.", ""]) + added
+
+
+def _warned(folder: Path) -> str:
+    """Return a paragraph about a model that hears level; nothing about any other."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    before = config.get("architecture") == "ge2e" and "input" not in config
+    return f"\n**Level**: {HEARS_LEVEL}.\n" if before else ""
 
 
 def _card_of_file(path: Path) -> str:
@@ -94,6 +107,7 @@ def _card_of_file(path: Path) -> str:
         f"SHA-256 `{found.described['sha256']}`.",
         "",
     ]
+    lines += [f"**Level**: {HEARS_LEVEL}.", ""] if found.hears_level else []
     if "loss" in found.described:
         loss = json.loads(found.described["loss"])
         lines += [
@@ -167,7 +181,7 @@ def _what(encoder: "SpeakerEncoder") -> list[str]:
         f"A speaker encoder: recordings at {encoder.config.sample_rate / 1000:g} kHz of at least "
         f"{encoder.min_samples / encoder.config.sample_rate:.2f} s in, unit vectors of {encoder.embedding_dim} "
         f"dimensions out; two are compared by their cosine. Network `{encoder.config.architecture}`, {size:,} "
-        f"parameters. Fingerprint `{encoder.fingerprint}`.",
+        f"parameters. {encoder.config.input} Fingerprint `{encoder.fingerprint}`.",
     ]
 
 
@@ -231,6 +245,8 @@ def _measured(making: Making) -> list[str]:
     if len(guard["attempts"]) > 1:
         rates = ", ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
         lines += ["", f"Training fell and began anew at a lower rate ({rates}); attempt {guard['attempt']} is kept."]
+    if warning := near_chance(guard["before"]):
+        lines += ["", f"**Warning: {warning}.**"]
     if guard["faults"]:
         lines += ["", f"**Written by force, although {' and '.join(guard['faults'])}.**"]
     return lines
@@ -240,7 +256,8 @@ def _limits(making: Making) -> list[str]:
     lines = [
         "* The figures above come from the corpus and the noise of the training. Measure on your own speakers, rooms "
         "and noise before you rely on it.",
-        "* A cosine is not a probability: `voxanchor calibrate` gives log-likelihood ratios and thresholds.",
+        "* A cosine is not a probability: `voxanchor calibrate` gives log-likelihood ratios, and thresholds on "
+        "them, which replace any threshold on cosines.",
         "* Rare noise, unlike anything heard in training, is where least is gained.",
     ]
     if 0 < making.speakers < FEW_SPEAKERS:

@@ -22,6 +22,7 @@ from voxanchor.evaluation.compared_report import (
 )
 from voxanchor.evaluation.projection import EmbeddingMap
 from voxanchor.evaluation.results import write_csv
+from voxanchor.evaluation.sections import listed
 from voxanchor.evaluation.seeded import run_name, split_name
 from voxanchor.files import write_text
 from voxanchor.training.contest import Contest
@@ -105,14 +106,18 @@ def write_contest(
             ],
             notes=list(dict.fromkeys(note for suite in suites for note in suite.measured.notes)),
             recipe=config.dump(recipe),
+            remark=main.comparison.note,
         ),
         compared,
     )
 
 
 def _question(contest: Contest, systems: Sequence[str]) -> str:
-    others = ", ".join(name for name in systems if name != contest.ours)
-    return f"Does {contest.ours} do better in noise than {others}, and does it keep what {contest.base} does on clean?"
+    others = listed([name for name in systems if name != contest.ours])
+    return (
+        f"Does {contest.ours} do better in noise than {others}, and does it keep what {contest.base} does on clean "
+        "speech?"
+    )
 
 
 def _budget(runs: Sequence[Run], system: str) -> Budget:

@@ -53,7 +53,7 @@ class Comparison:
         noise_seeds: how many seeds of the noise, counted from 0.
         enrol_model: reference of the model that enrols, when it is not the model under test.
         cohort: folder of recordings of other speakers, whose scores normalise those of the trials; empty for cosines.
-        note: a remark for the report.
+        note: what a reader of the report has to know before its figures, a paragraph a line.
         rooms: folders of room impulse responses; needed by suites with measured rooms.
         heard_noise: noise folders of the models' training; a suite of unseen noise leaves their classes out.
     """
@@ -129,15 +129,15 @@ def evaluate_folder(
 
 
 def assess(
-    comparison: Comparison, manifest: Manifest, folder: Path, *, title: str, cache: Path | None = None
+    comparison: Comparison, manifest: Manifest, folder: Path, *, title: str, cache: Path | None = None, ours: str = ""
 ) -> Outcome:
-    """Evaluate on the recordings of a manifest; `folder` gets tables, summary and report.
+    """Evaluate on the recordings of a manifest; `folder` gets tables, summary and report, which leads with `ours`.
 
     Embeddings are kept in `cache`, by default inside `folder`. They are found by everything they depend on, so any
     number of evaluations may share one.
     """
     measured = measure(comparison, manifest, EmbeddingCache(cache or folder / CACHE_FOLDER))
-    _write(measured, comparison, folder, title)
+    _write(measured, comparison, folder, title, ours)
     return measured.outcome
 
 
@@ -178,7 +178,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     classes = noise_classes(comparison.noise) if asked.each_class else ()
     usable = [name for name in classes if class_kind(name) in bank.kinds]
     suite, heard = with_classes(asked, usable, comparison.heard_noise)
-    notes = [note for note in (comparison.note, trials.note) if note]
+    notes = [trials.note] if trials.note else []
     if heard:
         notes.append(f"Classes of noise that the training heard are left out: {', '.join(heard)}.")
         say(notes[-1])
@@ -206,7 +206,7 @@ def _on(device: torch.device, reference: str) -> registry.Embedder:
     return model.to(device) if isinstance(model, SpeakerEncoder) else model
 
 
-def _write(measured: Measured, comparison: Comparison, folder: Path, title: str) -> None:
+def _write(measured: Measured, comparison: Comparison, folder: Path, title: str, ours: str) -> None:
     outcome, segments, notes = measured.outcome, measured.segments, list(measured.notes)
     write_csv(folder / "results.csv", outcome.rows)
     if outcome.geometry:
@@ -232,6 +232,8 @@ def _write(measured: Measured, comparison: Comparison, folder: Path, title: str)
             enrol_model=comparison.enrol_model or None,
             replicates=outcome.replicates,
             decisions=outcome.decisions,
+            remark=comparison.note,
+            ours=ours,
         ),
     )
 

@@ -53,13 +53,15 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
 
 def _evaluate(run: Run, planned: list[Assessment]) -> None:
     say(f"evaluation on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
+    ours = run.recipe.contest.ours if run.recipe.contest is not None else ""
     for assessment in planned:
         if assessment.name:
             say(f"further suite {assessment.name}")
         title = f"{run.recipe.name}: {assessment.name}" if assessment.name else run.recipe.name
         # one cache for all: the clean embeddings are the same
         cache = run.folder / CACHE_FOLDER
-        assess(assessment.comparison, assessment.manifest, assessment.place(run.folder), title=title, cache=cache)
+        place = assessment.place(run.folder)
+        assess(assessment.comparison, assessment.manifest, place, title=title, cache=cache, ours=ours)
 
 
 def _warn_of_known_speakers(assessment: Assessment, run: Run) -> None:

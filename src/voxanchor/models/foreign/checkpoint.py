@@ -197,11 +197,13 @@ def _load_safetensors(path: Path) -> object:
 
 def _load_pickle(path: Path) -> object:
     try:
+        path.open("rb").close()
+    except OSError as error:  # torch raises such errors of damaged files, too
+        raise _unreadable(path, error) from None
+    try:
         with warnings.catch_warnings(), _harmless_classes():
             warnings.simplefilter("ignore")  # torch's remarks about how a file was written
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise _unreadable(path, error) from None
     except Exception as error:  # a damaged file makes torch raise nearly anything
         # torch says at length what it met, and how to run it anyway, which is no advice here
         if any(sign in str(error) for sign in _SIGNS_OF_CODE):

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.extras import missing
 from voxanchor.models.equal_lengths import in_equal_lengths
-from voxanchor.models.level import AS_IT_COMES, LEVEL_DB, InputConfig
+from voxanchor.models.level import AS_IT_COMES, InputConfig
 from voxanchor.models.tracing import is_exporting
 
 MODEL_TYPES = ("wavlm", "wav2vec2", "unispeech-sat", "data2vec-audio")
@@ -60,7 +61,7 @@ class XVector(nn.Module):
         super().__init__()
         self.model = _make(options.config)
         self.normalises = options.do_normalize
-        self.WANTED_INPUT = AS_IT_COMES if self.normalises else InputConfig(LEVEL_DB, high_pass=True)
+        self.WANTED_INPUT = AS_IT_COMES if self.normalises else InputConfig(USUAL_LEVEL_DB, high_pass=True)
         self.embedding_dim = int(self.model.config.xvector_output_dim)
         self.MIN_SAMPLES = max(_SHORTEST, fewest_samples(self.model.config))
 

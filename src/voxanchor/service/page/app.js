@@ -6,7 +6,7 @@ import { Recorder } from "./recorder.js";
 
 const SWEEP = [20, 15, 10, 5, 0];
 const $ = (id) => document.getElementById(id);
-const state = { service: null, sound: null, samples: null, reference: null, recorder: null, busy: false, noisyUrl: null, soundUrl: null };
+const state = { service: null, sound: null, samples: null, reference: null, recorder: null, busy: false, noisyUrl: null, soundUrl: null, ofName: false };
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -34,8 +34,8 @@ function verdict(judged, names = VERDICTS) {
 function meaning(judged, prior) {
   if (judged.llr === null) return sentence(judged.reason);
   const posterior = 1 / (1 + Math.exp(-judged.llr - Math.log(prior / (1 - prior))));
-  const what = judged.llr >= 0 ? "if one person speaks in both than if two do" : "if two people speak than if one does";
-  return `What was heard is ${times(judged.llr)} times likelier ${what}. `
+  const [better, worse] = judged.llr >= 0 ? ["One voice explains", "two voices do"] : ["Two voices explain", "one voice does"];
+  return `${better} what was heard ${times(judged.llr)} times better than ${worse}. `
     + `Where ${percent(prior)} of those who ask are who they say, that makes ${percent(posterior)} that it is one voice.`;
 }
 
@@ -57,6 +57,22 @@ function quality(sides, names) {
 const answer = (...children) => $("answer").replaceChildren(...children);
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const failed = (error, where = $("answer")) => where.replaceChildren(element("p", { class: "warnings" }, sentence(error.message)));
+
+// An answer is about what was asked: it must not stand beside another recording, name or noise
+function outdateAnswer() {
+  if ($("answer").querySelector(":scope > :not(.quiet)")) answer(element("p", { class: "quiet" }, "Not asked yet since the recording, the name or the reference has changed."));
+}
+
+function outdateTried() {
+  $("tried").replaceChildren();
+  $("noisy").pause();
+  $("noisy").hidden = true;
+}
+
+function outdateNoise() {
+  outdateTried();
+  $("chart").replaceChildren();
+}
 
 function showVerification(found, names) {
   const parts = [verdict(found)];
@@ -98,33 +114,40 @@ function showEnrolled(found) {
 
 function enable() {
   const ready = state.sound !== null && !state.busy && state.recorder === null, named = $("name").value.trim() !== "";
-  $("enrol").disabled = $("verify").disabled = !(ready && named);
+  $("enroll").disabled = $("verify").disabled = !(ready && named);
   $("identify").disabled = $("keep").disabled = !ready;
   $("compare").disabled = !(ready && state.reference);
   $("try").disabled = $("sweep").disabled = !(ready && $("against").value);
-  $("record").disabled = state.busy;
+  // what an answer that is on its way is about must not change meanwhile
+  for (const name of ["record", "file", "name", "against", "kind", "seed", "snr"]) $(name).disabled = state.busy;
 }
 
+// A job may return what the keyboard goes to when the element that began it is gone
 async function busy(job, where = undefined) {
+  if (state.busy) return;
   const pressed = document.activeElement;
+  let next;
   state.busy = true; enable();
-  try { await job(); } catch (error) { failed(error, where); } finally { state.busy = false; enable(); }
-  // a button that is disabled for a while loses the keyboard
-  if (document.activeElement === document.body) pressed.focus();
+  try { next = await job(); } catch (error) { failed(error, where); } finally { state.busy = false; enable(); }
+  // what is disabled for a while loses the keyboard
+  if (document.activeElement === document.body) (next ?? pressed).focus();
 }
 
 function option(value, words) { return element("option", { value }, words); }
 
 async function refresh() {
+  outdateNoise();
   const people = await call("GET", "/v1/people");
   $("names").replaceChildren(...people.map((one) => option(one.name, "")));
   $("people").replaceChildren(...people.map((one) => {
     const remove = element("button", { type: "button", class: "plain", "aria-label": `Delete ${one.name}` }, "Delete");
     remove.onclick = () => busy(async () => {
-      if (!confirm(`Delete everything of ${one.name}?`)) return;
-      const gone = await call("DELETE", person(one.name));
+      if (!confirm(`Delete everything of ${one.name}?`)) return undefined;
+      const gone = await call("DELETE", person(one.name)), place = people.indexOf(one);
       answer(element("p", {}, `${gone.person} is deleted. ${gone.remark}`));
       await refresh();
+      const left = $("people").querySelectorAll("button");
+      return left[Math.min(place, left.length - 1)] ?? $("h-enrolled");
     });
     return element("li", {}, element("span", {}, `${one.name} `, element("small", { class: "quiet" }, `${one.recordings} recording${one.recordings > 1 ? "s" : ""}`)), remove);
   }), ...(people.length ? [] : [element("li", { class: "quiet" }, "Nobody yet.")]));
@@ -136,6 +159,8 @@ async function refresh() {
 
 async function take(sound, words) {
   state.sound = sound;
+  outdateAnswer();
+  outdateNoise();
   if (state.soundUrl) URL.revokeObjectURL(state.soundUrl);
   state.soundUrl = $("play").src = URL.createObjectURL(sound);
   $("play").hidden = false;
@@ -172,6 +197,8 @@ async function record() {
   });
   try { await recorder.start(); } catch (error) { $("state").textContent = error.message; return; }
   state.recorder = recorder;
+  outdateAnswer();
+  outdateNoise();
   $("record").textContent = "Stop"; $("record").setAttribute("aria-pressed", "true");
   enable();
 }
@@ -219,12 +246,12 @@ async function runSweep() {
   const rows = points.map((point) => element("tr", {}, element("th", { scope: "row" }, point.snr_db === null ? "as recorded" : `${point.snr_db} dB`), ...names.map((name) => element("td", {}, cell(point[name])))));
   $("chart").replaceChildren(sweep(scored, calibrated),
     element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)),
-    element("figcaption", {}, `Added: ${found.noise}, the same stretch at every ratio.${calibrated || !names[1] ? "" : " Not both models are calibrated: cosines of different models are on different scales."} ${state.service.beside && !points[0].beside ? sentence(found.beside_remark) : ""}`));
+    element("figcaption", {}, `Added: ${found.noise}, the same piece of it at every ratio.${calibrated || !names[1] ? "" : " Not both models are calibrated: cosines of different models are on different scales."} ${state.service.beside && !points[0].beside ? sentence(found.beside_remark) : ""}`));
 }
 
 function describe(service) {
   const model = service.model;
-  const rate = service.false_acceptance === null ? `a prior of ${percent(service.prior)}` : `${service.false_acceptance} % false acceptance`;
+  const rate = service.false_acceptance === null ? `a prior of ${percent(service.prior)} (see "What the words mean")` : `${service.false_acceptance} % false acceptance`;
   $("about").textContent = `Model ${model.label} (${model.fingerprint}, ${model.embedding_dim} dimensions): ` + (model.calibrated ? `decisions for ${rate}.` : "not calibrated.")
     + (service.beside ? ` Beside it: ${service.beside.label} (${service.beside.fingerprint}${service.beside.calibrated ? "" : ", not calibrated"}).` : "");
   $("note").hidden = model.calibrated;
@@ -241,25 +268,46 @@ $("drop").ondragleave = () => $("drop").classList.remove("over");
 $("drop").ondrop = (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
-  if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0], "File");
+  if (event.dataTransfer.files[0] && !state.busy) take(event.dataTransfer.files[0], "File");
 };
-$("keep").onclick = () => busy(async () => { state.reference = state.sound; $("state").textContent = "Kept as reference. Make or choose another recording to compare."; await refresh(); });
-$("name").oninput = enable;
-$("enrol").onclick = () => busy(async () => {
+$("keep").onclick = () => busy(async () => { state.reference = state.sound; outdateAnswer(); $("state").textContent = "Kept as reference. Make or choose another recording to compare."; await refresh(); });
+$("name").oninput = () => {
+  if (state.ofName) outdateAnswer();
+  enable();
+};
+$("enroll").onclick = () => busy(async () => {
+  state.ofName = true;
   showEnrolled(await call("POST", person($("name").value.trim()), [["recordings", state.sound]]));
   await refresh();
 });
-$("verify").onclick = () => busy(async () => {
-  const name = $("name").value.trim();
-  showVerification(await call("POST", `${person(name)}/verify`, [["recording", state.sound]]), [name, "recording"]);
+// a form, so that Enter in the name verifies
+$("person").onsubmit = (event) => {
+  event.preventDefault();
+  busy(async () => {
+    const name = $("name").value.trim();
+    state.ofName = true;
+    showVerification(await call("POST", `${person(name)}/verify`, [["recording", state.sound]]), [name, "recording"]);
+  });
+};
+$("identify").onclick = () => busy(async () => {
+  state.ofName = false;
+  showIdentification(await call("POST", "/v1/identify", [["recording", state.sound]]));
 });
-$("identify").onclick = () => busy(async () => showIdentification(await call("POST", "/v1/identify", [["recording", state.sound]])));
-$("compare").onclick = () => busy(async () => showVerification(await call("POST", "/v1/verify", [["first", state.reference], ["second", state.sound]]), ["reference", "recording"]));
+$("compare").onclick = () => busy(async () => {
+  state.ofName = false;
+  showVerification(await call("POST", "/v1/verify", [["first", state.reference], ["second", state.sound]]), ["reference", "recording"]);
+});
 $("snr").oninput = () => {
   $("snr-text").textContent = `${shown(Number($("snr").value), 0)} dB`;
   $("snr").setAttribute("aria-valuetext", `${$("snr").value} dB`);
+  outdateTried();
 };
-$("against").onchange = enable;
+for (const name of ["against", "kind", "seed"]) {
+  $(name).oninput = () => {
+    outdateNoise();
+    enable();
+  };
+}
 $("try").onclick = () => busy(addNoise, $("tried"));
 $("sweep").onclick = () => busy(runSweep, $("chart"));
 addEventListener("resize", () => state.samples && waveform($("wave"), state.samples));

@@ -31,7 +31,20 @@ export function waveform(canvas, samples, until = 1) {
   }
 }
 
-export const shown = (number, digits = 1) => number.toFixed(digits).replace("-", "−");
+// With a real minus sign, and none before a zero
+export function shown(number, digits = 1) {
+  const words = number.toFixed(digits);
+  return Number(words) === 0 ? words.replace("-", "") : words.replace("-", "−");
+}
+
+// Round numbers from below the lowest value to above the highest, and the digits that they need
+export function rounded(low, high, most = 6) {
+  const rough = Math.max(high - low, 0.04) / (most - 2), power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * (1 - 1e-9));
+  const first = Math.floor(low / step), last = Math.max(Math.ceil(high / step), first + 1);
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+  return { ticks, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+}
 
 // A score on its axis: the log-likelihood ratio with its threshold, or the cosine alone
 export function scale(judged) {
@@ -77,21 +90,21 @@ export function sweep(points, calibrated) {
   const names = ["served", "beside"].filter((name) => points.some((point) => point[name]));
   const values = points.flatMap((point) => names.map((name) => value(point[name]))).filter((number) => number !== null);
   const thresholds = calibrated ? names.map((name) => points[0][name].threshold) : [];
-  let low = Math.min(...values, ...thresholds), high = Math.max(...values, ...thresholds);
-  const room = Math.max(0.1 * (high - low), 0.02);
-  low -= room; high += room;
-  const left = 48, right = 468, top = 12, bottom = 210;
+  const { ticks, digits } = rounded(Math.min(...values, ...thresholds), Math.max(...values, ...thresholds));
+  const low = ticks[0], high = ticks.at(-1);
+  const left = 48, right = thresholds.length ? 398 : 468, top = 12, bottom = 210;
   const x = (place) => left + 20 + (right - left - 40) * place / (points.length - 1);
   const y = (number) => bottom - (bottom - top) * (number - low) / (high - low);
   const svg = make("svg", { viewBox: "0 0 480 270", role: "img", "aria-label": `${calibrated ? "Log-likelihood ratio" : "Cosine"} over the signal-to-noise ratio, in the table below` });
   svg.append(line(left, bottom, right, bottom, "axis"), line(left, top, left, bottom, "axis"));
-  for (let i = 0; i <= 4; i++) {
-    const number = low + (high - low) * i / 4;
-    svg.append(line(left, y(number), right, y(number), "grid"), text(left - 8, y(number) + 4, shown(number, calibrated ? 1 : 2), "end", "faint"));
+  for (const tick of ticks) {
+    svg.append(line(left, y(tick), right, y(tick), "grid"), text(left - 8, y(tick) + 4, shown(tick, digits), "end", "faint"));
   }
   points.forEach((point, i) => svg.append(text(x(i), bottom + 20, point.snr_db === null ? "clean" : `${point.snr_db} dB`, "middle", "faint")));
-  for (const threshold of new Set(thresholds)) {
-    svg.append(line(left, y(threshold), right, y(threshold), "threshold"), text(left + 6, y(threshold) - 6, "threshold", "start"));
+  let spot = Infinity;  // of the label below, which the next must not touch
+  for (const threshold of [...new Set(thresholds)].sort((one, other) => one - other)) {
+    spot = Math.min(y(threshold) + 4, spot - 15);
+    svg.append(line(left, y(threshold), right, y(threshold), "threshold"), text(right + 6, spot, "threshold", "start"));
   }
   for (const name of names) {
     const spots = points.map((point, i) => [x(i), value(point[name])]).filter(([, number]) => number !== null);
