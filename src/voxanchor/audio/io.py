@@ -49,10 +49,10 @@ COPIED_BYTES = 4 * 2**30
 OPEN_HEADER = "its header was never finished; it was read to the end of the file"
 """The warning about a recording whose program stopped before it wrote how long it is."""
 
-_FORMATS = (
-    "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,mpeg,avi,flv,dts,tta,"
-    "wv,ape"
-)
+_OPTIONS = {
+    "format_whitelist": "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,"
+    "mpeg,avi,flv,dts,tta,wv,ape"
+}
 """What FFmpeg may take a file for: containers of sound. Its playlists would open other files, and addresses."""
 
 _TABLED = ("mov", "matroska", "asf")
@@ -629,9 +629,7 @@ class _PyAV:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
             self._handle.seek(0)
-            self._container: Any = av.open(
-                self._read, options={"format_whitelist": _FORMATS}, metadata_errors="replace"
-            )
+            self._container: Any = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
             if not self._container.streams.audio:
                 raise AudioError("holds no sound")
             self._stream = self._container.streams.audio[0]
