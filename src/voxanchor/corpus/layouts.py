@@ -308,9 +308,8 @@ class NoiseFolder:
         parts = []
         for kind, clips in zip(NOISE_KINDS, (self.noise, self.music, self.speech), strict=True):
             if clips:
-                parts.append(
-                    f"{kind}: {counted(len(clips), 'clip')}, {sum(c.duration_s or 0.0 for c in clips) / 60.0:.1f} min"
-                )
+                minutes = sum(clip.duration_s or 0.0 for clip in clips) / 60.0
+                parts.append(f"{kind}: {counted(len(clips), 'clip')}, {minutes:.1f} min")
         if self.unusable:
             parts.append(f"{counted(len(self.unusable), 'recording')} left out")
         return "; ".join(parts)
