@@ -49,10 +49,10 @@ COPIED_BYTES = 4 * 2**30
 OPEN_HEADER = "its header was never finished; it was read to the end of the file"
 """The warning about a recording whose program stopped before it wrote how long it is."""
 
-_FORMATS = (
-    "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,mpeg,avi,flv,dts,tta,"
-    "wv,ape"
-)
+_OPTIONS = {
+    "format_whitelist": "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,"
+    "mpeg,avi,flv,dts,tta,wv,ape"
+}
 """What FFmpeg may take a file for: containers of sound. Its playlists would open other files, and addresses."""
 
 _TABLED = ("mov", "matroska", "asf")
@@ -629,8 +629,7 @@ class _PyAV:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
             self._handle.seek(0)
-            options = {"format_whitelist": _FORMATS}
-            self._container: Any = av.open(self._read, options=options, metadata_errors="replace")
+            self._container: Any = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
             if not self._container.streams.audio:
                 raise AudioError("holds no sound")
             self._stream = self._container.streams.audio[0]
@@ -640,6 +639,10 @@ class _PyAV:
         except BaseException:
             self._handle.close()
             raise
+        self._codec: Any = self._stream.codec_context
+        # FFmpeg's own decoders of AMR know no frames of silence (DTX); those beside them do
+        if (beside := f"libopencore_{self._codec.name}") in av.codecs_available:
+            self._codec = av.CodecContext.create(beside, "r")
         tabled = any(name in _TABLED for name in self._container.format.name.split(","))
         self.promised_s = self._stated_s() if tabled else 0.0
         self.frames = round(self.promised_s * self.rate) if tabled and self.promised_s > 0 else None
@@ -667,13 +670,12 @@ class _PyAV:
         self._handle.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
-        for frame in self._container.decode(self._stream):
-            for made in floats.resample(frame):
-                yield made.to_ndarray().T
+        for packet in self._container.demux(self._stream):
+            for frame in self._codec.decode(packet):
+                yield from (made.to_ndarray().T for made in floats.resample(frame))
         if self._read.error is not None:
             raise self._read.error
-        for made in floats.resample(None):
-            yield made.to_ndarray().T
+        yield from (made.to_ndarray().T for made in floats.resample(None))
 
     def _stated_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:
