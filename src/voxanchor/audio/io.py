@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from math import gcd, isfinite
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, TypeVar
@@ -22,7 +23,7 @@ import soxr
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, Mended, format_name, sound_chunk
+from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
@@ -131,7 +132,7 @@ class AudioFile:
             if not stat.S_ISREG(found.st_mode):
                 with self._path.open("rb") as pipe:
                     self._copy(pipe)
-            self._refuse_empty()
+            self._refuse_head()
         except (FileNotFoundError, NotADirectoryError):
             raise AudioError(f"{path}: no such file") from None
         except (OSError, ValueError) as error:
@@ -152,7 +153,7 @@ class AudioFile:
         file = cls.__new__(cls)
         file.name = name
         file._copy(stream)
-        file._refuse_empty()
+        file._refuse_head()
         return file
 
     def close(self) -> None:
@@ -282,11 +283,13 @@ class AudioFile:
                     raise AudioError(f"{self.name}: more than {limit} GiB came out of this pipe; write it to a file")
                 copy.write(content)
 
-    def _refuse_empty(self) -> None:
+    def _refuse_head(self) -> None:
         with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
-            if not file.read(1):
-                self._remove()
-                raise AudioError(f"{self.name}: the file is empty (0 bytes)")
+            head = file.read(2)
+        if not head or head == SAMPLE_DUMP:
+            self._remove()
+            wrong = "is a MIDI sample dump, which is not read" if head else "the file is empty (0 bytes)"
+            raise AudioError(f"{self.name}: {wrong}")
 
 
 def probe(path: str | Path) -> AudioInfo:
@@ -649,7 +652,8 @@ class _PyAV:
 
         if begin or end is not None:
             raise ValueError("FFmpeg's files are decoded whole")
-        floats = av.AudioResampler(format="fltp", layout=self._stream.layout, rate=self.rate)  # the sample format alone
+        # the sample format alone; packed, since PyAV counts the planes of a frame past their end where there are eight
+        floats = av.AudioResampler(format="flt", layout=self._stream.layout, rate=self.rate)
         held: list[Block] = []
         most = max(1, _BLOCK_VALUES // self.channels // 8)
         count = 0
@@ -667,13 +671,11 @@ class _PyAV:
         self._handle.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
-        for frame in self._container.decode(self._stream):
+        for frame in chain(self._container.decode(self._stream), (None,)):  # None has it give the rest
+            if frame is None and self._read.error is not None:
+                raise self._read.error
             for made in floats.resample(frame):
-                yield made.to_ndarray().T
-        if self._read.error is not None:
-            raise self._read.error
-        for made in floats.resample(None):
-            yield made.to_ndarray().T
+                yield made.to_ndarray().reshape(-1, self.channels)
 
     def _stated_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:
