@@ -1,10 +1,10 @@
 """Damaged files of every container through `Verifier.verify`, and corpora of them through the commands and the service.
 
     python -m docs.figures.mutated_files                                # from the folder with src and tests in it
-    python -m docs.figures.mutated_files --only 4711 --keep found       # one file of the series, and what it comes to
+    python -m docs.figures.mutated_files --only 4711                    # one file of the series, and what it comes to
 
-File N of a seed is always the same (with the same versions of libsndfile and FFmpeg, which make the whole ones). A
-finding is what must not be: an exception that is no error of voxanchor, a warning of Python, a score that is not
+File N of a seed is damaged in the same way in every run; libsndfile and FFmpeg write times and random numbers into
+some of the whole ones, so that the files of findings are kept (`--keep`). A finding is what must not be: an exception that is no error of voxanchor, a warning of Python, a score that is not
 finite, a process that dies, more than 30 s or 512 MiB for one file; a command that ends otherwise than documented or
 loses a file; an answer of the service that is no decision and no refusal. Status 1 if there is any.
 """
@@ -37,7 +37,7 @@ import soundfile
 from tests.audio.mutations import FFMPEG, SNDFILE, by_ffmpeg, by_sndfile, mutant
 from tests.conftest import make_voice
 
-from voxanchor.audio.io import find_audio
+from voxanchor.audio.io import AUDIO_SUFFIXES, find_audio
 from voxanchor.errors import VoxanchorError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.verification.loading import load
@@ -59,18 +59,20 @@ class Tally:
     """What became of files.
 
     Attributes:
+        keep: the folder that gets the files of findings.
         outcomes: how many came to what.
         findings: what must not be, with the file it was.
         longest_s: of one file.
         most_bytes: memory that one file took.
     """
 
+    keep: Path
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
     longest_s: float = 0.0
     most_bytes: int = 0
 
-    def add(self, name: str, outcome: str, seconds: float = 0.0, taken: int = 0) -> None:
+    def add(self, name: str, content: bytes, outcome: str, seconds: float = 0.0, taken: int = 0) -> None:
         """Count one file."""
         if seconds > MOST_S:
             outcome = f"took {seconds:.1f} s"
@@ -81,6 +83,8 @@ class Tally:
         if not known:
             self.findings.append(f"{name}: {outcome}")
             print(f"  FINDING {name}: {outcome}", flush=True)
+            self.keep.mkdir(parents=True, exist_ok=True)
+            (self.keep / name).write_bytes(content)
         self.longest_s, self.most_bytes = max(self.longest_s, seconds), max(self.most_bytes, taken)
 
 
@@ -181,21 +185,20 @@ class Worker:
         self._process.join()
 
 
-def verify(files: dict[str, bytes], seed: int, numbers: Sequence[int], model: str, folder: Path) -> Tally:
+def verify(files: dict[str, bytes], seed: int, numbers: Sequence[int], model: str, folder: Path, tally: Tally) -> None:
     """Verify damaged files, each for itself."""
     known = folder / "known.wav"
     soundfile.write(known, make_voice(0, 1), RATE)
-    worker, tally = Worker(model, str(known)), Tally()
+    worker = Worker(model, str(known))
     for count, number in enumerate(numbers, start=1):
         name, content = mutant(files, seed, number)
         path = folder / name
         path.write_bytes(content)
-        tally.add(name, *worker.verify(str(path)))
+        tally.add(name, content, *worker.verify(str(path)))
         path.unlink()
         if count % 1000 == 0:
             print(f"  {count} files: {dict(tally.outcomes)}", flush=True)
     worker.close()
-    return tally
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -209,6 +212,7 @@ def corpus(files: dict[str, bytes], seed: int, count: int, folder: Path) -> int:
             soundfile.write(folder / f"s{speaker:02d}" / f"whole-{take}.flac", make_voice(speaker, take), RATE)
     for number in range(count):
         name, content = mutant(files, seed, number)
+        name += "" if Path(name).suffix in AUDIO_SUFFIXES else ".wav"  # in a folder the suffix says what a recording is
         (folder / f"s{number % SPEAKERS:02d}" / name).write_bytes(content)
     return len(find_audio(folder))
 
@@ -233,7 +237,7 @@ def ended(tally: Tally, name: str, found: tuple[int, str, float, int], expected:
     """Note how a command ended."""
     status, printed, seconds, peak = found
     print(f"  {name}: status {status}, {seconds:.0f} s, peak {peak / 2**20:.0f} MiB", flush=True)
-    if status != expected or "Traceback" in printed or "Warning:" in printed:
+    if status != expected or "Traceback" in printed or re.search(r"[A-Z]\w+Warning: ", printed):
         tally.findings.append(f"{name}: status {status}, expected {expected}\n{printed[-3000:]}")
         print(f"  FINDING {tally.findings[-1]}", flush=True)
 
@@ -245,15 +249,15 @@ def claim(tally: Tally, name: str, true: bool) -> None:
         print(f"  FINDING {name}", flush=True)
 
 
-def embed(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path) -> Tally:
+def embed(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path, tally: Tally) -> None:
     """Embed a corpus of damaged files."""
-    tally, speech, out = Tally(), folder / "speech", folder / "embeddings"
+    speech, out = folder / "speech", folder / "embeddings"
     listed = corpus(files, seed, count, speech)
     arguments = ("embed", "--speech", speech, "--layout", "speakers", "--model", model, "--out", out)
     begun = command(*arguments, "--max-unusable", "1", limit_s=60 + count)
     ended(tally, "embed", begun, 0)
     if begun[0] != 0:
-        return tally
+        return
     index = json.loads((out / "index.json").read_text())
     failures = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
     tally.outcomes.update(embedding=index["embeddings"], failure=index["failures"])
@@ -261,12 +265,11 @@ def embed(files: dict[str, bytes], seed: int, count: int, model: str, folder: Pa
     claim(tally, "embed: failures.jsonl lacks one", len(failures) == index["failures"])
     claim(tally, "embed: a failure without a reason", all(line["reason"].strip() for line in failures))
     ended(tally, "embed, few failures allowed", command(*arguments, "--max-unusable", "0.01", limit_s=60 + count), 3)
-    return tally
 
 
-def evaluate(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path) -> Tally:
+def evaluate(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path, tally: Tally) -> None:
     """Evaluate on a corpus of damaged files: segments in noise, and whole recordings by the loudest channel."""
-    tally, speech = Tally(), folder / "speech"
+    speech = folder / "speech"
     listed = corpus(files, seed, count, speech)
     suite = folder / "suite.yaml"
     suite.write_text("name: short\nconditions: [clean, noise_5db]\n")
@@ -281,17 +284,15 @@ def evaluate(files: dict[str, bytes], seed: int, count: int, model: str, folder:
         ended(tally, name, found, 0)
         if found[0] != 0:
             continue
-        left_out = (out / "left_out.txt").read_text().splitlines()
-        used = re.search(r"([\d,]+) utterances", found[1])
-        claim(tally, f"{name}: no count in\n{found[1]}", used is not None)
-        usable = int(used[1].replace(",", "")) if used else 0
-        tally.outcomes.update({f"{name}: evaluated": usable, f"{name}: left out": len(left_out)})
-        told = f"{name}: of {listed} files {usable} are evaluated and {len(left_out)} listed"
-        claim(tally, told, usable + len(left_out) == listed)
+        said = re.search(r"([\d,]+) utterances.* ([\d,]+) recordings left out", found[1])
+        usable, unusable = (int(number.replace(",", "")) for number in said.groups()) if said else (0, 0)
+        left_out = (out / "left_out.txt").read_text().splitlines()  # also what is shorter than a segment
+        tally.outcomes.update({f"{name}: evaluated": usable, f"{name}: left out": unusable})
+        told = f"{name}: of {listed} files {usable} are evaluated, {unusable} left out and {len(left_out)} listed"
+        claim(tally, told, usable + unusable == listed and len(left_out) >= unusable)
         claim(tally, f"{name}: a file without a reason", all(line.partition(": ")[2].strip() for line in left_out))
     found = command(*arguments, "--suite", suite, "--out", folder / "few", limit_s=limit_s)
     ended(tally, "evaluate, few failures allowed", found, 3)
-    return tally
 
 
 # ----------------------------------------------------------------------------------------------------------- service
@@ -334,9 +335,8 @@ def ask(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, Any]
         connection.close()
 
 
-def serve(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path) -> Tally:
+def serve(files: dict[str, bytes], seed: int, count: int, model: str, folder: Path, tally: Tally) -> None:
     """Send damaged files to the service."""
-    tally = Tally()
     known = by_sndfile("flac", make_voice(0, 1), RATE)
     (folder / "temporary").mkdir()
     with service(model, folder) as (process, port):
@@ -351,13 +351,13 @@ def serve(files: dict[str, bytes], seed: int, count: int, model: str, folder: Pa
             try:
                 status, answer = ask(port, "POST", f"/v1/{way[0]}", form(**way[1]))
             except (OSError, ValueError, http.client.HTTPException) as error:
-                tally.add(name, f"{way[0]} answers nothing: {type(error).__name__}: {error}")
+                tally.add(name, content, f"{way[0]} answers nothing: {type(error).__name__}: {error}")
                 continue
             outcome = f"{way[0]} answers {status}: {answer}"
             if status in REFUSALS:
                 outcome = "refusal" if status != 200 else "decision"
                 outcome = "abstention" if status == 200 and answer.get("decision") == "abstained" else outcome
-            tally.add(name, outcome, time.monotonic() - begun)
+            tally.add(name, content, outcome, time.monotonic() - begun)
             if number == count // 2:
                 settled = status_bytes("VmRSS", process.pid)
         claim(tally, "serve: is ill afterwards", ask(port, "GET", "/health")[0] == 200)
@@ -373,7 +373,6 @@ def serve(files: dict[str, bytes], seed: int, count: int, model: str, folder: Pa
     claim(tally, f"serve: temporary files stay: {left}", not left)
     errors = (folder / "errors").read_text(errors="replace")
     claim(tally, f"serve: writes a traceback\n{errors[-3000:]}", "Traceback" not in errors)
-    return tally
 
 
 def main() -> int:
@@ -386,7 +385,7 @@ def main() -> int:
     parser.add_argument("--containers", nargs="+", help="only these, by their keys in tests/audio/mutations.py")
     parser.add_argument("--model", default="", help="by default a tiny one with random weights")
     parser.add_argument("--only", type=int, help="the number of one file, which goes through verify")
-    parser.add_argument("--keep", type=Path, help="folder that gets that file")
+    parser.add_argument("--keep", type=Path, default=Path("runs/mutated"), help="folder for the files of findings")
     asked = parser.parse_args()
     kinds = asked.containers or [*SNDFILE, *(FFMPEG if importlib.util.find_spec("av") else ())]
     files = whole_files(kinds)
@@ -394,10 +393,6 @@ def main() -> int:
     jobs |= {"evaluate": (evaluate, asked.corpus), "serve": (serve, asked.requests)}
     if asked.only is not None:
         jobs = {"verify": (verify, [asked.only])}
-        if asked.keep:
-            asked.keep.mkdir(parents=True, exist_ok=True)
-            name, content = mutant(files, asked.seed, asked.only)
-            (asked.keep / name).write_bytes(content)
     print(f"{len(files)} whole files of {len(kinds)} containers; seed {asked.seed}", flush=True)
     found = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -411,7 +406,8 @@ def main() -> int:
             own.mkdir()
             seed = asked.seed + 1000 * place  # other files for each
             print(f"{name}:", flush=True)
-            tally = job(files, seed, count, model, own)
+            tally = Tally(asked.keep)
+            job(files, seed, count, model, own, tally)
             print(f"  {dict(tally.outcomes)}", end="")
             print(f"; longest {tally.longest_s:.2f} s, most memory {tally.most_bytes / 2**20:.0f} MiB")
             found += len(tally.findings)

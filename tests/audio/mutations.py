@@ -6,7 +6,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -244,13 +244,14 @@ def _rate(made: bytearray, draw: np.random.Generator) -> None:
 def _channels(made: bytearray, draw: np.random.Generator) -> None:
     """State another number of channels, in the place where WAV has it, or wherever a 1 or 2 stands."""
     count = _CHANNELS[int(draw.integers(len(_CHANNELS)))]
-    order = "big" if made[:4] in (b"FORM", b"RIFX", b".snd") else "little"
-    fields = [at for at in range(4, min(len(made) - 2, _HEADER_BYTES)) if made[at : at + 2] in (b"\1\0", b"\0\1")]
-    if made[8:12] == b"WAVE" and draw.random() < 0.5:
+    head = bytes(made[:_HEADER_BYTES])
+    order: Literal["big", "little"] = "big" if head[:4] in (b"FORM", b"RIFX", b".snd") else "little"
+    fields = [at for at in range(4, len(head) - 1) if head[at : at + 2] in (b"\1\0", b"\0\1")]
+    if head[8:12] == b"WAVE" and draw.random() < 0.5:
         fields = [made.find(b"fmt ") + 10]
     if fields:
         at = fields[int(draw.integers(len(fields)))]
-        made[at : at + 2] = count.to_bytes(2, order)  # type: ignore[arg-type]
+        made[at : at + 2] = count.to_bytes(2, order)
 
 
 def _numbers(made: bytearray, draw: np.random.Generator) -> None:

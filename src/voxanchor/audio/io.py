@@ -694,7 +694,7 @@ def _reason(error: Exception) -> str:
     """Return what an exception says, without the name of the file, which stands before it."""
     if isinstance(error, MemoryError):
         return "it states sizes for which there is no memory"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-    return text.strip().rstrip(".").partition("; last error log")[0] or "damaged data"
+    # of libsndfile's errors, of the system's, and of FFmpeg's, some of which are nothing but a number
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    text = said.strip().rstrip(".").partition("; last error log")[0]
+    return "damaged data" if text.startswith("Error number") else text or "damaged data"
