@@ -115,7 +115,7 @@ def test_the_voice_of_the_row_is_never_in_its_babble(tmp_path: Path, people: int
     shelf = Shelf()
     library = Library(NoiseBank({"babble": source}), shelf, CROP)
     pool = Pool(shelf, CROP, "test")
-    owner = {shelf.add(((clip.path, 0.0, clip.duration_s),), silence): clip.speaker for clip in source.clips}
+    owner = {shelf.add(((clip.path, 0.0, clip.duration_s, "mix"),), silence): clip.speaker for clip in source.clips}
     for person in range(people):
         voice = library.voice(f"p{person}", ())
         assert voice == library.voice("", (str(tmp_path / f"{person}-1.wav"),))

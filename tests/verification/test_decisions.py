@@ -114,7 +114,8 @@ def test_an_answer_is_plain_json(verifier: Verifier, said: Said) -> None:
         plain = verifier.verify(*pair).plain()
         assert json.loads(json.dumps(plain, allow_nan=False)) == plain
         assert set(plain) == {"decision", "score", "llr", "threshold", "prior", "sides", "reason"}
-        assert set(plain["sides"][0]) == {"duration_s", "speech_s", "snr_db", "clipped", "recordings", "warnings"}
+        measured = {"duration_s", "speech_s", "snr_db", "clipped", "level_db", "dc", "bandwidth_hz", "peak"}
+        assert set(plain["sides"][0]) == measured | {"recordings", "warnings"}
     for wave in (said(0), said(0, 0.2)):
         plain = verifier.identify(wave).plain()
         assert json.loads(json.dumps(plain, allow_nan=False)) == {**plain, "candidates": list(plain["candidates"])}
@@ -189,3 +190,52 @@ def test_the_same_recording_again_is_accepted_with_a_warning(verifier: Verifier,
     assert again.warnings == ("second: the same recording as the other side's: was it played again?",)
     assert anew.accepted
     assert anew.warnings == ()
+
+
+def test_outside_of_the_levels_heard_there_is_a_warning_and_far_outside_no_decision(said: Said) -> None:
+    record = replace(line(), heard={"level_db": (-30.0, -10.0), "clipped": (0.0, 0.0)})
+    verifier = Verifier(Angles(), Judge(record))
+    usual = said(0)
+    assert verifier.verify(usual, said(0.1)).warnings == ()
+    level_db = verifier.hear(usual)[0].quality.level_db
+    assert level_db is not None
+
+    def at(level: float) -> Waveform:
+        wave = (usual * 10 ** ((level - level_db) / 20)).astype(np.float32)
+        wave[0] = usual[0]
+        return wave
+
+    for level, word in ((-37.0, "quieter"), (-3.0, "louder")):
+        found = verifier.verify(usual, at(level))
+        assert found.decision == "accepted"
+        assert any(text == f"second: {word} than the calibration has heard" for text in found.warnings)
+    for level in (-62.0, 21.0):
+        found = verifier.verify(at(level), usual)
+        assert found.decision == "abstained"
+        assert "than anything that the calibration has heard" in found.reason
+
+
+@settings(max_examples=20, deadline=None)
+@given(gain_db=st.floats(-50, 20))
+def test_a_model_that_hears_level_decides_near_the_usual_one_alone(said: Said, gain_db: float) -> None:
+    usual, verifier = said(0), Verifier(Angles(hears_level=True), Judge(line()))
+    wave = (usual * 10 ** (gain_db / 20)).astype(np.float32)
+    wave[0] = usual[0]
+    level_db = verifier.hear(wave)[0].quality.level_db
+    assert level_db is not None
+    found = verifier.verify(usual, wave)
+    assert (found.decision == "abstained") == (abs(level_db + 26.0) > 12.0)
+    if found.decision == "abstained":
+        assert "takes loudness for a part of the voice" in found.reason
+    else:
+        assert any("takes loudness" in text for text in found.warnings) == (abs(level_db + 26.0) > 6.0)
+    verifier.enroll("ann", usual)
+    assert (verifier.verify_as("ann", wave).decision == "abstained") == (found.decision == "abstained")
+    assert (verifier.identify(wave).decision == "abstained") == (found.decision == "abstained")
+
+
+def test_what_is_lost_in_16_bits_is_no_voice(said: Said) -> None:
+    quiet = (said(0) * 1e-4).astype(np.float32)
+    found = Verifier(Angles(), Judge(line())).verify(said(0), quiet)
+    assert found.decision == "abstained"
+    assert "too quiet" in found.reason

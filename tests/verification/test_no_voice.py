@@ -23,7 +23,6 @@ SECONDS = np.arange(48_000) / 16_000
         lambda: 0.1 * np.random.default_rng(0).standard_normal(16_000),
         lambda: 0.1 * np.random.default_rng(1).standard_normal(48_000),
         lambda: 0.3 * np.sin(2 * np.pi * 440 * SECONDS),
-        lambda: np.full(48_000, 0.5),
     ],
 )
 def test_a_steady_sound_is_nobody_s_voice(sound: Callable[[], NDArray[np.float64]], said: Said) -> None:
@@ -35,6 +34,12 @@ def test_a_steady_sound_is_nobody_s_voice(sound: Callable[[], NDArray[np.float64
     with pytest.raises(AudioError, match="steady sound"):
         verifier.enroll("Ada", noise)
     assert verifier.identify(noise).decision == "abstained"
+
+
+def test_an_offset_alone_is_silence(said: Said) -> None:
+    found = Verifier(Angles(), Judge(line())).verify(said(0), np.full(48_000, 0.5, np.float32))
+    assert found.decision == "abstained"
+    assert "silent" in found.reason
 
 
 def test_speech_as_loud_as_white_noise_is_heard(said: Said) -> None:

@@ -78,7 +78,7 @@ class ExportedEncoder:
         self.embedding_dim = int(described["embedding_dim"])
         self.min_samples = int(described["min_samples"])
         # files of before do not say; among their networks only this one does
-        self.hears_level = described.get("hears_level", str(described["architecture"] == "ge2e")) == "True"
+        self.hears_level = described.get("hears_level", str(described.get("architecture") == "ge2e")) == "True"
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Self:
