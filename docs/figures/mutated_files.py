@@ -4,9 +4,10 @@
     python -m docs.figures.mutated_files --only 4711                    # one file of the series, and what it comes to
 
 File N of a seed is damaged in the same way in every run; libsndfile and FFmpeg write times and random numbers into
-some of the whole ones, so that the files of findings are kept (`--keep`). A finding is what must not be: an exception that is no error of voxanchor, a warning of Python, a score that is not
-finite, a process that dies, more than 30 s or 512 MiB for one file; a command that ends otherwise than documented or
-loses a file; an answer of the service that is no decision and no refusal. Status 1 if there is any.
+some of the whole ones, so that the files of findings are kept (`--keep`). A finding is what must not be: an exception
+that is no error of voxanchor, a warning of Python, a score that is not finite, a line on standard output, a process
+that dies, more than 30 s or 512 MiB for one file; a command that ends otherwise than documented or loses a file; an
+answer of the service that is no decision and no refusal. Status 1 if there is any.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -389,25 +390,24 @@ def main() -> int:
     asked = parser.parse_args()
     kinds = asked.containers or [*SNDFILE, *(FFMPEG if importlib.util.find_spec("av") else ())]
     files = whole_files(kinds)
-    jobs = {"verify": (verify, range(asked.files)), "embed": (embed, asked.corpus)}
-    jobs |= {"evaluate": (evaluate, asked.corpus), "serve": (serve, asked.requests)}
-    if asked.only is not None:
-        jobs = {"verify": (verify, [asked.only])}
+    numbers = [asked.only] if asked.only is not None else range(asked.files)
+    corpora, requests = (0, 0) if asked.only is not None else (asked.corpus, asked.requests)
     print(f"{len(files)} whole files of {len(kinds)} containers; seed {asked.seed}", flush=True)
     found = 0
     with tempfile.TemporaryDirectory() as folder:
         model = asked.model or str(Path(folder, "model"))
         if not asked.model:
             SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=1).save(Path(model))
-        for place, (name, (job, count)) in enumerate(jobs.items()):
+        jobs: list[tuple[Callable[..., None], int | Sequence[int]]]
+        jobs = [(verify, numbers), (embed, corpora), (evaluate, corpora), (serve, requests)]
+        for place, (job, count) in enumerate(jobs):
             if not count:
                 continue
-            own = Path(folder, name)
+            own = Path(folder, job.__name__)
             own.mkdir()
-            seed = asked.seed + 1000 * place  # other files for each
-            print(f"{name}:", flush=True)
+            print(f"{job.__name__}:", flush=True)
             tally = Tally(asked.keep)
-            job(files, seed, count, model, own, tally)
+            job(files, asked.seed + 1000 * place, count, model, own, tally)  # other files for each
             print(f"  {dict(tally.outcomes)}", end="")
             print(f"; longest {tally.longest_s:.2f} s, most memory {tally.most_bytes / 2**20:.0f} MiB")
             found += len(tally.findings)
