@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,25 @@ def test_every_channel_of_any_number_of_them_is_heard(tmp_path: Path, channels: 
     assert probe(tmp_path / "a.mka").channels == channels
     for number in range(1, channels + 1):
         np.testing.assert_allclose(read(tmp_path / "a.mka", channel=number), wave[:, number - 1], atol=1e-4)
+
+
+def test_a_film_without_sound_is_let_go_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What FFmpeg holds of a file is memory that the collector of cycles does not know of."""
+    av = pytest.importorskip("av", reason="the extra m4a is not installed")
+    opened: list[Any] = []
+    opening = av.open
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        opened.append(opening(*arguments, **options))
+        return opened[-1]
+
+    content = by_ffmpeg("avi", sweep(1.0), RATE)
+    (tmp_path / "a.avi").write_bytes(content.replace(b"auds", b"none"))
+    monkeypatch.setattr(av, "open", noted)
+    with pytest.raises(AudioError, match="holds no sound"):
+        read(tmp_path / "a.avi")
+    with pytest.raises(AssertionError, match="not open"):
+        opened[0].seek(0)
 
 
 def test_damaged_ones_are_errors(tmp_path: Path) -> None:

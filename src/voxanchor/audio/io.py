@@ -624,16 +624,17 @@ class _PyAV:
     def __init__(self, place: Path) -> None:
         import av
 
-        self._handle = place.open("rb", buffering=0)
-        self._read = Mended(self._handle)
+        self._opened = contextlib.ExitStack()
+        handle = self._opened.enter_context(place.open("rb", buffering=0))
+        self._read = Mended(handle)
         try:
-            chunk = sound_chunk(self._handle)
+            chunk = sound_chunk(handle)
             if chunk is not None and chunk.cut and chunk.size - chunk.present > LEAST_BYTES:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
-            self._handle.seek(0)
-            options = {"format_whitelist": _FORMATS}
-            self._container: Any = av.open(self._read, options=options, metadata_errors="replace")
+            handle.seek(0)
+            how: Any = {"options": {"format_whitelist": _FORMATS}, "metadata_errors": "replace"}
+            self._container: Any = self._opened.enter_context(av.open(self._read, **how))
             if not self._container.streams.audio:
                 raise AudioError("holds no sound")
             self._stream = self._container.streams.audio[0]
@@ -641,7 +642,7 @@ class _PyAV:
             if self.rate < 1 or self.channels < 1:
                 raise ValueError("it only looks like a recording")
         except BaseException:
-            self._handle.close()
+            self._opened.close()
             raise
         tabled = any(name in _TABLED for name in self._container.format.name.split(","))
         self.promised_s = self._stated_s() if tabled else 0.0
@@ -667,8 +668,7 @@ class _PyAV:
             yield np.concatenate(held)
 
     def close(self) -> None:
-        self._container.close()
-        self._handle.close()
+        self._opened.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
         for frame in chain(self._container.decode(self._stream), (None,)):  # None has it give the rest
