@@ -1,8 +1,9 @@
 """Damaged files of every container: a waveform comes out or an AudioError, in bounded time and memory."""
 
 import importlib.util
-import os
 import resource
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,9 +17,7 @@ from tests.audio.mutations import mutants, whole_files
 from voxanchor.audio import io, pcm
 from voxanchor.errors import AudioError
 
-COUNT = int(os.environ.get("VOXANCHOR_MUTANTS", "2000"))
-"""Files of the slow test."""
-
+ROOT = Path(__file__).parents[2]
 MOST_S = 30.0
 MOST_BYTES = 512 * 2**20
 
@@ -100,4 +99,13 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, capfd: pytest.Capture
 
 @pytest.mark.slow
 def test_many_damaged_files_are_read_or_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    check(tmp_path, COUNT, 1, capfd)
+    check(tmp_path, 800, 1, capfd)
+
+
+@pytest.mark.slow
+def test_damaged_files_through_verify_embed_evaluate_and_the_service(tmp_path: Path) -> None:
+    """What docs/formats.md states of ten thousand of them, with some hundred."""
+    counts = ("--files", "200", "--corpus", "80", "--requests", "80", "--seed", "1")
+    command = (sys.executable, "-m", "docs.figures.mutated_files", *counts, "--keep", str(tmp_path / "found"))
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
