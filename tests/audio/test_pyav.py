@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from tests.audio.mutations import by_ffmpeg
 
 from voxanchor.audio import io
 from voxanchor.audio.io import probe, read
@@ -84,6 +86,36 @@ def test_channels_are_averaged_and_rates_converted(tmp_path: Path) -> None:
     heard = read(tmp_path / "two.m4a", start_s=0.5, duration_s=1.0)
     assert len(heard) == RATE
     assert np.sqrt(np.mean(heard**2)) == pytest.approx(0.3 * 0.75 / np.sqrt(2), rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8, 16])
+def test_every_channel_of_any_number_of_them_is_heard(tmp_path: Path, channels: int) -> None:
+    """PyAV reads past the end of a frame of eight channels or more when asked for its planes."""
+    pytest.importorskip("av", reason="the extra m4a is not installed")
+    wave = np.outer(sweep(1.0), np.linspace(1.0, 0.1, channels)).astype(np.float32)
+    (tmp_path / "a.mka").write_bytes(by_ffmpeg("pcm.mka", wave, RATE))
+    assert probe(tmp_path / "a.mka").channels == channels
+    for number in range(1, channels + 1):
+        np.testing.assert_allclose(read(tmp_path / "a.mka", channel=number), wave[:, number - 1], atol=1e-4)
+
+
+def test_a_film_without_sound_is_let_go_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What FFmpeg holds of a file is memory that the collector of cycles does not know of."""
+    av = pytest.importorskip("av", reason="the extra m4a is not installed")
+    opened: list[Any] = []
+    opening = av.open
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        opened.append(opening(*arguments, **options))
+        return opened[-1]
+
+    content = by_ffmpeg("avi", sweep(1.0), RATE)
+    (tmp_path / "a.avi").write_bytes(content.replace(b"auds", b"none"))
+    monkeypatch.setattr(av, "open", noted)
+    with pytest.raises(AudioError, match="holds no sound"):
+        read(tmp_path / "a.avi")
+    with pytest.raises(AssertionError, match="not open"):
+        opened[0].seek(0)
 
 
 def test_damaged_ones_are_errors(tmp_path: Path) -> None:

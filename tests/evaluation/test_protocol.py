@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from voxanchor.audio.bank import NoiseBank
@@ -199,3 +200,13 @@ def test_embeddings_in_bfloat16_are_kept_apart_and_nearly_the_same(
         assert agreement.min() > 0.999
     again = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE))
     assert again.rows == exact.rows
+
+
+def test_noise_that_cannot_be_used_is_told_of(
+    manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    (tmp_path / "b.wav").write_bytes(b"not audio")
+    noise_bank([str(tmp_path)], manifest, built_in_share=0.0, for_evaluation=True)
+    told = f"{tmp_path}: 1 file cannot be used and is left out, for example:\n  b.wav: is not a readable recording"
+    assert told in capsys.readouterr().err

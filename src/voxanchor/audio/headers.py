@@ -13,6 +13,9 @@ OPEN_BYTES = 0x7FFF_0000
 LEAST_BYTES = 800
 """Fewer bytes are no sound worth a word: a tenth of a second on the telephone."""
 
+SAMPLE_DUMP = b"\xf0\x7e"
+"""How a MIDI sample dump begins: of a damaged one libsndfile prints lines to standard output."""
+
 _MOST_CHUNKS = 4096
 
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")

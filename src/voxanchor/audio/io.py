@@ -22,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, Mended, format_name, sound_chunk
+from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
@@ -131,7 +131,7 @@ class AudioFile:
             if not stat.S_ISREG(found.st_mode):
                 with self._path.open("rb") as pipe:
                     self._copy(pipe)
-            self._refuse_empty()
+            self._refuse_head()
         except (FileNotFoundError, NotADirectoryError):
             raise AudioError(f"{path}: no such file") from None
         except (OSError, ValueError) as error:
@@ -152,7 +152,7 @@ class AudioFile:
         file = cls.__new__(cls)
         file.name = name
         file._copy(stream)
-        file._refuse_empty()
+        file._refuse_head()
         return file
 
     def close(self) -> None:
@@ -282,11 +282,13 @@ class AudioFile:
                     raise AudioError(f"{self.name}: more than {limit} GiB came out of this pipe; write it to a file")
                 copy.write(content)
 
-    def _refuse_empty(self) -> None:
+    def _refuse_head(self) -> None:
         with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
-            if not file.read(1):
-                self._remove()
-                raise AudioError(f"{self.name}: the file is empty (0 bytes)")
+            head = file.read(2)
+        if not head or head == SAMPLE_DUMP:
+            self._remove()
+            wrong = "is a MIDI sample dump, which is not read" if head else "the file is empty (0 bytes)"
+            raise AudioError(f"{self.name}: {wrong}")
 
 
 def probe(path: str | Path) -> AudioInfo:
@@ -621,15 +623,17 @@ class _PyAV:
     def __init__(self, place: Path) -> None:
         import av
 
-        self._handle = place.open("rb", buffering=0)
-        self._read = Mended(self._handle)
+        self._opened = contextlib.ExitStack()
+        handle = self._opened.enter_context(place.open("rb", buffering=0))
+        self._read = Mended(handle)
         try:
-            chunk = sound_chunk(self._handle)
+            chunk = sound_chunk(handle)
             if chunk is not None and chunk.cut and chunk.size - chunk.present > LEAST_BYTES:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
-            self._handle.seek(0)
-            self._container: Any = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
+            handle.seek(0)
+            opened = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
+            self._container: Any = self._opened.enter_context(opened)
             if not self._container.streams.audio:
                 raise AudioError("holds no sound")
             self._stream = self._container.streams.audio[0]
@@ -637,7 +641,7 @@ class _PyAV:
             if self.rate < 1 or self.channels < 1:
                 raise ValueError("it only looks like a recording")
         except BaseException:
-            self._handle.close()
+            self._opened.close()
             raise
         self._codec: Any = self._stream.codec_context
         # FFmpeg's own decoders of AMR know no frames of silence (DTX); those beside them do
@@ -652,7 +656,8 @@ class _PyAV:
 
         if begin or end is not None:
             raise ValueError("FFmpeg's files are decoded whole")
-        floats = av.AudioResampler(format="fltp", layout=self._stream.layout, rate=self.rate)  # the sample format alone
+        # the sample format alone; packed, since PyAV counts the planes of a frame past their end where there are eight
+        floats = av.AudioResampler(format="flt", layout=self._stream.layout, rate=self.rate)
         held: list[Block] = []
         most = max(1, _BLOCK_VALUES // self.channels // 8)
         count = 0
@@ -666,16 +671,18 @@ class _PyAV:
             yield np.concatenate(held)
 
     def close(self) -> None:
-        self._container.close()
-        self._handle.close()
+        self._opened.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
         for packet in self._container.demux(self._stream):
             for frame in self._codec.decode(packet):
-                yield from (made.to_ndarray().T for made in floats.resample(frame))
+                yield from self._packed(floats.resample(frame))
         if self._read.error is not None:
             raise self._read.error
-        yield from (made.to_ndarray().T for made in floats.resample(None))
+        yield from self._packed(floats.resample(None))
+
+    def _packed(self, frames: Iterable[Any]) -> Iterator[Block]:
+        return (frame.to_ndarray().reshape(-1, self.channels) for frame in frames)
 
     def _stated_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:
@@ -694,7 +701,7 @@ def _reason(error: Exception) -> str:
     """Return what an exception says, without the name of the file, which stands before it."""
     if isinstance(error, MemoryError):
         return "it states sizes for which there is no memory"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-    return text.strip().rstrip(".").partition("; last error log")[0] or "damaged data"
+    # of libsndfile's errors, of the system's, and of FFmpeg's, some of which are nothing but a number
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    text = said.strip().rstrip(".").partition("; last error log")[0]
+    return "damaged data" if text.startswith("Error number") else text or "damaged data"

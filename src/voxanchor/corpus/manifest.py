@@ -17,6 +17,7 @@ from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import ENCODING_ERRORS, printable, replacing
+from voxanchor.progress import say
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
@@ -57,6 +58,14 @@ def examples(unusable: Sequence[Unusable], root: Path | str) -> str:
     """Return the first five with their reasons, a line each, called by their paths below `root`."""
     above = os.path.join(printable(root), "")  # noqa: PTH118 - ends with a slash
     return "".join(f"\n  {item.path.removeprefix(above)}: {item.reason}" for item in unusable[:5])
+
+
+def say_left_out(folder: Path | str, unusable: Sequence[Unusable]) -> None:
+    """Say how many files of a folder cannot be used, if any, and why the first five of them cannot."""
+    if unusable:
+        one = len(unusable) == 1
+        told = "1 file cannot be used and is" if one else f"{len(unusable)} files cannot be used and are"
+        say(f"{printable(folder)}: {told} left out, for example:{examples(unusable, folder)}")
 
 
 @dataclass(frozen=True)

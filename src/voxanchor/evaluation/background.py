@@ -10,7 +10,7 @@ from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
 from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.corpus.layouts import NoiseFolder, noise_folder
-from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.manifest import Manifest, say_left_out
 from voxanchor.corpus.noise_classes import noise_class
 from voxanchor.corpus.room_folders import room_clips
 from voxanchor.corpus.utterance import Utterance
@@ -49,6 +49,8 @@ def noise_bank(
     """
     cache = ClipCache()
     found = [noise_folder(folder) for folder in folders]
+    for folder, clips in zip(folders, found, strict=True):
+        say_left_out(folder, clips.unusable)
     noise = [clip for folder in found for clip in folder.noise]
     music = [clip for folder in found for clip in folder.music]
     speech = [clip for folder in found for clip in folder.speech]
@@ -84,10 +86,7 @@ def _classes(folders: Sequence[NoiseFolder], cache: ClipCache) -> dict[str, Nois
 def _responses(folder: str) -> tuple[Clip, ...]:
     clips, unusable = room_clips(folder)
     say(f"{folder}: {len(clips)} room responses")
-    if unusable:
-        say(f"{folder}: {len(unusable)} files cannot be used and are left out, for example:")
-        for item in unusable[:3]:
-            say(f"  {item.path}: {item.reason}")
+    say_left_out(folder, unusable)
     return clips
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from voxanchor.corpus.layouts import noise_folder, scan
-from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.manifest import Manifest, say_left_out
 from voxanchor.errors import MissingExtraError
 from voxanchor.files import temporary_folder
 
@@ -82,6 +82,8 @@ def _without_babble(folders: Sequence[str]) -> "NoiseBank":
     from voxanchor.audio.synthetic import SyntheticNoise
 
     found, cache = [noise_folder(folder) for folder in folders], ClipCache()
+    for folder, clips in zip(folders, found, strict=True):
+        say_left_out(folder, clips.unusable)
     noise = [clip for folder in found for clip in folder.noise]
     music = [clip for folder in found for clip in folder.music]
     return NoiseBank(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from voxanchor.audio.downmix import channel_of
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.manifest import Manifest, Unusable, merge
+from voxanchor.corpus.manifest import Manifest, Unusable, merge, say_left_out
 from voxanchor.corpus.segments import join_short
 from voxanchor.errors import CorpusError
 from voxanchor.progress import say
@@ -67,10 +67,7 @@ def _name(source: Speech) -> str:
 
 def _report(path: str, manifest: Manifest) -> None:
     say(f"{path}: {manifest.describe()}")
-    if manifest.unusable:
-        say(f"{path}: {len(manifest.unusable)} files cannot be used and are left out, for example:")
-        for item in manifest.unusable[:3]:
-            say(f"  {item.path}: {item.reason}")
+    say_left_out(path, manifest.unusable)
 
 
 def _part(manifest: Manifest, count: int, seed: int, path: str) -> tuple[Manifest, Manifest]:
