@@ -4,7 +4,6 @@ A file is told by its content, whatever it is called: libsndfile decodes it, or 
 """
 
 import contextlib
-import importlib.util
 import os
 import stat
 import tempfile
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
 from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
 from voxanchor.errors import AudioError, CorpusError
+from voxanchor.extras import install_line, is_installed
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -40,8 +40,6 @@ AUDIO_SUFFIXES: tuple[str, ...] = (
 
 RATES = (1_000, 768_000)
 """Rates in Hz that a recording may have; what states another is damaged."""
-
-INSTALL = "pip install 'voxanchor[m4a]'"
 
 COPIED_BYTES = 4 * 2**30
 """What comes out of a pipe is copied to a temporary file up to this size."""
@@ -240,12 +238,12 @@ class AudioFile:
         except Exception as error:  # whatever a decoder says of bytes it did not expect
             reason = _reason(error)
         known = format_name(self._path)
-        if not _has_pyav():
+        if not is_installed("av"):
             if known:
                 name = Path(self.name).name
                 raise AudioError(
-                    f"{self.name}: is {known}, which needs the package 'av': {INSTALL}, or convert the recording "
-                    f"first, for example: ffmpeg -i {name} -ar {SAMPLE_RATE} {Path(name).stem}.flac"
+                    f"{self.name}: is {known}, which needs the package 'av': {install_line('av')}, or convert the "
+                    f"recording first, for example: ffmpeg -i {name} -ar {SAMPLE_RATE} {Path(name).stem}.flac"
                 )
             raise AudioError(f"{self.name}: is not a readable recording ({reason})")
         try:
@@ -471,10 +469,10 @@ def _refuse_folder(error: OSError) -> None:
 def advice(paths: Iterable[Path]) -> str:
     """Return a sentence that counts the files that need the extra, when it is not installed; otherwise nothing."""
     kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in PYAV_SUFFIXES)
-    if not kinds or _has_pyav():
+    if not kinds or is_installed("av"):
         return ""
     counted = " and ".join(f"{count:,} of the files are {kind}" for kind, count in sorted(kinds.items()))
-    return f"{counted}: {INSTALL} reads them, or convert them to .wav or .flac with ffmpeg"
+    return f"{counted}: {install_line('av')} reads them, or convert them to .wav or .flac with ffmpeg"
 
 
 def crop_bounds(path: str, start_s: float, duration_s: float | None, total: int) -> tuple[int, int]:
@@ -688,13 +686,6 @@ class _PyAV:
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         return float(self._container.duration or 0) / 1e6
-
-
-def _has_pyav() -> bool:
-    try:
-        return importlib.util.find_spec("av") is not None
-    except ValueError:  # a module that is barred, as tests bar it, has no specification
-        return False
 
 
 def _reason(error: Exception) -> str:
