@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -258,6 +259,21 @@ def test_a_model_that_hears_level_decides_near_the_usual_one_alone(said: Said, g
     verifier.enroll("ann", usual)
     assert (verifier.verify_as("ann", wave).decision == "abstained") == (found.decision == "abstained")
     assert (verifier.identify(wave).decision == "abstained") == (found.decision == "abstained")
+
+
+def test_a_telephone_s_band_is_a_warning_unless_the_calibration_has_heard_it(said: Said) -> None:
+    usual = said(0)
+    narrow = soxr.resample(soxr.resample(usual, 16_000, 8_000), 8_000, 16_000).astype(np.float32)
+    narrow[0] = usual[0]
+    for heard, word in (
+        ({}, "second: nothing above"),
+        ({"bandwidth_hz": (8_000.0, 8_000.0)}, "second: of a narrower band than the calibration has heard"),
+        ({"bandwidth_hz": (4_000.0, 8_000.0)}, ""),
+    ):
+        found = Verifier(Angles(), Judge(replace(line(), heard=heard))).verify(usual, narrow)
+        assert found.decision == "accepted"
+        bands = [text for text in found.warnings if "band" in text or "nothing above" in text]
+        assert [text.startswith(word) for text in bands] == [True] * bool(word)
 
 
 def test_what_is_lost_in_16_bits_is_no_voice(said: Said) -> None:

@@ -117,9 +117,12 @@ class Quality:
         # of samples with another full scale the offset says nothing
         elif self.dc is not None and abs(self.dc) >= OFFSET:
             found.append(f"a DC offset of {abs(self.dc):.2f} of full scale, which is taken out")
-        if self.bandwidth_hz is not None and self.bandwidth_hz <= NARROW_HZ:
-            found.append(f"narrow-band: nothing above {self.bandwidth_hz / 1000:g} kHz, as over a telephone")
         return tuple(found)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether nothing is heard above a telephone's band: no fault where telephones are what is meant."""
+        return self.bandwidth_hz is not None and self.bandwidth_hz <= NARROW_HZ
 
 
 class QualityMeter:

@@ -156,6 +156,10 @@ class Judge:
         found = self.record.calibration.outside(_sides(voices, None))
         return tuple(f"{words[name]} than the calibration has heard" for name in found)
 
+    def has_heard(self, name: str) -> bool:
+        """Return whether the calibration notes what it has heard of a quality."""
+        return self.record is not None and name in self.record.heard
+
     def outside(self, quality: Mapping[str, float | None]) -> Outside:
         """Return where a recording's quality, figures by name, lies outside of what the calibration has heard."""
         return Outside() if self.record is None else self.record.outside(quality)

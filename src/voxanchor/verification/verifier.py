@@ -43,6 +43,9 @@ HEARS_LEVEL = (
     "anew with voxanchor robustify, and calibrate it again"
 )
 
+NARROW = "nothing above {:.0f} Hz, as over a telephone: a voice enrolled over another line scores lower"
+"""The warning of a narrow band where no calibration says what it has heard."""
+
 
 class Verifier:
     """A model with its calibration and the people enrolled with it. Several threads may use one at once.
@@ -327,10 +330,13 @@ class Verifier:
 
     def _side(self, heard: Heard) -> Side:
         """Return a recording as one side of a comparison, with all that is to be known of it before a decision."""
-        level_db = heard.quality.level_db
-        loud = self.embedder.hears_level and level_db is not None and abs(level_db - USUAL_LEVEL_DB) > LEVEL_WARNING_DB
-        outside = self.judge.outside(asdict(heard.quality)).warnings
-        return Side(heard.quality, 1, (*heard.warnings, *outside, *((HEARS_LEVEL,) if loud else ())))
+        quality = heard.quality
+        warnings = [*heard.warnings, *self.judge.outside(asdict(quality)).warnings]
+        if self.embedder.hears_level and quality.level_db is not None:
+            warnings += [HEARS_LEVEL] if abs(quality.level_db - USUAL_LEVEL_DB) > LEVEL_WARNING_DB else []
+        if quality.is_narrow and not self.judge.has_heard("bandwidth_hz"):
+            warnings.append(NARROW.format(quality.bandwidth_hz))
+        return Side(quality, 1, tuple(warnings))
 
     def _voice(self, heard: Sequence[Heard]) -> Voices:
         return voices_of(heard, embedding.embed(self.embedder, heard))
