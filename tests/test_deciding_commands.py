@@ -19,7 +19,7 @@ from voxanchor.scoring.calibration_record import FILE, CalibrationRecord, Thresh
 
 CONFIG = EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16})
 VERIFICATION = {"accepted", "decision", "score", "llr", "threshold", "prior", "sides", "reason"}
-QUALITY = {"duration_s", "speech_s", "snr_db", "clipped"}
+QUALITY = {"duration_s", "speech_s", "snr_db", "clipped", "level_db", "dc", "bandwidth_hz", "peak"}
 SIDE = QUALITY | {"recordings", "warnings"}
 PERSON = {"name", "recordings", "models", "created", "updated"}
 ENROLMENT = {"id", "person", "model", "created", "by", "speech_s", "snr_db", "source", "keeps_audio"}
@@ -246,7 +246,7 @@ def test_a_key_is_for_its_owner_alone_and_never_replaced(voxanchor: Command, tmp
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     assert "cannot be written" in voxanchor("people", "key", "--out", tmp_path / "key", status=5).err
     assert (tmp_path / "key").read_text() == content
-    voxanchor("people", "key", "--out", tmp_path / "nowhere" / "key", status=5)
+    voxanchor("people", "key", "--out", tmp_path / "key" / "key", status=5)  # a file in the place of a folder
 
 
 def test_an_encrypted_store_opens_with_its_key_alone(voxanchor: Command, place: Path, tmp_path: Path) -> None:

@@ -89,6 +89,15 @@ def test_a_terminal_that_cannot_show_a_name(env: dict[str, str], people: Path) -
     assert json.loads(found.stdout)[0]["name"] == "Zoë 🎤"
 
 
+@pytest.mark.parametrize("env", [ASCII, {}])
+def test_a_name_that_is_typed_where_the_locale_says_ascii(env: dict[str, str], people: Path) -> None:
+    found = run("people", "show", "Zoë 🎤", "--store", str(people), env=env, stdout=subprocess.PIPE)
+    assert found.returncode == 0, found.stderr
+    found = run("people", "show", os.fsdecode(b"Zo\xeb"), "--store", str(people), env=env, stdout=subprocess.PIPE)
+    assert found.returncode == 10
+    assert b"half a surrogate pair" in found.stderr
+
+
 def test_a_name_of_another_encoding_in_a_message(tmp_path: Path) -> None:
     named = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.db")
     found = run("people", "list", "--store", named, env=ASCII, stdout=subprocess.PIPE)

@@ -120,6 +120,23 @@ def test_a_guessed_length_is_no_promise(tmp_path: Path, kind: str) -> None:
     assert len(read(path)) == pytest.approx(len(wave), abs=0.2 * RATE)
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["speech alone", "with pauses"])
+def test_amr_of_a_telephone_that_sends_nothing_in_pauses(tmp_path: Path, whole: bool) -> None:
+    pytest.importorskip("av", reason="the extra m4a is not installed")
+    head, body = b"#!AMR\n", by_ffmpeg("amr", sound(4.0), RATE)[6:]
+    size = 32 if body[0] >> 3 == 7 else 13  # of a frame of 20 ms at 12.2 and at 4.75 kbit/s, with its first byte
+    frames = [body[start : start + size] for start in range(0, len(body), size)]
+    if not whole:
+        for number in range(50, 100):  # comfort noise, and between updates of it nothing at all
+            frames[number] = b"\x44" + bytes(5) if number % 8 == 0 else b"\x7c"
+    path = written(tmp_path / "a.amr", head + b"".join(frames))
+    wave = read(path)
+    assert len(wave) == pytest.approx(len(frames) * 320, abs=640)
+    loud = np.square(wave[: len(wave) // 320 * 320].reshape(-1, 320)).mean(axis=1) > 1e-4
+    assert loud[110:].all()
+    assert whole == loud[60:95].any()
+
+
 @pytest.mark.parametrize("kind", ["m4a", "mov", "g722.wav"])
 def test_what_is_really_cut_is_truncated(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("av", reason="the extra m4a is not installed")

@@ -7,6 +7,7 @@ import pytest
 
 from voxanchor.cli.arguments import Argument, Command, Group, arguments_of, parse
 from voxanchor.cli.main import COMMANDS, SECTIONS, find, overview, run
+from voxanchor.conditions.suites import suite_names
 
 LEAVES: dict[str, Command] = {}
 for first, one in COMMANDS.items():
@@ -38,6 +39,12 @@ def test_the_overview_fits_a_screen_and_names_every_command_once(width: int) -> 
     rows = [line.split()[0] for line in lines if re.match(r"  \S", line)]
     assert sorted(rows) == sorted(COMMANDS)
     assert [line for line in lines if line in SECTIONS] == list(SECTIONS)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "calibrate", "compatibility"])
+def test_every_suite_is_named(name: str) -> None:
+    (text,) = (argument.text for argument in arguments_of(LEAVES[name]) if argument.flag == "--suite")
+    assert sorted(re.split(r",\s+", text.partition("(")[2].partition(")")[0])) == sorted(suite_names())
 
 
 @pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])

@@ -191,7 +191,7 @@ def test_noise_in_the_layout_of_musan(tmp_path: Path) -> None:
     }
     assert (
         found.describe()
-        == "noise: 3 clips, 0.0 min; music: 1 clips, 0.0 min; speech: 1 clips, 0.0 min; 2 recordings left out"
+        == "noise: 3 clips, 0.0 min; music: 1 clip, 0.0 min; speech: 1 clip, 0.0 min; 2 recordings left out"
     )
 
 

@@ -27,7 +27,7 @@ def test_speakers_and_hours() -> None:
     assert found.hours == pytest.approx(8 / 3600)
     assert len(found) == 4
     assert "2 speakers, 4 utterances" in found.describe()
-    assert "1 recordings left out" in manifest().describe()
+    assert "1 recording left out" in manifest().describe()
     assert "no utterances" in Manifest(()).describe()
 
 

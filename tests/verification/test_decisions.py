@@ -1,15 +1,19 @@
 """Decisions by a calibration made by hand: accepted, rejected, abstained, uncalibrated, and what goes with them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.verification.by_hand import Angles, Said, line
 
 from voxanchor.errors import AudioError, RecipeError
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.cohort import Cohort
 from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices, posteriors
@@ -209,10 +213,32 @@ def test_outside_of_the_levels_heard_there_is_a_warning_and_far_outside_no_decis
         found = verifier.verify(usual, at(level))
         assert found.decision == "accepted"
         assert any(text == f"second: {word} than the calibration has heard" for text in found.warnings)
+        warnings = verifier.enroll(word, at(level)).side.warnings
+        assert f"the recording: {word} than the calibration has heard" in warnings
     for level in (-62.0, 21.0):
         found = verifier.verify(at(level), usual)
         assert found.decision == "abstained"
         assert "than anything that the calibration has heard" in found.reason
+        with pytest.raises(AudioError, match="than anything that the calibration has heard"):
+            verifier.enroll("nobody", at(level))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    gains_db=st.tuples(st.floats(-30, 10), st.floats(-30, 10)),
+    offset=st.floats(-0.2, 0.2),
+    scale=st.sampled_from([1.0, 32_768.0]),
+    other=st.sampled_from([0, 1]),
+)
+def test_nobody_gets_in_by_being_quiet(
+    voice: Callable[..., Waveform], gains_db: tuple[float, float], offset: float, scale: float, other: int
+) -> None:
+    torch.manual_seed(0)
+    verifier = Verifier(TorchEmbedder(SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}))))
+    usual = voice(0, 0), voice(other, 1)
+    first, second = (wave * 10 ** (gain_db / 20) for wave, gain_db in zip(usual, gains_db, strict=True))
+    score = verifier.verify(*usual).score
+    assert verifier.verify(first, (second + offset) * scale).score == pytest.approx(score, abs=0.01)
 
 
 @settings(max_examples=20, deadline=None)

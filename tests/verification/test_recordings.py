@@ -1,5 +1,6 @@
 """What a recording may be, and what it may not."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +35,10 @@ def test_every_form_of_a_recording_is_heard_alike(voice: Voice, tmp_path: Path) 
         wave[:, None],
         np.stack((wave, wave), axis=1),
         (np.stack((wave, 0 * wave, 2 * wave), axis=1), 16_000),
+        torch.from_numpy(wave),
+        torch.from_numpy(wave)[:, None],
+        (torch.from_numpy(wave), 16_000),
+        wave.tolist(),
     ]
     for form in forms:
         assert is_one(form)
@@ -111,6 +117,26 @@ def test_any_rate_and_number_of_channels_gives_the_same_tone(rate: int, channels
 def test_what_is_no_recording_is_an_error_that_names_it(samples: Any) -> None:
     with pytest.raises(AudioError, match=r"^the microphone: "):
         hear(samples, "the microphone")
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (io.BytesIO(b"RIFF"), "type BytesIO is no recording: give the path of a file"),
+        (b"RIFF", "type bytes is no recording"),
+        (None, "type NoneType is no recording"),
+        (3, "type int is no recording"),
+        ((number for number in (0.1, 0.2)), "type generator is no recording"),
+        (torch.zeros(1, 16_000), r"got shape \(1, 16000\). Turn it, with .T"),
+        (np.zeros((2, 16_000), np.float32), "Turn it, with .T"),
+        (torch.zeros(16_000, requires_grad=True), "requires grad"),
+        (torch.zeros(16_000, dtype=torch.bfloat16), "BFloat16"),
+    ],
+)
+def test_what_python_has_beside_recordings_is_refused_as_one(samples: Any, words: str) -> None:
+    assert is_one(samples)
+    with pytest.raises(AudioError, match=words):
+        hear(samples)
 
 
 def test_files_that_are_none_are_errors_that_name_them(tmp_path: Path) -> None:

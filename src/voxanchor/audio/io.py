@@ -12,7 +12,6 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from math import gcd, isfinite
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, TypeVar
@@ -23,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
+from voxanchor.audio.headers import LEAST_BYTES, Mended, format_name, sound_chunk, wrong_from_the_start
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
@@ -50,10 +49,10 @@ COPIED_BYTES = 4 * 2**30
 OPEN_HEADER = "its header was never finished; it was read to the end of the file"
 """The warning about a recording whose program stopped before it wrote how long it is."""
 
-_FORMATS = (
-    "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,mpeg,avi,flv,dts,tta,"
-    "wv,ape"
-)
+_OPTIONS = {
+    "format_whitelist": "mov,matroska,asf,aac,loas,amr,amrnb,amrwb,wav,w64,ac3,eac3,ogg,flac,mp3,aiff,au,caf,mpegts,"
+    "mpeg,avi,flv,dts,tta,wv,ape"
+}
 """What FFmpeg may take a file for: containers of sound. Its playlists would open other files, and addresses."""
 
 _TABLED = ("mov", "matroska", "asf")
@@ -285,11 +284,9 @@ class AudioFile:
 
     def _refuse_head(self) -> None:
         with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
-            head = file.read(2)
-        if not head or head == SAMPLE_DUMP:
-            self._remove()
-            wrong = "is a MIDI sample dump, which is not read" if head else "the file is empty (0 bytes)"
-            raise AudioError(f"{self.name}: {wrong}")
+            if wrong := wrong_from_the_start(file.read(2)):
+                self._remove()
+                raise AudioError(f"{self.name}: {wrong}")
 
 
 def probe(path: str | Path) -> AudioInfo:
@@ -633,8 +630,8 @@ class _PyAV:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
             handle.seek(0)
-            how: Any = {"options": {"format_whitelist": _FORMATS}, "metadata_errors": "replace"}
-            self._container: Any = self._opened.enter_context(av.open(self._read, **how))
+            opened = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
+            self._container: Any = self._opened.enter_context(opened)
             if not self._container.streams.audio:
                 raise AudioError("holds no sound")
             self._stream = self._container.streams.audio[0]
@@ -644,6 +641,10 @@ class _PyAV:
         except BaseException:
             self._opened.close()
             raise
+        self._codec: Any = self._stream.codec_context
+        # FFmpeg's own decoders of AMR know no frames of silence (DTX); those beside them do
+        if (beside := f"libopencore_{self._codec.name}") in av.codecs_available:
+            self._codec = av.CodecContext.create(beside, "r")
         tabled = any(name in _TABLED for name in self._container.format.name.split(","))
         self.promised_s = self._stated_s() if tabled else 0.0
         self.frames = round(self.promised_s * self.rate) if tabled and self.promised_s > 0 else None
@@ -656,8 +657,7 @@ class _PyAV:
         # the sample format alone; packed, since PyAV counts the planes of a frame past their end where there are eight
         floats = av.AudioResampler(format="flt", layout=self._stream.layout, rate=self.rate)
         held: list[Block] = []
-        most = max(1, _BLOCK_VALUES // self.channels // 8)
-        count = 0
+        most, count = max(1, _BLOCK_VALUES // self.channels // 8), 0
         for frame in self._frames(floats):
             held.append(frame)
             count += len(frame)
@@ -671,11 +671,12 @@ class _PyAV:
         self._opened.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
-        for frame in chain(self._container.decode(self._stream), (None,)):  # None has it give the rest
-            if frame is None and self._read.error is not None:
-                raise self._read.error
-            for made in floats.resample(frame):
-                yield made.to_ndarray().reshape(-1, self.channels)
+        for packet in self._container.demux(self._stream):
+            for frame in self._codec.decode(packet):
+                yield from (made.to_ndarray().reshape(-1, self.channels) for made in floats.resample(frame))
+        if self._read.error is not None:
+            raise self._read.error
+        yield from (made.to_ndarray().reshape(-1, self.channels) for made in floats.resample(None))
 
     def _stated_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:
@@ -691,10 +692,9 @@ def _has_pyav() -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an exception says, without the name of the file, which stands before it."""
+    """Return what an exception says, without the file's name, which stands before it; FFmpeg may say but a number."""
     if isinstance(error, MemoryError):
         return "it states sizes for which there is no memory"
-    # of libsndfile's errors, of the system's, and of FFmpeg's, some of which are nothing but a number
     said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     text = said.strip().rstrip(".").partition("; last error log")[0]
     return "damaged data" if text.startswith("Error number") else text or "damaged data"

@@ -39,7 +39,8 @@ def calibrate(
         cohort: folder of recordings of yet other speakers, those of the training for example. How much a recording is
             like these strangers is then taken into account; their embeddings are stored with the model.
         normalise: normalise scores by the cohort (AS-norm) instead.
-        suite: the conditions, a named suite or a YAML file.
+        suite: the conditions, a named suite (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
+            combined, level, compatibility) or a YAML file.
         seed: of the noise.
         layout: how the folder names its speakers.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.

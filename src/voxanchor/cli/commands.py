@@ -330,8 +330,8 @@ def evaluate(
             nobody is heard in the background of their own trials.
         rooms: folder of room impulse responses, for suites with measured rooms.
         heard_noise: noise folder that a model was trained with. The suite unseen-noise leaves its classes of noise out.
-        suite: a named suite of conditions (noise, unseen-noise, reverb, telephone, clipping, combined, compatibility),
-            or a YAML file.
+        suite: a named suite of conditions (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
+            combined, level, compatibility), or a YAML file.
         protocol: clean-enrol (noise in the test only) or both-noisy.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.

@@ -59,8 +59,9 @@ def compatibility(
         heard_noise: noise folder that the new model was trained with. The suite unseen-noise leaves its classes of
             noise out.
         trials: a trial list, "1 a.wav b.wav" a line, the enrolment first; without it all pairs are compared.
-        suite: a named suite of conditions (noise, compatibility, unseen-noise, reverb, telephone, clipping, combined),
-            or a YAML file. compatibility is the quick one: noise, music and babble at 0 and 10 dB.
+        suite: a named suite of conditions (noise, compatibility, unseen-noise, unseen-recordings, reverb,
+            telephone, clipping, combined, level), or a YAML file. compatibility is the quick one: noise, music and
+            babble at 0 and 10 dB.
         noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.

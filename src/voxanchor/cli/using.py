@@ -92,7 +92,7 @@ def embed(
             print_json(index)
         else:
             shards = f"{len(index['shards'])} shard{'s' if len(index['shards']) != 1 else ''}"
-            print(f"{index['embeddings']} embeddings of {index['dimension']} dimensions written to {out} in {shards}")
+            print(f"{_embeddings(index['embeddings'], index['dimension'])} written to {out} in {shards}")
         return 0
     if not files or not (out or json):
         raise RecipeError(
@@ -117,8 +117,12 @@ def embed(
     if json:
         print_json([{"id": name, "embedding": row.tolist()} for name, row in zip(files, embeddings, strict=True)])
     else:
-        print(f"{len(files)} embeddings of {embeddings.shape[1]} dimensions written to {out}")
+        print(f"{_embeddings(*embeddings.shape)} written to {out}")
     return 0
+
+
+def _embeddings(count: int, dimension: int) -> str:
+    return f"{count} embedding{'s' * (count != 1)} of {dimension} dimensions"
 
 
 def export(

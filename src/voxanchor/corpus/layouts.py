@@ -15,7 +15,7 @@ from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.checks import check_files
-from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, examples, kind_of_list
+from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, counted, examples, kind_of_list
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
 from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
 from voxanchor.corpus.parts import in_part, split_part
@@ -308,9 +308,10 @@ class NoiseFolder:
         parts = []
         for kind, clips in zip(NOISE_KINDS, (self.noise, self.music, self.speech), strict=True):
             if clips:
-                parts.append(f"{kind}: {len(clips)} clips, {sum(c.duration_s or 0.0 for c in clips) / 60.0:.1f} min")
+                minutes = sum(clip.duration_s or 0.0 for clip in clips) / 60.0
+                parts.append(f"{kind}: {counted(len(clips), 'clip')}, {minutes:.1f} min")
         if self.unusable:
-            parts.append(f"{len(self.unusable)} recordings left out")
+            parts.append(f"{counted(len(self.unusable), 'recording')} left out")
         return "; ".join(parts)
 
 

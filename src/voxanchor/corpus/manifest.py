@@ -172,11 +172,12 @@ class Manifest:
     def describe(self) -> str:
         """Return one line: speakers, utterances, hours, typical length, and how many recordings were left out."""
         if not self.utterances:
-            return f"no utterances, {len(self.unusable)} recordings left out"
-        speakers = f"{len(self.speakers)} speakers" if self.speakers else "speakers unknown"
+            return f"no utterances, {counted(len(self.unusable), 'recording')} left out"
+        speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers unknown"
         typical = median(utterance.duration_s for utterance in self.utterances)
-        left_out = f", {len(self.unusable)} recordings left out" if self.unusable else ""
-        return f"{speakers}, {len(self.utterances)} utterances, {self.hours:.2f} h (median {typical:.1f} s){left_out}"
+        left_out = f", {counted(len(self.unusable), 'recording')} left out" if self.unusable else ""
+        utterances = counted(len(self.utterances), "utterance")
+        return f"{speakers}, {utterances}, {self.hours:.2f} h (median {typical:.1f} s){left_out}"
 
     def save(self, path: Path | str) -> None:
         """Write the manifest as JSON lines: a heading, then one utterance or unusable recording a line.
@@ -343,6 +344,11 @@ class _Reader:
             self._shards[shard] = self.path(shard)
         record["path"] = self._shards[shard]
         return Stored(**record)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: ``1 recording``, ``2 recordings``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _ms(seconds: float | None) -> int | None:

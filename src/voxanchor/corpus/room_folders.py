@@ -10,7 +10,7 @@ from voxanchor.audio.clips import Clip
 from voxanchor.audio.room import room
 from voxanchor.corpus.checks import Checked, checked
 from voxanchor.corpus.layouts import pack_of
-from voxanchor.corpus.manifest import Manifest, Unusable, examples
+from voxanchor.corpus.manifest import Manifest, Unusable, counted, examples
 from voxanchor.corpus.pack import is_pack, read_manifest
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError
@@ -107,8 +107,8 @@ def _text(path: Path) -> str:
 
 def describe_rooms(manifest: Manifest) -> str:
     """Return one line: how many responses there are, and how many recordings were left out."""
-    left_out = f"; {len(manifest.unusable)} recordings left out" if manifest.unusable else ""
-    return f"{len(manifest)} room responses{left_out}"
+    left_out = f"; {counted(len(manifest.unusable), 'recording')} left out" if manifest.unusable else ""
+    return f"{counted(len(manifest), 'room response')}{left_out}"
 
 
 def _check(path: Path) -> Checked:

@@ -1,5 +1,6 @@
 """What may enter a store: names, texts and embeddings, checked once for every kind of store."""
 
+import contextlib
 import dataclasses
 import math
 import unicodedata
@@ -28,6 +29,8 @@ def person_name(name: str) -> str:
     Raises:
         EnrolmentError: empty, too long, blank at an end, or with a character that no name has.
     """
+    with contextlib.suppress(UnicodeError):  # UTF-8 on the command line of a terminal whose locale says ASCII
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8")
     composed = unicodedata.normalize("NFC", name)
     if not composed.strip():
         raise EnrolmentError("a person's name is empty: give each person a name or a number")

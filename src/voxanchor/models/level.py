@@ -98,15 +98,19 @@ def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Ten
     """
     if config == AS_IT_COMES:
         return waves
-    with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
+    with torch.autocast(waves.device.type, enabled=False):
         filtered = high_pass(waves, lengths)
         heard = filtered if config.high_pass else waves
-        if config.level_db is None:
-            return heard
-        # Measured at a peak of 1: squares of very quiet sound would fall below what float32 can hold.
-        peak = filtered.abs().amax(dim=1, keepdim=True)
-        scale = torch.where(peak > 0.0, peak, torch.ones_like(peak)).reciprocal()
-        energy, samples = frame_energy(waves * scale, lengths, filtered * scale, waves.dtype)
-        power = activity(energy, samples, _PASSES if is_exporting() else None).power.unsqueeze(1)
-        gain = 10.0 ** (config.level_db / 20.0) * scale / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
-        return heard * torch.where(power > 0.0, gain, torch.ones_like(gain))
+        return heard if config.level_db is None else heard * _gain(waves, lengths, filtered, config.level_db)
+
+
+@torch.no_grad()
+def _gain(waves: Tensor, lengths: Tensor | None, filtered: Tensor, level_db: float) -> Tensor:
+    """Return the (B, 1) factors that bring recordings to a level; 1 for silence."""
+    # Measured at a peak of 1: squares of very quiet sound would fall below what float32 can hold.
+    peak = filtered.abs().amax(dim=1, keepdim=True)
+    scale = torch.where(peak > 0.0, peak, torch.ones_like(peak)).reciprocal()
+    energy, samples = frame_energy(waves * scale, lengths, filtered * scale, waves.dtype)
+    power = activity(energy, samples, _PASSES if is_exporting() else None).power.unsqueeze(1)
+    gain = 10.0 ** (level_db / 20.0) * scale / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
+    return torch.where(power > 0.0, gain, torch.ones_like(gain))

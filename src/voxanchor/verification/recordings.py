@@ -22,7 +22,8 @@ Samples: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 
 Recording: TypeAlias = Union[str, Path, Samples, tuple[Samples, int], "Heard"]
 """A file of any common format; or samples at 16 kHz; or samples and their rate in Hz. Samples are (T,) or
-(T, channels), floating with full scale at 1, or 16- or 32-bit integers. What was heard may be given again."""
+(T, channels), floating with full scale at 1, or 16- or 32-bit integers; what numpy takes for an array, such as a tensor
+of torch or a list of numbers, serves as well. What was heard may be given again."""
 
 WHOLE_S = 120.0
 """A recording up to this long is held in memory and embedded whole; a longer one block by block."""
@@ -120,10 +121,15 @@ class Heard:
 
 
 def is_one(recordings: "Recording | Sequence[Recording]") -> bool:
-    """Return whether a value is one recording, and not several."""
-    if isinstance(recordings, str | Path | np.ndarray | Heard):
+    """Return whether a value is one recording, and not several: all is one but a sequence of recordings.
+
+    A list of numbers is one, and so are samples of another library, a tensor of torch for example.
+    """
+    if isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number):
         return True
-    return isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number)
+    if isinstance(recordings, str | bytes) or not isinstance(recordings, Sequence):
+        return True
+    return bool(recordings) and isinstance(recordings[0], int | float | np.number)
 
 
 def hear(
@@ -316,15 +322,19 @@ class _Given:
             samples, rate = recording
         try:
             array = np.asarray(samples)
-        except ValueError as error:
+        except (ValueError, TypeError, RuntimeError) as error:  # the last two: a tensor that numpy cannot take over
             raise AudioError(f"{name}: a waveform must be an array of numbers ({error})") from None
         kind = array.dtype.kind
+        if array.ndim == 0 or kind in "OSU":
+            what = f"a value of type {type(samples).__name__} is no recording"
+            raise AudioError(f"{name}: {what}: give the path of a file, or samples as an array")
         if kind != "f" and (kind != "i" or array.dtype.itemsize not in (2, 4)):
             wanted = "floating point with full scale at 1, or int16 or int32"
             raise AudioError(f"{name}: samples of type {array.dtype}; give {wanted}")
         if array.ndim not in (1, 2) or not array.size or (array.ndim == 2 and array.shape[1] > _MOST_CHANNELS):
-            shape = f"(T,) or (T, channels) samples, got shape {np.shape(samples)}"
-            raise AudioError(f"{name}: a waveform must be a non-empty array of {shape}")
+            shape = f"(T,) or (T, channels) samples, got shape {array.shape}"
+            turn = ". Turn it, with .T, where channels come first" if array.ndim == 2 and array.size else ""
+            raise AudioError(f"{name}: a waveform must be a non-empty array of {shape}{turn}")
         if not isinstance(rate, int | float | np.number) or not RATES[0] <= rate <= RATES[1]:
             raise AudioError(f"{name}: a sample rate of {rate} Hz cannot be right")
         self._array: NDArray[Any] = array if array.ndim == 2 else array[:, None]

@@ -208,7 +208,7 @@ class Verifier:
             for row, item in zip(rows, heard, strict=True)
         ]
         self.store.enroll(name, prints, self.fingerprint, by)
-        warnings = [f"{item.name}: {text}" for item in heard for text in item.warnings]
+        warnings = [f"{item.name}: {text}" for item in heard for text in self._side(item).warnings]
         warnings += self._odd_ones(heard, rows)
         return Enrolled(name, len(heard), Side(together(heard), len(heard), tuple(warnings)))
 

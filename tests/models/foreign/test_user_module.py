@@ -16,6 +16,7 @@ from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.foreign import user_code
 from voxanchor.models.foreign.user_code import UntrustedCodeError
 from voxanchor.models.foreign.user_module import UserModule
+from voxanchor.models.level import InputConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "models" / "python.md"
 OWN_MODEL = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
@@ -63,7 +64,9 @@ def test_a_function_is_a_model(code: Code) -> None:
     assert encoder.min_samples == 4_800
     assert encoder.config.options == {"target": f"{name}:build", "sample_rate": 16_000}
     waves = noise(3, 20_000)
-    expected = F.normalize(module_of(encoder).module(waves), dim=1)
+    # it hears powers, so recordings are brought to one level before it
+    assert encoder.config.input == InputConfig(-26.0, high_pass=True)
+    expected = F.normalize(module_of(encoder).module(encoder.normalised(waves)), dim=1)
     torch.testing.assert_close(encoder(waves), expected)
     with pytest.raises(AudioError, match="too short"):
         encoder(noise(1, 4_000))
