@@ -368,6 +368,18 @@ def test_a_threshold_for_a_list_is_the_lowest_that_keeps_the_rate() -> None:
             record.search_threshold(rate, people)
 
 
+def test_a_threshold_for_a_list_holds_above_it_too() -> None:
+    found = [
+        SearchFigures(people, "comparison", 0.01, llr, 900, 9, 20, rate, rate, rate)
+        for people, llr, rate in ((1, -1.0, 0.0), (3, 0.0, 2.0))
+    ]
+    record = replace(with_searches(), searches=tuple(found))
+    assert record.search_rate(-1.0, 2).rate == 0.0  # extrapolated; what was measured above says more
+    assert record.search_rate(0.0, 2).rate == 2.0
+    with pytest.raises(RecipeError, match="lowest rate that it supports is 2 %"):
+        record.search_threshold(1.0, 2)
+
+
 @settings(deadline=None, max_examples=50)
 @given(record=records(), llr=st.floats(-20, 20), people=st.integers(1, 10**6), rate=st.floats(0.001, 99))
 def test_a_rate_is_stated_as_a_share_and_its_threshold_keeps_it(
@@ -381,7 +393,7 @@ def test_a_rate_is_stated_as_a_share_and_its_threshold_keeps_it(
         threshold = record.search_threshold(rate, people)
     except RecipeError:
         return
-    kept = record.search_rate(threshold, people).rate
+    kept = record.search_rate(max(threshold, llr), people).rate
     assert kept is not None
     assert kept <= rate + 1e-6
 

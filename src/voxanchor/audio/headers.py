@@ -13,7 +13,7 @@ OPEN_BYTES = 0x7FFF_0000
 LEAST_BYTES = 800
 """Fewer bytes are no sound worth a word: a tenth of a second on the telephone."""
 
-_SAMPLE_DUMP = b"\xf0\x7e"
+SAMPLE_DUMP = b"\xf0\x7e"
 """How a MIDI sample dump begins: of a damaged one libsndfile prints lines to standard output."""
 
 _MOST_CHUNKS = 4096
@@ -158,13 +158,6 @@ def _is_chunk(file: BinaryIO | io.RawIOBase, at: int, total: int) -> bool:
         return True
     sizes = [int.from_bytes(head[4:8], order) for order in ("little", "big")]
     return all(32 <= byte < 127 for byte in head[:4]) and min(sizes) <= total - at
-
-
-def wrong_from_the_start(head: bytes) -> str:
-    """Return why a file with these first two bytes is not given to a decoder at all; empty for others."""
-    if not head:
-        return "the file is empty (0 bytes)"
-    return "is a MIDI sample dump, which is not read" if head == _SAMPLE_DUMP else ""
 
 
 def format_name(place: Path) -> str:

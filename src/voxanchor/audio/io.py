@@ -4,7 +4,6 @@ A file is told by its content, whatever it is called: libsndfile decodes it, or 
 """
 
 import contextlib
-import importlib.util
 import os
 import stat
 import tempfile
@@ -22,8 +21,9 @@ import soxr
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, Mended, format_name, sound_chunk, wrong_from_the_start
+from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
 from voxanchor.errors import AudioError, CorpusError
+from voxanchor.extras import install_line, is_installed
 from voxanchor.files import replacing
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -40,8 +40,6 @@ AUDIO_SUFFIXES: tuple[str, ...] = (
 
 RATES = (1_000, 768_000)
 """Rates in Hz that a recording may have; what states another is damaged."""
-
-INSTALL = "pip install 'voxanchor[m4a]'"
 
 COPIED_BYTES = 4 * 2**30
 """What comes out of a pipe is copied to a temporary file up to this size."""
@@ -240,12 +238,12 @@ class AudioFile:
         except Exception as error:  # whatever a decoder says of bytes it did not expect
             reason = _reason(error)
         known = format_name(self._path)
-        if not _has_pyav():
+        if not is_installed("av"):
             if known:
                 name = Path(self.name).name
                 raise AudioError(
-                    f"{self.name}: is {known}, which needs the package 'av': {INSTALL}, or convert the recording "
-                    f"first, for example: ffmpeg -i {name} -ar {SAMPLE_RATE} {Path(name).stem}.flac"
+                    f"{self.name}: is {known}, which needs the package 'av': {install_line('av')}, or convert the "
+                    f"recording first, for example: ffmpeg -i {name} -ar {SAMPLE_RATE} {Path(name).stem}.flac"
                 )
             raise AudioError(f"{self.name}: is not a readable recording ({reason})")
         try:
@@ -284,9 +282,11 @@ class AudioFile:
 
     def _refuse_head(self) -> None:
         with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
-            if wrong := wrong_from_the_start(file.read(2)):
-                self._remove()
-                raise AudioError(f"{self.name}: {wrong}")
+            head = file.read(2)
+        if not head or head == SAMPLE_DUMP:
+            self._remove()
+            wrong = "is a MIDI sample dump, which is not read" if head else "the file is empty (0 bytes)"
+            raise AudioError(f"{self.name}: {wrong}")
 
 
 def probe(path: str | Path) -> AudioInfo:
@@ -469,10 +469,10 @@ def _refuse_folder(error: OSError) -> None:
 def advice(paths: Iterable[Path]) -> str:
     """Return a sentence that counts the files that need the extra, when it is not installed; otherwise nothing."""
     kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in PYAV_SUFFIXES)
-    if not kinds or _has_pyav():
+    if not kinds or is_installed("av"):
         return ""
     counted = " and ".join(f"{count:,} of the files are {kind}" for kind, count in sorted(kinds.items()))
-    return f"{counted}: {INSTALL} reads them, or convert them to .wav or .flac with ffmpeg"
+    return f"{counted}: {install_line('av')} reads them, or convert them to .wav or .flac with ffmpeg"
 
 
 def crop_bounds(path: str, start_s: float, duration_s: float | None, total: int) -> tuple[int, int]:
@@ -657,7 +657,8 @@ class _PyAV:
         # the sample format alone; packed, since PyAV counts the planes of a frame past their end where there are eight
         floats = av.AudioResampler(format="flt", layout=self._stream.layout, rate=self.rate)
         held: list[Block] = []
-        most, count = max(1, _BLOCK_VALUES // self.channels // 8), 0
+        most = max(1, _BLOCK_VALUES // self.channels // 8)
+        count = 0
         for frame in self._frames(floats):
             held.append(frame)
             count += len(frame)
@@ -673,10 +674,13 @@ class _PyAV:
     def _frames(self, floats: Any) -> Iterator[Block]:
         for packet in self._container.demux(self._stream):
             for frame in self._codec.decode(packet):
-                yield from (made.to_ndarray().reshape(-1, self.channels) for made in floats.resample(frame))
+                yield from self._packed(floats.resample(frame))
         if self._read.error is not None:
             raise self._read.error
-        yield from (made.to_ndarray().reshape(-1, self.channels) for made in floats.resample(None))
+        yield from self._packed(floats.resample(None))
+
+    def _packed(self, frames: Iterable[Any]) -> Iterator[Block]:
+        return (frame.to_ndarray().reshape(-1, self.channels) for frame in frames)
 
     def _stated_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:
@@ -684,17 +688,11 @@ class _PyAV:
         return float(self._container.duration or 0) / 1e6
 
 
-def _has_pyav() -> bool:
-    try:
-        return importlib.util.find_spec("av") is not None
-    except ValueError:  # a module that is barred, as tests bar it, has no specification
-        return False
-
-
 def _reason(error: Exception) -> str:
-    """Return what an exception says, without the file's name, which stands before it; FFmpeg may say but a number."""
+    """Return what an exception says, without the name of the file, which stands before it."""
     if isinstance(error, MemoryError):
         return "it states sizes for which there is no memory"
+    # of libsndfile's errors, of the system's, and of FFmpeg's, some of which are nothing but a number
     said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     text = said.strip().rstrip(".").partition("; last error log")[0]
     return "damaged data" if text.startswith("Error number") else text or "damaged data"

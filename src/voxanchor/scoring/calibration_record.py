@@ -298,22 +298,31 @@ class CalibrationRecord:
         return SearchRate(best.rate, "measured", figures.low, figures.high, highest, figures.condition, remark)
 
     def search_threshold(self, false_acceptance: float, people: int) -> float:
-        """Return the lowest threshold at which at most so many strangers, in percent, are taken for one of `people`.
+        """Return the lowest threshold at which, as at any higher one, at most so many strangers are taken for somebody.
+
+        Args:
+            false_acceptance: how many, in percent.
+            people: length of the list.
 
         Raises:
             RecipeError: the calibration supports none.
         """
-        llrs = [bound.llr for bound in self._bounds(people)]
-        rates = {llr: self.search_rate(llr, people).rate for llr in llrs}
-        known = {llr: rate for llr, rate in rates.items() if rate is not None}
-        found = [llr for llr, rate in known.items() if rate <= false_acceptance + _SAME]
-        if not found:
-            lowest = f"the lowest rate that it supports is {min(known.values()):.2g} %" if known else "it supports none"
+        llrs = sorted({bound.llr for bound in self._bounds(people)}, reverse=True)
+        rates = [self.search_rate(llr, people).rate for llr in llrs]
+        found = None
+        # from the highest down: a rate that was measured above counts against one that is extrapolated below
+        for llr, rate in zip(llrs, rates, strict=True):
+            if rate is None or rate > false_acceptance + _SAME:
+                break
+            found = llr
+        if found is None:
+            known = bool(rates) and rates[0] is not None
+            lowest = f"the lowest rate that it supports is {rates[0]:.2g} %" if known else "it supports none"
             raise RecipeError(
                 f"the calibration has no threshold for {false_acceptance:g} % false acceptance among {people} people: "
                 f"{lowest}. Ask for a higher rate or give a prior, or calibrate with more speakers"
             )
-        return min(found)
+        return found
 
     def _bounds(self, people: int) -> Iterator[_Bound]:
         for item in self.searches or self._single():
