@@ -109,6 +109,14 @@ def test_models_of_before_are_what_they_were(tmp_path: Path) -> None:
     assert torch.equal(loaded.normalised(talk()), talk())
 
 
+@every_network
+def test_of_models_of_before_one_network_hears_level(name: str) -> None:
+    architecture, options = NETWORKS[name]
+    before = SpeakerEncoder(EncoderConfig(architecture, options, input=AS_IT_COMES))
+    assert before.hears_level == (architecture == "ge2e")
+    assert not encoder_of(name).hears_level
+
+
 def test_a_model_keeps_what_it_does_to_its_input(tmp_path: Path) -> None:
     encoder = encoder_of("ge2e")
     encoder.save(tmp_path)

@@ -26,8 +26,8 @@ class Architecture:
     unit vectors. Asked for it by `with_frames`, it returns with them the frame-level outputs that it pools, (N, F, C):
     one row for each recording, or for each window of one; a network without any has `SHOWS_FRAMES` False. It has the
     attributes `embedding_dim`, `MIN_SAMPLES`, the shortest recording it accepts, and `WANTED_INPUT`, what it asks
-    recordings to be brought to. Where it finds out for itself what its options left open, it has them filled in as
-    `found`.
+    recordings to be brought to, and `HEARS_LEVEL`, whether gain would change an embedding otherwise. Where it finds out
+    for itself what its options left open, it has them filled in as `found`.
     """
 
     description: str

@@ -33,6 +33,8 @@ class Backbone(nn.Module, ABC):
         self.fbank: FrontEnd = make_front_end(fbank)
         # Kaldi's filter bank takes the mean of every frame away, SpeechBrain's does not.
         self.WANTED_INPUT = InputConfig(USUAL_LEVEL_DB, high_pass=isinstance(fbank, DecibelFbankConfig))
+        # Gain adds a constant to logarithms, which the mean takes away; what is left is the floor of digital silence.
+        self.HEARS_LEVEL = not fbank.mean_normalise
 
     def forward(
         self, waves: Tensor, lengths: Tensor | None = None, with_frames: bool = False

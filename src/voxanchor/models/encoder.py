@@ -113,9 +113,8 @@ class SpeakerEncoder(nn.Module):
 
         So it is with models of networks that depend on it, made before recordings were brought to one level.
         """
-        wanted: InputConfig = self.network.WANTED_INPUT  # type: ignore[assignment]
         kept = self.config.input or AS_IT_COMES
-        return bool(getattr(self.network, "DEPENDS_ON_LEVEL", wanted.level_db is not None)) and kept.level_db is None
+        return bool(self.network.HEARS_LEVEL) and kept.level_db is None
 
     @property
     def shows_frames(self) -> bool:

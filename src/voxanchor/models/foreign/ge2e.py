@@ -55,6 +55,8 @@ class GE2E(nn.Module):
     WANTED_INPUT = InputConfig(level_db=-30.0, high_pass=True)
     """Its features are powers, without a logarithm whose mean could be taken away."""
 
+    HEARS_LEVEL = True
+
     def __init__(self, _config: GE2EConfig) -> None:
         super().__init__()
         self.embedding_dim = 256

@@ -133,6 +133,7 @@ class UserModule(nn.Module):
         # behind the first run, which makes the weights of lazy layers
         refuse_weights(self.module, self.target)
         self.WANTED_INPUT = wanted_by(lambda waves: self._run(waves, None), samples)
+        self.HEARS_LEVEL = self.WANTED_INPUT.level_db is not None
         self.knows_lengths = self._lengths != "none" and ignores_padding(self._run, self.module, shortest, samples)
 
     def _stated(self, name: str, default: int) -> int:

@@ -61,6 +61,7 @@ class XVector(nn.Module):
         super().__init__()
         self.model = _make(options.config)
         self.normalises = options.do_normalize
+        self.HEARS_LEVEL = not self.normalises
         self.WANTED_INPUT = AS_IT_COMES if self.normalises else InputConfig(USUAL_LEVEL_DB, high_pass=True)
         self.embedding_dim = int(self.model.config.xvector_output_dim)
         self.MIN_SAMPLES = max(_SHORTEST, fewest_samples(self.model.config))
