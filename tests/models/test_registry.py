@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from voxanchor.errors import MissingExtraError, ModelError
-from voxanchor.models import registry
+from voxanchor.models import references, registry
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign import ge2e
 from voxanchor.models.references import available
 
 CONFIG = EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 12})
@@ -36,7 +35,7 @@ def test_ge2e_becomes_a_model_directory_like_any_other(tmp_path: Path) -> None:
 
 
 def test_ge2e_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ge2e, "PACKAGE", "a-package-that-nobody-has")
+    monkeypatch.setattr(references, "GE2E_PACKAGE", "a-package-that-nobody-has")
     with pytest.raises(MissingExtraError, match="pip install"):
         registry.load("ge2e")
     reference = next(reference for reference in available() if reference.ref == "ge2e")
