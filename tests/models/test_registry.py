@@ -6,6 +6,7 @@ import torch
 from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.models import references, registry
 from voxanchor.models.encoder import EncoderConfig
+from voxanchor.models.foreign import ge2e
 from voxanchor.models.references import available
 
 CONFIG = EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 12})
