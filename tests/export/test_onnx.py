@@ -94,6 +94,7 @@ def test_the_file_says_what_it_is(encoder: SpeakerEncoder, exported_path: Path) 
         "voxanchor.sample_rate": "16000",
         "voxanchor.embedding_dim": "16",
         "voxanchor.min_samples": "4800",
+        "voxanchor.hears_level": "False",
     }
     shapes = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -160,3 +161,19 @@ def test_a_network_that_cannot_be_exported_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"choosy: this network cannot be exported"):
         export(choosy, tmp_path / "m.onnx", "choosy")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_file_hears_no_level_either(tmp_path: Path) -> None:
+    encoder = SpeakerEncoder(EncoderConfig("ge2e"), seed=1).eval()
+    path = tmp_path / "m.onnx"
+    export(encoder, path, "ge2e")
+    exported = ExportedEncoder.load(path)
+    assert not exported.hears_level
+    draw = np.random.default_rng(0)
+    wave = (0.1 * draw.standard_normal(48_000) * np.repeat(draw.random(30), 1_600)).astype(np.float32)
+    waves = np.stack([wave, 0.01 * wave, 3.0 * wave, wave + np.float32(0.1)])
+    found = exported.embed(waves, np.full(4, 48_000))
+    np.testing.assert_allclose(found[1:], np.tile(found[:1], (3, 1)), atol=1e-4)
+    with torch.no_grad():
+        expected = encoder(torch.from_numpy(waves)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
