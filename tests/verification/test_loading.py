@@ -19,6 +19,7 @@ from safetensors.numpy import save, save_file
 from tests.verification.by_hand import Said, line
 
 import voxanchor
+from voxanchor import extras
 from voxanchor.errors import EnrolmentError, MissingExtraError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import FORMAT, seal, unsealed
@@ -221,7 +222,6 @@ def test_the_cohort_of_another_model_is_refused(folder: Path, encoder: SpeakerEn
 
 
 def test_a_device_without_torch_is_told_to_give_an_exported_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torch" else importlib.util.find_spec(name))
     with pytest.raises(MissingExtraError, match=r"give an exported \.onnx file"):
         voxanchor.load(folder)
