@@ -60,7 +60,7 @@ def test_ge2e_embeds_as_torch_does(tmp_path: Path, voice: Voice) -> None:
     encoder = SpeakerEncoder(EncoderConfig("ge2e"), seed=1).eval()
     with torch.no_grad():
         for weight in encoder.parameters():
-            weight.mul_(3)  # as they are drawn, all recordings are nearly one to it
+            weight.mul_(4)  # as they are drawn, all recordings are nearly one to it
     made = export(encoder, tmp_path / "g.onnx", "ge2e")
     assert made.max_difference < 1e-5
     assert_same(encoder, ExportedEncoder.load(tmp_path / "g.onnx"), voice)
@@ -163,6 +163,7 @@ def test_a_network_that_cannot_be_exported_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_exported_file_hears_no_level_either(tmp_path: Path) -> None:
     encoder = SpeakerEncoder(EncoderConfig("ge2e"), seed=1).eval()
     path = tmp_path / "m.onnx"
