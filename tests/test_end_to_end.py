@@ -1,6 +1,8 @@
 """The whole path through the real command line on a tiny corpus: train, robustify, evaluate, embed, verify."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
@@ -31,6 +33,15 @@ def voxanchor(*arguments: str | Path, status: int = 0) -> subprocess.CompletedPr
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
+
+
+def in_process(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """The same without a process of its own, which takes seconds to start: for what another test starts in earnest."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        found = main.run([str(argument) for argument in arguments])
+    assert found == status, f"{found}\n{out.getvalue()}\n{errors.getvalue()}"
+    return subprocess.CompletedProcess(arguments, found, out.getvalue(), errors.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -99,20 +110,20 @@ def test_a_recipe_leaves_models_tables_and_a_report(run: Path) -> None:
 def test_the_same_command_again_redoes_nothing(run: Path, recipe: Path) -> None:
     before = (run / "results.csv").read_bytes()
     stamp = (run / "base" / "model.safetensors").stat().st_mtime_ns
-    again = voxanchor("train", recipe, "--out", run)
+    again = in_process("train", recipe, "--out", run)
     assert "finished before" in again.stderr
     assert (run / "base" / "model.safetensors").stat().st_mtime_ns == stamp
     assert (run / "results.csv").read_bytes() == before
 
 
 def test_another_recipe_in_the_same_folder_is_refused(run: Path, recipe: Path) -> None:
-    refused = voxanchor("train", recipe, "--out", run, "--set", "seed=9", "--set", "name=other", status=5)
+    refused = in_process("train", recipe, "--out", run, "--set", "seed=9", "--set", "name=other", status=5)
     assert "seed: 0 -> 9" in refused.stderr
     assert "other" in refused.stderr
 
 
 def test_the_seed_decides_everything(run: Path, recipe: Path, tmp_path: Path) -> None:
-    voxanchor("train", recipe, "--out", tmp_path / "again")
+    in_process("train", recipe, "--out", tmp_path / "again")
     one, two = (load_file(folder / "anchored" / "model.safetensors") for folder in (run, tmp_path / "again"))
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert (run / "results.csv").read_bytes() == (tmp_path / "again" / "results.csv").read_bytes()
@@ -136,14 +147,15 @@ def test_robustify_refuses_to_write_a_model_that_it_ruined(
     settings = [f"stages.anchored.train.{key}={value}" for key, value in STEPS.items()]
     # a rate at which nothing is left of the base's embeddings, in any attempt
     settings += ["stages.anchored.train.learning_rate.peak=1", "stages.anchored.train.guard.retry_rate=0.9"]
+    settings += ["stages.anchored.train.guard.retries=1"]
     command: list[str | Path] = [
         "robustify", "--model", run / "base", "--speech", voices_folder, "--noise", noise_path, "--unlabelled",
         "--out", out,
     ]  # fmt: skip
-    refused = voxanchor(*command, "--set", *settings, status=9)
+    refused = in_process(*command, "--set", *settings, status=9)
     assert "was not written" in refused.stderr
     assert not (out / "config.json").exists()
-    forced = voxanchor(*command, "--force", "--set", *settings)
+    forced = in_process(*command, "--force", "--set", *settings)
     assert "because of --force" in forced.stdout
     assert (out / "config.json").exists()
 
@@ -155,7 +167,7 @@ def test_robustify_makes_a_model_that_evaluates_beside_its_base(
     shared: list[str | Path] = ["--speech", voices_folder, "--suite", suite, "--segment-s", "1", "--max-segments", "1"]
     both: list[str | Path] = ["--model", run / "base", "--model", robust]
     voxanchor("evaluate", *both, *shared, "--out", tmp_path / "new")
-    voxanchor("evaluate", *both, *shared, "--out", tmp_path / "old", "--enrol-model", run / "base")
+    in_process("evaluate", *both, *shared, "--out", tmp_path / "old", "--enrol-model", run / "base")
     new, old = rows(tmp_path / "new"), rows(tmp_path / "old")
     assert {row["system"] for row in new} == {"base", "robust"}
     same = [row["eer"] for row in new if row["system"] == "base"]
@@ -164,7 +176,7 @@ def test_robustify_makes_a_model_that_evaluates_beside_its_base(
     assert set(table) == {"base", "robust"}
     trials = tmp_path / "trials.txt"
     trials.write_text("1 s00/0.flac s00/1.flac\n0 s00/0.flac s01/1.flac\n1 s01/0.flac s01/1.flac\n0 s01/2.flac s02/0\n")
-    voxanchor(
+    in_process(
         "evaluate", "--model", robust, "--speech", voices_folder, "--trials", trials, "--suite", suite,
         "--out", tmp_path / "list", "--protocol", "both-noisy", "--noise-seeds", "2",
     )  # fmt: skip
@@ -179,7 +191,7 @@ def test_robustify_works_without_labels_and_without_noise(run: Path, voices_fold
     for i, path in enumerate(sorted(voices_folder.rglob("*.flac"))[:12]):
         (flat / f"{i}.flac").write_bytes(path.read_bytes())
     settings = [f"stages.anchored.train.{key}={value}" for key, value in STEPS.items()]
-    made = voxanchor(
+    made = in_process(
         "robustify", "--model", run / "base", "--speech", flat, "--out", tmp_path / "out", "--unlabelled", "--json",
         "--force", "--set", *settings,
     )  # fmt: skip
@@ -187,17 +199,14 @@ def test_robustify_works_without_labels_and_without_noise(run: Path, voices_fold
     result = json.loads(made.stdout)
     assert set(result["after"]) == {"clean_agreement", "noisy_agreement", "clean_identity"}
     assert result["guard"]["before"]["clean_identity"] == 1
-    refused = voxanchor("robustify", "--model", run / "base", "--speech", flat, "--out", tmp_path / "x", status=3)
+    refused = in_process("robustify", "--model", run / "base", "--speech", flat, "--out", tmp_path / "x", status=3)
     assert "--unlabelled" in refused.stderr
 
 
-def test_embed_and_verify_read_what_people_have(
-    run: Path, voices_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_embed_and_verify_read_what_people_have(run: Path, voices_folder: Path, tmp_path: Path) -> None:
     def here(*arguments: str | Path, status: int) -> str:
-        """In this process: what follows needs no other, and each takes seconds to start."""
-        assert main.run([str(argument) for argument in arguments]) == status
-        return "".join(capsys.readouterr())
+        done = in_process(*arguments, status=status)
+        return done.stdout + done.stderr
 
     stereo = tmp_path / "stereo8k.wav"
     wave, _ = soundfile.read(voices_folder / "s00" / "0.flac")
@@ -242,7 +251,7 @@ def test_bad_input_ends_with_a_message_and_a_status(
     places = {"voices": voices_folder, "base": run / "base", "empty": tmp_path / "empty"}
     filled = [argument.format(**places) for argument in arguments]
     filled = [str(tmp_path / "x") if argument == "x" else argument for argument in filled]
-    assert message in voxanchor(*filled, status=status).stderr
+    assert message in in_process(*filled, status=status).stderr
 
 
 def test_one_bad_recording_among_many_is_listed_and_the_job_goes_on(
@@ -264,18 +273,18 @@ def test_one_bad_recording_among_many_is_listed_and_the_job_goes_on(
         "--segment-s",
         "1",
     ]
-    done = voxanchor("evaluate", *shared, "--out", tmp_path / "out")
+    done = in_process("evaluate", *shared, "--out", tmp_path / "out")
     assert "2 recordings left out" in done.stderr
     listed = (tmp_path / "out" / "left_out.txt").read_text()
     assert "0.flac" in listed
     assert "silent" in listed
     for take in range(4):
         (folder / "s02" / f"{take}.flac").write_bytes(b"not audio")
-    refused = voxanchor("evaluate", *shared, "--out", tmp_path / "no", "--max-unusable", "0.05", status=3)
+    refused = in_process("evaluate", *shared, "--out", tmp_path / "no", "--max-unusable", "0.05", status=3)
     assert "s00" in refused.stderr
 
 
 def test_models_are_listed_and_the_version_is_said() -> None:
-    assert "ge2e" in voxanchor("models").stdout
-    assert json.loads(voxanchor("models", "--json").stdout)[0]["ref"] == "ge2e"
+    assert "ge2e" in in_process("models").stdout
+    assert json.loads(in_process("models", "--json").stdout)[0]["ref"] == "ge2e"
     assert voxanchor("--version").stdout.startswith("voxanchor ")
