@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,20 @@ def test_robustify_works_without_labels_and_without_noise(run: Path, voices_fold
     assert "--unlabelled" in refused.stderr
 
 
+def test_noise_that_cannot_be_drawn_is_refused_before_anything_is_made(
+    run: Path, voices_folder: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(voices_folder / "s00", alone / "s00")
+    shared: list[str | Path] = ["robustify", "--model", run / "base", "--out", tmp_path / "out", "--speech"]
+    refused = in_process(*shared, alone, status=3)
+    assert "there is only one speaker, and nobody talks behind their own voice" in refused.stderr
+    assert "3 to 6 talkers out of 1 speaker (4 clips)" in refused.stderr
+    unknown = in_process(*shared, voices_folder, "--set", "stages.anchored.train.noise.kinds={wind: 1}", status=2)
+    assert "unknown noise 'wind'" in unknown.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_embed_and_verify_read_what_people_have(run: Path, voices_folder: Path, tmp_path: Path) -> None:
     def here(*arguments: str | Path, status: int) -> str:
         done = in_process(*arguments, status=status)
@@ -257,8 +272,6 @@ def test_bad_input_ends_with_a_message_and_a_status(
 def test_one_bad_recording_among_many_is_listed_and_the_job_goes_on(
     run: Path, voices_folder: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "voices"
     shutil.copytree(voices_folder, folder)
     (folder / "s00" / "0.flac").write_bytes(b"not audio")

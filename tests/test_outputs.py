@@ -95,6 +95,27 @@ def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
+def test_a_folder_made_for_a_job_that_made_nothing_is_removed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for folder, stays in ((tmp_path / "new", False), (mine, True)):
+        with pytest.raises(CorpusError), claim(folder, "robustify", {}), claim(folder / "run", "train", {}):
+            raise CorpusError("no such speech")
+        assert folder.exists() is stays
+    assert list(mine.iterdir()) == []
+
+
+def test_what_a_job_made_before_it_failed_stays(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError), claim(tmp_path / "run", "train", {}):
+        fail_after(tmp_path / "run" / "stage" / "done.json")
+    assert (tmp_path / "run" / IDENTITY_FILE).exists()
+
+
+def fail_after(path: Path) -> None:
+    write_text(path, "{}")
+    raise CorpusError("the second stage")
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -128,7 +149,7 @@ def test_a_job_refused_early_leaves_nothing_where_there_are_no_locks(
     refuse_locks(monkeypatch, errno.ENOSYS)
     with pytest.raises(CorpusError), claim(tmp_path / "run", "train", {}):
         raise CorpusError("no such folder")
-    assert not any((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 HOLDER = """

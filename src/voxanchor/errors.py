@@ -38,6 +38,13 @@ class AudioError(VoxanchorError):
 class TooLongError(AudioError):
     """A recording that lasts longer than it may."""
 
+    @classmethod
+    def beyond(cls, name: str, seconds: float | None, longest_s: float) -> "TooLongError":
+        """Return the error for a recording called `name` of so many seconds, or None where nobody knows how many."""
+        lasts = "more than" if seconds is None else f"{seconds:.0f} s, more than"
+        allow = "--longest-s (longest_s in Python, --max-duration-s for a service)"
+        return cls(f"{name}: lasts {lasts} the {longest_s:g} s allowed. Cut it, or allow more with {allow}.")
+
 
 class CorpusError(VoxanchorError):
     """A folder, trial list or set of recordings that cannot serve the purpose it was given for."""

@@ -71,20 +71,27 @@ def _claimed(folder: Path, wanted: Mapping[str, Any]) -> Iterator[bool]:
         _check_same(path, wanted)
     elif folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise OutputError(f"{folder}: holds files of something else. Give a new or empty folder, or remove it first.")
+    new = not folder.exists()
     with writing(folder, "made"):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / LOCK_FILE, folder):
-        if not resumed:
-            # the folder last: a reader of older versions knows the two before it
-            content = {**wanted, "started_in": str(Path.cwd())}
-            write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        try:
-            yield resumed
-        except VoxanchorError:
-            # a job refused before it made anything, for a mistyped folder say, must not bar the corrected command
-            if all(entry.name == IDENTITY_FILE or entry.name.startswith(LOCK_FILE) for entry in folder.iterdir()):
-                path.unlink()
-            raise
+    try:
+        with locked(folder / LOCK_FILE, folder):
+            if not resumed:
+                # the folder last: a reader of older versions knows the two before it
+                content = {**wanted, "started_in": str(Path.cwd())}
+                write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            try:
+                yield resumed
+            except VoxanchorError:
+                # a job refused before it made anything, for a mistyped folder say, must not bar the corrected command
+                if all(entry.name == IDENTITY_FILE or entry.name.startswith(LOCK_FILE) for entry in folder.iterdir()):
+                    path.unlink()
+                raise
+    except VoxanchorError:
+        if new:
+            with contextlib.suppress(OSError):  # it holds something after all
+                folder.rmdir()
+        raise
 
 
 def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:

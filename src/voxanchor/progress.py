@@ -73,6 +73,11 @@ class _Terminal:
 _terminal = _Terminal()
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: ``1 recording``, ``1,200 recordings``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 @contextlib.contextmanager
 def track(label: str, total: int) -> Iterator[Advance]:
     """Show a job of `total` items while the block runs; call what it gives with the number of items done.

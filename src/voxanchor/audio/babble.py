@@ -19,6 +19,7 @@ from voxanchor.audio.clips import (
 from voxanchor.audio.level import active_level_db
 from voxanchor.audio.sources import Noise
 from voxanchor.errors import CorpusError
+from voxanchor.progress import counted
 from voxanchor.types import Waveform
 
 TALKER_LEVEL_DB = -26.0
@@ -124,4 +125,5 @@ class Babble:
         """How many talk at once, out of how many."""
         low, high = self.talkers
         speeds = "" if self.speeds == (1.0,) else f", at {', '.join(f'{s:g}' for s in self.speeds)} times their speed"
-        return f"{low} to {high} talkers out of {len(self._by_speaker)} speakers ({len(self.clips)} clips){speeds}"
+        crowd = f"{counted(len(self._by_speaker), 'speaker')} ({counted(len(self.clips), 'clip')})"
+        return f"{low} to {high} talkers out of {crowd}{speeds}"

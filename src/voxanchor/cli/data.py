@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from voxanchor.cli.arguments import Group
 from voxanchor.cli.shared import Folder, Folders, Json, Name, OutFolder, OutFolders, Share, print_json
+from voxanchor.progress import counted
 
 
 def pack(
@@ -71,10 +72,13 @@ def pack(
         }
         print_json(facts)
         return 0
-    shards = f"{len(made.shards)} shard{'s' if len(made.shards) != 1 else ''}"
-    print(f"{len(manifest)} recordings, {manifest.hours:.2f} h, {made.bytes / 2**20:.0f} MB in {shards}: {made.folder}")
+    shards = counted(len(made.shards), "shard")
+    recordings = counted(len(manifest), "recording")
+    print(f"{recordings}, {manifest.hours:.2f} h, {made.bytes / 2**20:.0f} MB in {shards}: {made.folder}")
     if manifest.unusable:
-        print(f"{len(manifest.unusable)} recordings could not be used; {made.folder / 'manifest.jsonl'} lists them")
+        print(
+            f"Not usable: {counted(len(manifest.unusable), 'recording')}; {made.folder / 'manifest.jsonl'} lists them"
+        )
     return 0
 
 

@@ -20,6 +20,7 @@ from voxanchor.cli.shared import (
     loading,
     print_json,
 )
+from voxanchor.progress import counted
 
 
 def embed(
@@ -91,7 +92,7 @@ def embed(
         if json:
             print_json(index)
         else:
-            shards = f"{len(index['shards'])} shard{'s' if len(index['shards']) != 1 else ''}"
+            shards = counted(len(index["shards"]), "shard")
             print(f"{_embeddings(index['embeddings'], index['dimension'])} written to {out} in {shards}")
         return 0
     if not files or not (out or json):

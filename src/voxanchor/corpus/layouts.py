@@ -15,13 +15,14 @@ from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.checks import check_files
-from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, counted, examples, kind_of_list
+from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, examples, kind_of_list
 from voxanchor.corpus.owners import EXPECTED, OWNER, detect
 from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
 from voxanchor.corpus.parts import in_part, split_part
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import printable
+from voxanchor.progress import counted
 
 LAYOUTS = ("auto", "speakers", "voxceleb", "librispeech", "flat")
 """Names `scan` knows."""

@@ -17,7 +17,7 @@ from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import ENCODING_ERRORS, printable, replacing
-from voxanchor.progress import say
+from voxanchor.progress import counted, say
 from voxanchor.rng import generator
 
 _FORMAT = "voxanchor-manifest"
@@ -344,11 +344,6 @@ class _Reader:
             self._shards[shard] = self.path(shard)
         record["path"] = self._shards[shard]
         return Stored(**record)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number of things in words: ``1 recording``, ``2 recordings``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _ms(seconds: float | None) -> int | None:

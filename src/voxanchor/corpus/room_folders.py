@@ -10,12 +10,12 @@ from voxanchor.audio.clips import Clip
 from voxanchor.audio.room import room
 from voxanchor.corpus.checks import Checked, checked
 from voxanchor.corpus.layouts import pack_of
-from voxanchor.corpus.manifest import Manifest, Unusable, counted, examples
+from voxanchor.corpus.manifest import Manifest, Unusable, examples
 from voxanchor.corpus.pack import is_pack, read_manifest
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError
 from voxanchor.files import printable
-from voxanchor.progress import track
+from voxanchor.progress import counted, track
 from voxanchor.types import SAMPLE_RATE
 
 RIR_LIST = "rir_list"

@@ -8,7 +8,7 @@ import torch
 
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import AudioError, VoxanchorError
+from voxanchor.errors import AudioError, TooLongError, VoxanchorError
 from voxanchor.evaluation.bulk_shards import Failure, Shard
 from voxanchor.evaluation.bulk_windows import window_path
 from voxanchor.evaluation.embed import forward, read_batches
@@ -115,11 +115,11 @@ def embed_window(
 
 def _read(utterance: Utterance, min_samples: int, longest_s: float) -> Waveform:
     if utterance.duration_s > longest_s:
-        raise _too_long(utterance.id, utterance.duration_s, longest_s)
+        raise TooLongError.beyond(utterance.id, utterance.duration_s, longest_s)
     wave = utterance.read()
     refuse_short(utterance.id, wave, min_samples)
     if len(wave) > longest_s * SAMPLE_RATE:
-        raise _too_long(utterance.id, len(wave) / SAMPLE_RATE, longest_s)
+        raise TooLongError.beyond(utterance.id, len(wave) / SAMPLE_RATE, longest_s)
     if not wave.any():
         raise AudioError(f"{utterance.id}: silent, so there is no voice to embed. Check the recording.")
     return wave
@@ -129,7 +129,3 @@ def _reason(utterance: Utterance, error: VoxanchorError) -> str:
     """Return what an error says, without the name of the recording in front."""
     text = str(error).removeprefix(f"{utterance.id}: ")
     return text.removeprefix(f"{utterance.parts[0].path}: ") if len(utterance.parts) == 1 else text
-
-
-def _too_long(name: str, seconds: float, longest_s: float) -> AudioError:
-    return AudioError(f"{name}: lasts {seconds:.0f} s, more than the {longest_s:g} s allowed. Cut it, or allow more.")

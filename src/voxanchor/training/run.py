@@ -11,6 +11,7 @@ import torch
 
 import voxanchor
 from voxanchor import config, processes
+from voxanchor.audio.babble import Babble
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, RecipeError
@@ -86,6 +87,9 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     )
     for line in bank.describe():
         say(f"training noise, {line}")
+    for name, stage in recipe.stages.items():
+        if stage.train is not None:
+            _require_noise(name, stage.train, bank, corpora.train)
     if processes.first():
         write_text(folder / "recipe.yaml", config.dump(recipe))
         write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -149,11 +153,23 @@ def _require_labels(name: str, stage: Stage, manifest: Manifest) -> None:
         )
 
 
+def _require_noise(name: str, stage: Train, bank: NoiseBank, manifest: Manifest) -> None:
+    """Refuse noise that cannot be drawn, before the stages that lead to this one have taken their time."""
+    if unknown := sorted(set(stage.noise.kinds) - set(bank.kinds)):
+        raise RecipeError(f"stage {name}: unknown noise '{unknown[0]}'. " + config.nearest(unknown[0], bank.kinds))
+    babble = bank.source("babble")
+    if not stage.noise.kinds.get("babble") or not isinstance(babble, Babble) or len(babble.speakers) > 1:
+        return
+    heard = {utterance.speaker for utterance in manifest.utterances}
+    if stage.clean_share < 1 and not heard.isdisjoint(babble.speakers):
+        raise CorpusError(
+            f"stage {name}: there is only one speaker, and nobody talks behind their own voice. Give recordings of "
+            "other speakers, or their folder as --noise (a folder speech/ in it is babble)."
+        )
+
+
 def _train(run: Run, name: str, stage: Train) -> None:
     recipe, manifest = run.recipe, run.corpora.train
-    if set(stage.noise.kinds) - set(run.bank.kinds):
-        unknown = sorted(set(stage.noise.kinds) - set(run.bank.kinds))[0]
-        raise RecipeError(f"stage {name}: unknown noise '{unknown}'. " + config.nearest(unknown, run.bank.kinds))
     table = AnchorTable.load(run.stage_folder(stage.anchors) / ANCHORS_FILE) if stage.anchors else None
     if table is not None and table.corpus != manifest.fingerprint:
         raise CorpusError(f"stage {name}: the anchors were made from other recordings. Run in a new folder.")

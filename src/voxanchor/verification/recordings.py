@@ -165,7 +165,7 @@ def hear(
     else:
         sound = _Given(recording, name)
     if sound.stated_s > longest_s:
-        raise _too_long(name, f"lasts {sound.stated_s:.0f} s, more than", longest_s)
+        raise TooLongError.beyond(name, sound.stated_s, longest_s)
     place = index_of(channel, sound.channels, name)
     if place is None and channel == "loudest":
         place = _loudest(sound)
@@ -227,7 +227,7 @@ def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tup
         for block in sound.blocks():
             frames += len(block)
             if frames > longest_s * sound.rate:
-                raise _too_long(name, "lasts more than", longest_s)
+                raise TooLongError.beyond(name, None, longest_s)
             meter.add(block)
             yield finite(name, mono(block, place))
 
@@ -285,10 +285,6 @@ def _loudest(sound: Sound) -> int:
     for block in sound.blocks():
         meter.add(block)
     return meter.result().loudest
-
-
-def _too_long(name: str, lasts: str, longest_s: float) -> TooLongError:
-    return TooLongError(f"{name}: {lasts} the {longest_s:g} s allowed. Cut it, or allow more.")
 
 
 class _Filed:

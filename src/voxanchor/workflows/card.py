@@ -16,6 +16,7 @@ from voxanchor.evaluation.calibration_text import markdown
 from voxanchor.files import write_text
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.licence import licence_of
+from voxanchor.progress import counted
 from voxanchor.scoring.calibration_record import TEXT_FILE, CalibrationRecord
 from voxanchor.training.guard import near_chance
 from voxanchor.types import SAMPLE_RATE
@@ -226,7 +227,8 @@ def _measured(making: Making) -> list[str]:
     guard = making.guard
     if guard is None:
         return ["Nothing: no speech was kept aside."]
-    kept = f"{len(making.aside.speakers)} speakers" if making.aside.speakers else f"{len(making.aside)} recordings"
+    aside = making.aside
+    kept = counted(len(aside.speakers), "speaker") if aside.speakers else counted(len(aside), "recording")
     lines = [
         f"On {kept} kept aside, in noise like that of the training (clean, and at 5 dB), before and after:",
         "",

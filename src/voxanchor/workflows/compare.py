@@ -11,7 +11,7 @@ from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compared import run_name
 from voxanchor.models import registry
 from voxanchor.outputs import claim
-from voxanchor.progress import say
+from voxanchor.progress import counted, say
 from voxanchor.training.contest import Contest
 from voxanchor.training.recipe import Recipe, Stage
 from voxanchor.training.run import Run, prepare, run_stage
@@ -165,7 +165,10 @@ def _assess(
     for name in recipe.evaluation.systems:
         for number, run in enumerate(runs if _seeded(recipe, name) else runs[:1]):
             models[run_name(name, number)] = run.model(name)
-    say(f"evaluation of {len(models)} models on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
+    say(
+        f"evaluation of {counted(len(models), 'model')} on "
+        f"{counted(len(planned[0].manifest.speakers), 'speaker')} that no stage has heard"
+    )
     cache = EmbeddingCache(out / CACHE_FOLDER)
     measured = []
     for assessment in (each.of(models) for each in planned):

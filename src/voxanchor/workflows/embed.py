@@ -21,7 +21,7 @@ from voxanchor.models.precision import Precision, resolve
 from voxanchor.models.registry import Embedder
 from voxanchor.outputs import claim
 from voxanchor.processes import world
-from voxanchor.progress import say, track
+from voxanchor.progress import counted, say, track
 
 INDEX_FILE = "index.json"
 FAILURES_FILE = "failures.jsonl"
@@ -197,8 +197,9 @@ def _judge(index: Mapping[str, Any], out: Path, max_unusable_share: float) -> No
     listed = "".join(f"\n  {failure.id}: {failure.reason}" for failure in examples)
     found = f"{failures} of {total} recordings have no embedding; {out / FAILURES_FILE} says why, for example:{listed}"
     if failures > max_unusable_share * total:
+        kept = counted(total - failures, "embedding")
         raise CorpusError(
-            f"{found}\nThe other {total - failures} embeddings are written. Mend or remove these recordings and embed "
+            f"{found}\nWritten: {kept}. Mend or remove these recordings and embed "
             f"into a new folder, or allow a larger share than {max_unusable_share:g}."
         )
     say(found)

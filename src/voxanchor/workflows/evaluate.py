@@ -31,7 +31,7 @@ from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
-from voxanchor.progress import say
+from voxanchor.progress import counted, say
 from voxanchor.scoring.metrics import EerMethod
 from voxanchor.verification.loading import judge_of
 
@@ -218,7 +218,7 @@ def _write(measured: Measured, comparison: Comparison, folder: Path, title: str,
     if left_out:
         write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
     if left_out:
-        notes.append(f"{len(left_out)} recordings were left out; left_out.txt says why.")
+        notes.append(f"Left out: {counted(len(left_out), 'recording')}; left_out.txt says why.")
     write_report(
         folder / "report.html",
         ReportData(

@@ -15,6 +15,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError
 from voxanchor.evaluation.classes import noise_classes, with_classes
 from voxanchor.models.precision import best_device
+from voxanchor.progress import counted
 from voxanchor.training.evaluating import Evaluation
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.stage import Train
@@ -70,7 +71,7 @@ def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
         recipe.name,
         tuple(looked),
         tuple(stages),
-        f"{best_device()}, {torch.get_num_threads()} threads",
+        f"{best_device()}, {counted(torch.get_num_threads(), 'thread')}",
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         (*busy, *_notes(speech)),
     )
