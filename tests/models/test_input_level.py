@@ -150,3 +150,19 @@ def test_what_an_unknown_network_hears_is_found_out(centred: bool, scaled: bool,
         return found
 
     assert wanted_by(embed, 16_000) == wanted
+
+
+def test_little_is_much_to_a_network_that_holds_all_sounds_alike() -> None:
+    torch.manual_seed(3)
+    weights = torch.randn(40, 64)
+
+    def embed(waves: Tensor) -> Tensor:
+        power = torch.stft(waves, 400, 160, window=torch.hann_window(400), return_complex=True).abs().square()
+        bands = power[:, 1:].reshape(len(waves), 40, 5, -1).mean(dim=2)
+        features = torch.log(bands + 1e-6)  # a floor that quiet speech reaches
+        features = features - features.mean(dim=2, keepdim=True)
+        return torch.cat(
+            [torch.tanh(features.transpose(1, 2) @ weights).mean(dim=1), torch.full((len(waves), 1), 5.0)], 1
+        )
+
+    assert wanted_by(embed, 32_000).level_db == -26.0

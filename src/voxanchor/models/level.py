@@ -15,11 +15,6 @@ from torch.nn import functional as F
 from voxanchor.audio.batched import activity, frame_energy, high_pass
 from voxanchor.audio.level import USUAL_LEVEL_DB
 from voxanchor.errors import ModelError
-from voxanchor.models.tracing import is_exporting
-
-_PASSES = 8
-"""Towards the fixed point of the active level in an exported file, whose steps must not depend on values; speech takes
-three to six."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +50,58 @@ AS_IT_COMES = InputConfig()
 """How models heard before there was a choice."""
 
 
-GAINS_DB = (-40.0, 10.0)
+GAINS_DB = (-60.0, -40.0, 10.0)
 """Gains within which no recording's embedding may change: those of quiet microphones and of loud ones."""
 
 OFFSET = 0.1
-"""DC offset, in full scales, that may not change one either."""
+"""DC offset, in full scales, that may not change one either, however quiet the sound beside it."""
 
-SAME_COSINE = 0.99
-"""From this cosine on two embeddings are of one recording."""
+SAME_SHARE = 0.02
+"""What a gain or an offset may move an embedding, as a share of the distance to that of another sound."""
+
+_ROUNDING = 1e-5
+"""Cosine distance that is within arithmetic, for networks to whom all sounds are nearly alike."""
 
 
 def wanted_by(embed: Callable[[Tensor], Tensor], samples: int) -> InputConfig:
     """Return what a network needs that nothing is known of: it hears the same sound louder, softer and with an offset.
 
+    How much an embedding may move is measured by how far apart the network holds two sounds, because a cosine alone
+    says nothing: to an untrained one all sounds are alike.
+
     Args:
         embed: embeddings (B, D) of waveforms (B, T), at the network's own rate.
         samples: length of a recording that it accepts.
     """
-    draw = torch.Generator().manual_seed(0)
-    syllables = torch.rand(1, samples // 800 + 1, generator=draw).repeat_interleave(800, dim=1)[:, :samples]
-    sound = 0.1 * syllables * torch.randn(1, samples, generator=draw)
+    sound, other = (_babbling(samples, seed) for seed in (0, 1))
     alike = F.normalize(embed(sound), dim=1)
 
-    def moves(changed: Tensor) -> bool:
-        # not "<": an embedding that is not finite has moved as well
-        return not float((F.normalize(embed(changed), dim=1) * alike).sum()) >= SAME_COSINE
+    def distance(changed: Tensor) -> float:
+        return 1.0 - float((F.normalize(embed(changed), dim=1) * alike).sum())
 
-    by_gain = any(moves(sound * 10.0 ** (gain_db / 20.0)) for gain_db in GAINS_DB)
-    return InputConfig(USUAL_LEVEL_DB if by_gain else None, high_pass=moves(sound + OFFSET))
+    allowed = max(SAME_SHARE * distance(other), _ROUNDING)
+    gains = [10.0 ** (gain_db / 20.0) for gain_db in (0.0, *GAINS_DB)]
+    # not ">": an embedding that is not finite has moved as well
+    by_gain = any(not distance(gain * sound) <= allowed for gain in gains[1:])
+    # where the level goes, it goes before the network, and what is left to move it is the offset alone
+    level = {gain: embed(gain * sound) for gain in gains}
+
+    def by_offset(gain: float) -> bool:
+        cosine = float(F.cosine_similarity(embed(gain * sound + OFFSET), level[gain]).sum())
+        return not 1.0 - cosine <= allowed
+
+    return InputConfig(USUAL_LEVEL_DB if by_gain else None, high_pass=any(map(by_offset, gains)))
+
+
+def _babbling(samples: int, seed: int) -> Tensor:
+    """Return (1, samples) of noise in syllables whose spectrum falls as that of speech does, another for each seed."""
+    draw = torch.Generator().manual_seed(seed)
+    syllables = torch.rand(1, samples // 800 + 1, generator=draw).repeat_interleave(800, dim=1)[:, :samples]
+    spectrum = torch.fft.rfft(torch.randn(1, samples, generator=draw))
+    octaves = torch.arange(spectrum.shape[1]).clamp(min=1) / spectrum.shape[1]
+    hills = 1.0 + 0.8 * torch.cos(torch.arange(spectrum.shape[1]) * (20.0 + 17.0 * seed) / spectrum.shape[1])
+    wave = syllables * torch.fft.irfft(spectrum * hills / (octaves + 0.02), n=samples)
+    return 0.1 * wave / wave.square().mean().sqrt()
 
 
 def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:
@@ -111,6 +130,6 @@ def _gain(waves: Tensor, lengths: Tensor | None, filtered: Tensor, level_db: flo
     peak = filtered.abs().amax(dim=1, keepdim=True)
     scale = torch.where(peak > 0.0, peak, torch.ones_like(peak)).reciprocal()
     energy, samples = frame_energy(waves * scale, lengths, filtered * scale, waves.dtype)
-    power = activity(energy, samples, _PASSES if is_exporting() else None).power.unsqueeze(1)
+    power = activity(energy, samples).power.unsqueeze(1)
     gain = 10.0 ** (level_db / 20.0) * scale / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
     return torch.where(power > 0.0, gain, torch.ones_like(gain))
