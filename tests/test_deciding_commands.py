@@ -229,7 +229,7 @@ def test_people_move_to_another_store_in_clear_or_sealed(voxanchor: Command, sto
     file, key, other = tmp_path / "people.export", tmp_path / "key", tmp_path / "other.db"
     assert "in clear" in voxanchor("people", "export", "--out", file, "--store", store).out
     assert "3 recordings added" in voxanchor("people", "import", file, "--store", other).out
-    assert "3 were there" in voxanchor("people", "import", file, "--store", other).out
+    assert "3 there already" in voxanchor("people", "import", file, "--store", other).out
     voxanchor("people", "key", "--out", key)
     sealed = tmp_path / "sealed.export"
     assert "in clear" not in voxanchor("people", "export", "--out", sealed, "--store", store, "--out-key", key).out
@@ -244,7 +244,7 @@ def test_a_key_is_for_its_owner_alone_and_never_replaced(voxanchor: Command, tmp
     voxanchor("people", "key", "--out", tmp_path / "key")
     content = (tmp_path / "key").read_text()
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-    assert "cannot be written" in voxanchor("people", "key", "--out", tmp_path / "key", status=5).err
+    assert "is not replaced" in voxanchor("people", "key", "--out", tmp_path / "key", status=5).err
     assert (tmp_path / "key").read_text() == content
     voxanchor("people", "key", "--out", tmp_path / "key" / "key", status=5)  # a file in the place of a folder
 
@@ -305,7 +305,7 @@ def test_another_model_takes_over_by_kept_audio_or_by_its_map(voxanchor: Command
     again = voxanchor("people", "reembed", *newer, "--json").json
     assert again == {"done": 0, "without_audio": ["Bob"], "failed": []}
     voxanchor("verify-as", "Bob", bob, *newer, status=10)
-    assert "1 recordings of the model" in voxanchor("people", "upgrade", *newer).out
+    assert "1 recording of the model" in voxanchor("people", "upgrade", *newer).out
     voxanchor("verify-as", "Bob", bob, *newer, status=11)  # the map of this test is none
     no_map = voxanchor("people", "upgrade", "--model", place / "model", "--store", store, status=4).err
     assert "enrolment_map.safetensors" in no_map

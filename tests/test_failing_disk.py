@@ -90,7 +90,7 @@ def failing(number: int = 0, fail_at: int = 0, lasting: bool = False) -> Iterato
         patch.setattr(io, "open", opened)
         patch.setattr(builtins, "open", opened)
         patch.setattr(os, "open", low)
-        for name in ("replace", "rename", "mkdir", "fsync"):
+        for name in ("replace", "rename", "link", "mkdir", "fsync"):
             patch.setattr(os, name, stepping(getattr(os, name)))
         yield disk
 

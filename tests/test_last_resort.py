@@ -1,6 +1,7 @@
 """Whatever ends a command is a sentence and an exit status, on any terminal."""
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -119,7 +120,40 @@ def test_a_reader_that_leaves(people: Path) -> None:
     os.close(reading)
     found = run("people", "list", "--store", str(people), stdout=writing)
     os.close(writing)
-    assert (found.returncode, found.stderr) == (0, b"")
+    assert (found.returncode, found.stderr) == (main.PIPE_CLOSED, b"")  # as of any program that the system stops
+
+
+def test_a_decision_keeps_its_status_where_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 lets somebody in, so it must not come of a pipe that was closed."""
+
+    def unread() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    for step, status in (("ending", 11), ("printing", main.PIPE_CLOSED)):
+        closed = io.StringIO()
+        monkeypatch.setattr(closed, "flush", unread)
+        monkeypatch.setattr(sys, "stdout", closed)
+
+        def decide(words: list[str], step: str = step) -> int:
+            if step == "printing":
+                unread()
+            return 11
+
+        monkeypatch.setattr(main, "dispatch", decide)
+        assert main.run(["verify"]) == status
+
+
+def test_a_job_goes_on_where_nobody_reads_its_progress(people: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from voxanchor.progress import say, track\n"
+        "say('one')\nwith track('work', 2) as advance: advance(2)\nsay('two')\nPath(sys.argv[1]).touch()\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "done")], stderr=writing, check=False)
+    os.close(writing)
+    assert ended.returncode == 0
+    assert (tmp_path / "done").exists()
 
 
 def test_errors_of_workers_come_through_a_pipe() -> None:

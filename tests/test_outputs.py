@@ -164,6 +164,41 @@ with locked(folder / ".lock", folder):
 """
 
 
+def test_a_lock_that_is_freed_while_another_run_looks_at_it_is_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_locks(monkeypatch, errno.ENOSYS)
+    path = tmp_path / (LOCK_FILE + OWNER_ENDING)
+    made, asked = outputs._made, 0
+
+    def meanwhile(own: Path) -> bool:
+        """The holder ends before its file is read, and a third run makes one before it could be removed."""
+        nonlocal asked
+        asked += own == path
+        if own == path and asked == 1:
+            return False
+        if own == path and asked == 2:
+            assert made(path)  # the third run
+        return made(own)
+
+    monkeypatch.setattr(outputs, "_made", meanwhile)
+    with pytest.raises(OutputError, match="at work"), claim(tmp_path, "train", {}):
+        pass
+    assert path.exists()
+
+
+def test_a_file_system_without_links_replaces_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    write_text(tmp_path / "new.txt", "first", new=True)
+    with pytest.raises(OutputError, match="is there already"):
+        write_text(tmp_path / "new.txt", "second", new=True)
+    assert (tmp_path / "new.txt").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["new.txt"]
+
+
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_locks(monkeypatch, errno.ENOSYS)
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:

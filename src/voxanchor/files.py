@@ -38,7 +38,10 @@ def unwritable(place: object, error: OSError, what: str = "written") -> OutputEr
         _, place, reason = error.args[0][0]
     else:
         reason = error.strerror or str(error)
-    otherwise = f"cannot be {what} ({reason}). Choose an output path that you may write to."
+    advice = "Check that it is there, and that you may read it and write to it."
+    if what in ("written", "made"):
+        advice = "Choose an output path that you may write to."
+    otherwise = f"cannot be {what} ({reason}). {advice}"
     return OutputError(f"{place}: {_MEANINGS.get(error.errno or 0, otherwise)}")
 
 
@@ -64,14 +67,18 @@ def writing(place: object, what: str = "written") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; on leaving, flush that file to disk and rename it into place.
 
     The temporary name keeps the suffix, for writers that choose a format by it. On an exception nothing is left behind
     and an older file stays as it was.
 
+    Args:
+        path: the file to write.
+        new: nothing may be there, not even what another process puts there meanwhile.
+
     Raises:
-        OutputError: the folder cannot be made, or the file not be written.
+        OutputError: the folder cannot be made, the file not be written, or something is there that must not be.
     """
     path = Path(path)
     suffix = path.suffix if len(path.suffix) <= _LONGEST_STEM else ""
@@ -80,10 +87,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # a name that the file system does not take is refused before the work, not after it
+            if new:
+                raise _taken(path)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if new:
+            _place(temporary, path)
+        else:
+            temporary.replace(path)
     except OSError as error:
         if error.errno is None or isinstance(error, ConnectionError):
             raise
@@ -92,6 +104,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless something has that name: a rename would replace it without a word."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # a file system without links
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise _taken(path) from None
+        temporary.replace(path)
+
+
+def _taken(path: Path) -> OutputError:
+    return OutputError(f"{path}: is there already, and is not replaced. Give another name.")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -104,28 +137,39 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_private(path: str | Path, content: bytes) -> None:
+def write_private(path: str | Path, content: bytes, *, new: bool = False) -> None:
     """Write `content` to `path` atomically, for its owner alone (mode 600).
 
+    Args:
+        path: the file to write.
+        content: all that it holds.
+        new: nothing may be there (`replacing`).
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or something is there that must not be.
     """
     with (
-        replacing(path) as temporary,
+        replacing(path, new=new) as temporary,
         os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
     ):
         file.write(content)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, *, new: bool = False) -> None:
     """Write `text` to `path` atomically, as UTF-8.
 
     Bytes of a file name that are not UTF-8 are written as escapes, which JSON reads back as what they were.
 
+    Args:
+        path: the file to write.
+        text: all that it holds.
+        new: nothing may be there (`replacing`).
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or something is there that must not be.
     """
-    write_bytes(path, text.encode("utf-8", ENCODING_ERRORS))
+    with replacing(path, new=new) as temporary:
+        temporary.write_bytes(text.encode("utf-8", ENCODING_ERRORS))
 
 
 def printable(path: str | Path) -> str:

@@ -202,8 +202,9 @@ def _owned(path: Path, folder: Path) -> Iterator[None]:
         if not _made(breaking):
             raise _at_work(folder, f" (or one was killed at its start; then remove {breaking})")
         try:
-            _refuse_held(path, folder)
-            path.unlink(missing_ok=True)
+            # where it is gone by now another process may make its own at any moment, which is not to be removed
+            if _refuse_held(path, folder):
+                path.unlink(missing_ok=True)
             if not _made(path):
                 raise _at_work(folder)
         finally:
@@ -232,8 +233,8 @@ def _made(path: Path) -> bool:
     return True
 
 
-def _refuse_held(path: Path, folder: Path) -> None:
-    """Do nothing where the file is gone, or of a process that is.
+def _refuse_held(path: Path, folder: Path) -> bool:
+    """Return whether the file is there, of a process that is gone; False where there is no file.
 
     Raises:
         OutputError: its process lives, or may live.
@@ -242,16 +243,16 @@ def _refuse_held(path: Path, folder: Path) -> None:
         owner = json.loads(path.read_text(encoding="utf-8"))
         pid, host, at = int(owner["pid"]), str(owner["host"]), str(owner["at"])
     except FileNotFoundError:
-        return
+        return False
     except (OSError, ValueError, KeyError, TypeError):  # being written at this moment, perhaps
         raise _at_work(folder, f" (if there is none, remove {path})") from None
     here = _here()
     same_machine = bool(here["machine"]) and (owner.get("machine"), host) == (here["machine"], here["host"])
     if same_machine and owner.get("boot") != here["boot"]:
-        return  # the machine was started anew since
+        return True  # the machine was started anew since
     # in a container of its own a process has a number that says nothing here
     if all(owner.get(key) == here[key] for key in ("host", "boot", "numbering")) and not _lives(pid, owner):
-        return
+        return True
     raise _at_work(folder, f": process {pid} on {host} since {at} (if that is gone, remove {path})")
 
 

@@ -103,10 +103,15 @@ def say(message: str) -> None:
     """Print one line of information on standard error, above any bar; of several processes the first alone does."""
     if not processes.first():
         return
-    if _terminal.display is not None:
-        _terminal.display.console.print(message, markup=False, highlight=False)
-    else:
-        print(message, file=sys.stderr, flush=True)
+    try:
+        if _terminal.display is not None:
+            _terminal.display.console.print(message, markup=False, highlight=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # whoever read along has left, as `2>&1 | head` does: the job goes on, unheard
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def console(*, stderr: bool = False) -> "Console":

@@ -10,10 +10,10 @@ from voxanchor.audio.babble import Babble
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.clips import Clip, ClipCache
 from voxanchor.audio.library import Library
-from voxanchor.audio.noise import ColouredNoise
 from voxanchor.audio.pcm import Pcm
 from voxanchor.audio.pool import Pool, Shelf
 from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
+from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.errors import CorpusError
 
 RATE = 16_000
@@ -73,7 +73,7 @@ def test_sources_are_drawn_by_their_shares(tmp_path: Path) -> None:
 
 
 def test_composed_noise_is_the_same_for_the_next_library_and_composed_once() -> None:
-    bank = NoiseBank({"noise": ColouredNoise()})
+    bank = NoiseBank({"noise": SyntheticNoise()})
     drawn, kept = [], []
     for _ in range(2):
         shelf = Shelf()

@@ -8,7 +8,7 @@ from scipy.signal import welch
 
 from voxanchor.audio.level import active_level_db, level_db
 from voxanchor.audio.music import SyntheticMusic, compose
-from voxanchor.audio.noise import COLOURS, ColouredNoise, colour_gain, coloured
+from voxanchor.audio.noise import COLOURS, colour_gain, coloured
 from voxanchor.audio.sources import NoiseSource
 from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.audio.textures import TEXTURES
@@ -63,7 +63,6 @@ def test_gain_is_zero_below_hearing() -> None:
 
 
 SOURCES: dict[str, NoiseSource] = {
-    "coloured": ColouredNoise(),
     "synthetic": SyntheticNoise(),
     "music": SyntheticMusic(pieces=3, piece_s=4.0),
     **{kind: SyntheticNoise((kind,)) for kind in TEXTURES},
@@ -147,10 +146,6 @@ def test_rendered_pieces_do_not_travel_to_workers() -> None:
 
 
 def test_what_cannot_be_generated_is_refused() -> None:
-    with pytest.raises(CorpusError, match="purple"):
-        ColouredNoise(("white", "purple"))
-    with pytest.raises(CorpusError, match="choose among"):
-        ColouredNoise(())
     with pytest.raises(CorpusError, match="thunder"):
         SyntheticNoise(("thunder",))
     with pytest.raises(CorpusError, match="at least one piece"):

@@ -12,8 +12,8 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.clips import Clip, ClipCache
 from voxanchor.audio.io import find_audio, probe
 from voxanchor.audio.level import active_frames, active_level_db
-from voxanchor.audio.noise import ColouredNoise
 from voxanchor.audio.sources import Choice, Noise, NoiseSource, RecordedNoise
+from voxanchor.audio.synthetic import SyntheticNoise
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE
 
@@ -127,7 +127,7 @@ def test_sources_travel_to_workers_and_draw_the_same_there(talkers: list[Clip]) 
     cache = ClipCache()
     bank = NoiseBank(
         {
-            "noise": Choice([RecordedNoise(talkers, cache), ColouredNoise()]),
+            "noise": Choice([RecordedNoise(talkers, cache), SyntheticNoise()]),
             "babble": Babble(talkers[::-1], cache, speeds=(0.9, 1.1)),
         }
     )
@@ -163,12 +163,12 @@ def test_fingerprints_name_what_is_drawn_from(talkers: list[Clip], tmp_path: Pat
 
 
 def test_a_bank_knows_its_kinds(talkers: list[Clip]) -> None:
-    bank = NoiseBank({"white": ColouredNoise(("white",)), "babble": Babble(talkers, ClipCache())})
+    bank = NoiseBank({"white": SyntheticNoise(("white",)), "babble": Babble(talkers, ClipCache())})
     assert bank.kinds == ("babble", "white")
-    assert bank.describe() == ["babble: 3 to 6 talkers out of 8 speakers (8 clips)", "white: stationary, white"]
+    assert bank.describe() == ["babble: 3 to 6 talkers out of 8 speakers (8 clips)", "white: synthetic, white"]
     with pytest.raises(CorpusError, match=r"'bable': there is babble, white; did you mean 'babble'\?"):
         bank.draw("bable", 100, np.random.default_rng(0))
-    assert NoiseBank({"white": ColouredNoise(("white",))}).fingerprint != bank.fingerprint
+    assert NoiseBank({"white": SyntheticNoise(("white",))}).fingerprint != bank.fingerprint
 
 
 def test_sources_of_nothing_are_refused(talkers: list[Clip]) -> None:

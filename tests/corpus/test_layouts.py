@@ -233,7 +233,8 @@ def test_a_kaldi_directory_names_recordings_and_speakers(tmp_path: Path) -> None
     sounds = files(tmp_path / "audio", "1.wav", "2.wav", "3.wav")
     sound(sounds / "empty.wav", scale=0.0)
     scp = f"ann-1 {sounds}/1.wav\nann-2\t{sounds}/2.wav\n\nbob-1 {sounds}/3.wav\nbob-2 {sounds}/empty.wav\n"
-    scp += "bob-3 touch ran |\nbob-4 some.ark:17\nbob-5 none.wav\n"
+    noises = ",".join(f"noise-{number}" for number in range(99))
+    scp += f"bob-3 touch ran --additive-signals='{noises}' |\nbob-4 some.ark:17\nbob-5 none.wav\n"
     folder = kaldi(tmp_path / "kal", wav_scp=scp, utt2spk="ann-1 ann\nann-2 ann\nbob-1 bob\n")
     for place in (folder, folder / "wav.scp"):
         found = scan(place, max_unusable_share=0.6)
@@ -296,8 +297,9 @@ def test_a_nemo_manifest_names_recordings_and_speakers(tmp_path: Path) -> None:
     lines: list[dict[str, object]] = [
         {"audio_filepath": "a/1.wav", "duration": 1.0, "label": "ann", "text": "hello"},
         {"audio_filepath": "a/2.wav", "duration": 0.5, "speaker": "ann"},
-        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 7, "offset": 0.25, "duration": 0.5},
-        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 7},
+        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 0, "offset": 0.25, "duration": 0.5},
+        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 0},
+        {"audio_filepath": str(tmp_path / "b" / "3.wav"), "speaker_id": 0},  # again
     ]
     path = tmp_path / "train_manifest.json"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
@@ -306,8 +308,8 @@ def test_a_nemo_manifest_names_recordings_and_speakers(tmp_path: Path) -> None:
     assert [(u.id, u.speaker, u.duration_s) for u in found.utterances] == [
         ("a/1.wav", "ann", 1.0),
         ("a/2.wav", "ann", 0.5),
-        (f"{third}:0.25", "7", 0.5),
-        (f"{third}:0", "7", 1.0),
+        (f"{third}:0.25", "0", 0.5),
+        (f"{third}:0", "0", 1.0),
     ]
     assert [len(u.read()) for u in found.utterances] == [16_000, 8_000, 8_000, 16_000]
     path.write_text('{"audio_filepath": "a/1.wav"}\n{"path": "x.wav"}\n', encoding="utf-8")

@@ -192,6 +192,16 @@ def test_names_may_look_like_labels(tmp_path: Path) -> None:
         assert [trials.ids[row] for row in (*trials.enrol, *trials.test)] == ["1", "0", "0", "same/1.wav"]
 
 
+def test_names_may_look_like_a_heading(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    for first in ("utt", "segment", "file"):
+        path.write_text(f"{first}1 {first}2 target\n{first}1 x nontarget\n")
+        whole = manifest(f"{first}1", f"{first}2", "x")
+        assert read_trials(path, whole).target.tolist() == [True, False]
+    path.write_text("enrol test target\nutt1 utt2 1\nutt1 x 0\n")
+    assert read_trials(path, manifest("utt1", "utt2", "x")).target.tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

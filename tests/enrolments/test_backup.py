@@ -1,5 +1,6 @@
 """A copy of a store: made by the command while others have it open, and by hand, where it must not pass for empty."""
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -51,6 +52,36 @@ def test_what_a_backup_refuses(tmp_path: Path) -> None:
         back_up(tmp_path / "foreign.db", tmp_path / "other.db")
     assert not (tmp_path / "other.db").exists()
     assert not (tmp_path / "absent.db").exists()
+
+
+def test_a_damaged_store_makes_no_copy(tmp_path: Path) -> None:
+    place, out = tmp_path / "people.db", tmp_path / "backup.db"
+    with open_store(place) as store:
+        for number in range(40):
+            store.enroll(f"Ann {number}", voice(number), "m")
+    content = bytearray(place.read_bytes())
+    for at in range(3 * 4096, len(content), 7):
+        content[at] ^= 0x55
+    place.write_bytes(content)
+    with pytest.raises(EnrolmentError, match=r"people\.db: .*damaged"):
+        back_up(place, out)
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
+
+
+def test_what_appears_while_a_backup_is_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, out = tmp_path / "people.db", tmp_path / "backup.db"
+    open_store(place).close()
+    sync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        sync(descriptor)
+        out.write_text("mine")
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(OutputError, match="is there already"):
+        back_up(place, out)
+    assert out.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir() if "backup" in path.name) == ["backup.db"]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from voxanchor.scoring.searches import MOST_GROUPS, Searches, jackknife_interval, left_out
 
@@ -114,9 +115,12 @@ def test_an_interval_holds_the_rate_of_other_speakers() -> None:
     assert max(high for _, high in inside) < 0.9
 
 
-def test_rates_of_nothing_and_everything_have_no_width() -> None:
-    assert jackknife_interval(0.0, np.zeros(5)) == (0.0, 0.0)
-    assert jackknife_interval(1.0, np.ones(5)) == (1.0, 1.0)
+@pytest.mark.parametrize("speakers", [1, 5, 40])
+def test_a_rate_of_nothing_or_everything_is_as_sure_as_its_speakers_are_many(speakers: int) -> None:
+    exact = binomtest(0, speakers).proportion_ci(0.95, method="exact")
+    low, high = jackknife_interval(0.0, np.zeros(speakers))
+    assert (low, high) == (0.0, pytest.approx(exact.high))
+    assert jackknife_interval(1.0, np.ones(speakers)) == (pytest.approx(1 - high), 1.0)
 
 
 @settings(deadline=None, max_examples=50)

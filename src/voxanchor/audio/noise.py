@@ -4,8 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from voxanchor.audio.clips import digest
-from voxanchor.audio.sources import Noise
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE, FloatArray, Waveform
 
@@ -90,37 +88,3 @@ def coloured(colour: str, length: int, generator: np.random.Generator) -> Wavefo
         CorpusError: an unknown colour.
     """
     return shaped_noise(_cached_gain(colour, length), length, generator)
-
-
-class ColouredNoise:
-    """Stationary Gaussian noise of one of several colours, each equally likely.
-
-    Raises:
-        CorpusError: no colour, or an unknown one.
-    """
-
-    def __init__(self, colours: tuple[str, ...] = COLOURS) -> None:
-        unknown = [colour for colour in colours if colour not in COLOURS]
-        if unknown or not colours:
-            raise CorpusError(f"no noise of colour {unknown or 'none'}: choose among {', '.join(COLOURS)}")
-        self.colours = tuple(colours)
-
-    def draw(
-        self,
-        length: int,
-        generator: np.random.Generator,
-        exclude: frozenset[str] = frozenset(),  # noqa: ARG002
-    ) -> Noise:
-        """Return noise described by its colour; nobody is heard in it, so `exclude` changes nothing."""
-        colour = self.colours[int(generator.integers(len(self.colours)))]
-        return Noise(coloured(colour, length, generator), f"{colour} noise")
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits over the colours."""
-        return digest("coloured", self.colours)
-
-    @property
-    def summary(self) -> str:
-        """The colours."""
-        return f"stationary, {', '.join(self.colours)}"

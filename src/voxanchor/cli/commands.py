@@ -164,9 +164,13 @@ def recipes(name: Positional[Recipe] = "", out: SomeFile = None, json: Json = Fa
         out: file to copy it to, for changes of your own. One that exists is never replaced.
         json: print the list as JSON.
     """
-    from voxanchor.errors import OutputError
+    from voxanchor.files import write_text
     from voxanchor.training.packaged import about, packaged_recipe, packaged_recipes
 
+    if not name and out is not None:
+        raise RecipeError("recipes: say which recipe to copy, for example: voxanchor recipes robustify --out my.yaml")
+    if name and json:
+        raise RecipeError("recipes: --json is for the list; a recipe is YAML, which --out FILE copies")
     if not name:
         known = {entry: about(path) for entry, path in packaged_recipes().items()}
         if json:
@@ -178,11 +182,7 @@ def recipes(name: Positional[Recipe] = "", out: SomeFile = None, json: Json = Fa
     if out is None:
         print(text, end="")
         return 0
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}). Choose another name.") from None
+    write_text(out, text, new=True)
     print(f"{name} copied to {out}. Its folders start from that file's place, or from --set root=DIR")
     return 0
 

@@ -91,6 +91,10 @@ ALIASES = {"enrol": "enroll"}
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
+PIPE_CLOSED = 141
+"""Exit status where nobody reads on: 128 and the number of the signal that tells so."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in `arguments` (by default the process's own) and exit.
 
@@ -109,16 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; whatever goes wrong is one message on standard error."""
+    """Run one command and return its exit status; whatever goes wrong is one message on standard error.
+
+    The reader of the output may leave early, as `head` does. A command that has ended keeps its status then, since a
+    decision is told by it: 0 lets somebody in. One that was still writing ends as a program does that the system stops.
+    """
+    status = PIPE_CLOSED
     try:
         status = dispatch(list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written is said now, and not lost when Python ends
         return status
     except BrokenPipeError:
-        # the reader of our output left, as `head` does: nothing is wrong, and nothing more can be said
         _drop_output()
-        return 0
+        return status
     except (Exception, KeyboardInterrupt) as error:
         message, status = _meaning(error, f"voxanchor {arguments[0]}")
         print(f"voxanchor: {message}", file=sys.stderr)

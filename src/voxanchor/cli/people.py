@@ -22,6 +22,7 @@ from voxanchor.cli.shared import (
     store_key,
 )
 from voxanchor.errors import RecipeError
+from voxanchor.progress import counted
 
 if TYPE_CHECKING:
     from voxanchor.enrolments.store import Store as People
@@ -111,7 +112,7 @@ def export(out: File, store: Store, key: SomeFile = None, out_key: SomeFile = No
     """
     with _opened(store, key) as opened:
         count = opened.export_to(out, key_file(out_key))
-    print(f"{count} recordings written to {out}" + ("" if out_key else ", in clear"))
+    print(f"{counted(count, 'recording')} written to {out}" + ("" if out_key else ", in clear"))
     return 0
 
 
@@ -128,7 +129,7 @@ def import_people(file: Positional[File], store: Store, key: SomeFile = None, fi
     """
     with no_empty_store(store), _opened(store, key, new=True) as opened:
         found = opened.import_from(file, key_file(file_key))
-    print(f"{found.recordings} recordings added, {found.skipped} were there")
+    print(f"{counted(found.recordings, 'recording')} added, {found.skipped:,} there already")
     return 0
 
 
@@ -169,7 +170,7 @@ def upgrade(model: Model, store: Store, key: SomeFile = None) -> int:
     carrier = EnrolmentMap.load(model)
     with _opened(store, key) as opened:
         count = opened.carry(carrier.old, carrier.new, carrier.apply)
-    print(f"{count} recordings of the model {carrier.old} are now of {carrier.new}")
+    print(f"{counted(count, 'recording')} of the model {carrier.old} carried over to {carrier.new}")
     return 0
 
 
@@ -195,7 +196,7 @@ def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False
     if json:
         print_json(asdict(found))
         return 0
-    print(f"{found.done} recordings embedded anew")
+    print(f"{counted(found.done, 'recording')} embedded anew")
     if found.without_audio:
         print(f"without audio, so they have to enrol again: {', '.join(found.without_audio)}")
     for name, reason in found.failed:
@@ -237,15 +238,10 @@ def key(out: File) -> int:
     Args:
         out: file to write, for its owner alone; an existing one is never replaced.
     """
-    import os
-
     from voxanchor.enrolments.sealing import new_key
-    from voxanchor.errors import OutputError
     from voxanchor.files import write_private
 
-    if os.path.lexists(out):
-        raise OutputError(f"{out}: cannot be written (File exists). Choose another name.")
-    write_private(out, f"{new_key()}\n".encode("ascii"))
+    write_private(out, f"{new_key()}\n".encode("ascii"), new=True)
     print(f"key written to {out}")
     return 0
 

@@ -2,7 +2,20 @@
 
 from pathlib import Path
 
-from voxanchor.cli.shared import Folders, Model, Percent, Probability, Seconds, SomeFile, Store, loading, store_key
+from voxanchor.cli.shared import (
+    Folders,
+    Model,
+    Percent,
+    Probability,
+    Seconds,
+    SomeFile,
+    Store,
+    loading,
+    no_empty_store,
+    store_key,
+)
+
+HIGHEST_PORT = 65_535
 
 
 def serve(
@@ -70,6 +83,8 @@ def serve(
     from voxanchor.service.running import is_local, run
     from voxanchor.service.settings import Settings
 
+    if not 0 <= port <= HIGHEST_PORT:
+        raise RecipeError(f"serve: {port} is no port; they are 0 (any that is free) to {HIGHEST_PORT}")
     keys = Keys.read(api_keys)
     if not keys and not is_local(host) and not insecure:
         raise RecipeError(
@@ -91,6 +106,7 @@ def serve(
         keep_audio=keep_audio,
     )
     with contextlib.ExitStack() as stack:
+        stack.enter_context(no_empty_store(store))
         verifier = stack.enter_context(voxanchor.load(model, store, store_key(key)))
         verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
         other = stack.enter_context(voxanchor.load(beside)) if beside else None

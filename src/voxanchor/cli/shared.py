@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-from voxanchor.errors import EnrolmentError, VoxanchorError
+from voxanchor.errors import EnrolmentError
 from voxanchor.progress import console, say
 
 Model = Annotated[str, arg(metavar="MODEL")]
@@ -127,7 +127,7 @@ def no_empty_store(place: str) -> Iterator[None]:
     new = "://" not in place and place != ":memory:" and not path.exists()
     try:
         yield
-    except VoxanchorError:
+    except BaseException:  # Ctrl-C, too
         if new and path.exists():
             remove_empty(path)
         raise

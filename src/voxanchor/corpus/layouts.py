@@ -3,6 +3,7 @@
 Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -207,12 +208,13 @@ def _nemo(place: Path) -> list[_Listed]:
             record = json.loads(line)
             source, start_s = str(record["audio_filepath"]), float(record.get("offset") or 0.0)
             duration_s = float(record.get("duration") or 0.0)
-            speaker = next((str(record[key]) for key in _NEMO_SPEAKERS if record.get(key)), "")
+            speaker = next((str(record[key]) for key in _NEMO_SPEAKERS if record.get(key) not in (None, "")), "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
         listed.append(
             _Listed(source, _beside(place.parent, source), speaker, start_s, duration_s if duration_s > 0.0 else None)
         )
+    listed = list(dict.fromkeys(listed))  # a line that is there twice names one recording
     times = Counter(item.id for item in listed)
     return [replace(item, id=f"{item.id}:{item.start_s:g}") if times[item.id] > 1 else item for item in listed]
 
@@ -236,7 +238,10 @@ def _lines(path: Path) -> list[str]:
 
 def _beside(folder: Path, source: str) -> Path:
     """Return where a recording is that a list in a folder names: below that folder, or else as it says."""
-    return folder / source if (folder / source).exists() else Path(source)
+    with contextlib.suppress(OSError, ValueError):  # text that is no path, such as a long command
+        if (folder / source).exists():
+            return folder / source
+    return Path(source)
 
 
 _LISTS: dict[str, Callable[[Path], list[_Listed]]] = {"kaldi": _kaldi, "nemo": _nemo}
@@ -272,6 +277,8 @@ def _owned_by(manifest: Manifest, layout: str, pack: Pack) -> Manifest:
 
 
 def _refuse_too_many(manifest: Manifest, max_unusable_share: float) -> None:
+    if not 0 <= max_unusable_share <= 1:
+        raise RecipeError(f"max_unusable {max_unusable_share:g}: expected a share from 0 to 1, where 0.2 is 20 %")
     bad, total = len(manifest.unusable), len(manifest.unusable) + len(manifest.utterances)
     listed, root = examples(manifest.unusable, manifest.root), printable(manifest.root)
     more = f"\n  and {bad - 5} more" if bad > 5 else ""

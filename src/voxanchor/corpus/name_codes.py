@@ -23,9 +23,9 @@ class NameCodes:
     """
 
     def __init__(self, find: Callable[[str], int]) -> None:
-        """`find` gives the number of a name, which must fit int32."""
+        """`find` gives the number of a name, which must fit int32; negative ones are of names that nothing has."""
         self.of: dict[str, int] = {}
-        self._find = find
+        self.find = find
         self._words = np.zeros((1, 1), np.uint64)  # the first entry is of no name: empty slots point to it
         self._hashes = np.zeros(1, np.uint64)
         self._codes = np.zeros(1, np.int32)
@@ -34,7 +34,7 @@ class NameCodes:
     def __getitem__(self, name: str) -> int:
         """Return the number of a name."""
         if name not in self.of:
-            self.of[name] = self._find(name)
+            self.of[name] = self.find(name)
         return self.of[name]
 
     def look_up(self, characters: NDArray[np.uint8], starts: IntArray, ends: IntArray) -> NDArray[np.int32]:

@@ -63,16 +63,6 @@ _NUMBERS = _words("""
 two three four five six seven eight nine ten eleven twelve thirteen fifteen eighteen twenty thirty forty
 fifty sixty ninety""")
 
-VOCABULARY_WORDS = len(
-    {
-        word.lower()
-        for words in (_NAMES, _PEOPLE, _THINGS, _ADJECTIVES, _VERBS, _MOTIONS, _ADVERBS, _LINKS, _NUMBERS)
-        for word in words
-    }
-    | {word.lower() for phrases in (_PLACES, _TIMES, _OPENERS) for phrase in phrases for word in phrase.split()}
-)
-"""Number of different words the grammar knows."""
-
 
 def _pick(words: list[str], generator: np.random.Generator) -> str:
     return words[int(generator.integers(len(words)))]

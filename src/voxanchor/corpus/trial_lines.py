@@ -161,7 +161,7 @@ class _Parser:
             end = text.find("\n", at)
             line = text[at : len(text) if end < 0 else end]
             if not _is_void(line):
-                if self.heading is None and (heading := _heading(line)):
+                if self.heading is None and (heading := _heading(line)) and not self._names_both(line):
                     self.heading = heading
                 else:
                     self.form = self._form(line)
@@ -169,6 +169,12 @@ class _Parser:
             self.line += 1
             at = len(text) if end < 0 else end + 1
         return ""
+
+    def _names_both(self, line: str) -> bool:
+        """Return whether a line whose words could be a heading is a trial: its names are of utterances."""
+        fields = _fields(line, _separator(line)) or []
+        columns = _columns(fields)
+        return columns is not None and all(self.names.find(fields[column]) >= 0 for column in columns[1:])
 
     def _form(self, line: str) -> _Form:
         """Return the form of the list's first trial.

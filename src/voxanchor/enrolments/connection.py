@@ -230,8 +230,6 @@ def back_up(place: Path, out: Path) -> int:
         EnrolmentError: `place` is no store, or cannot be read.
         OutputError: something stands at `out`, or it cannot be written.
     """
-    if os.path.lexists(out):
-        raise OutputError(f"{out}: is there already. Give another name: a backup replaces nothing.")
     with contextlib.ExitStack() as stack:
         try:
             # the address that makes no new file; a path may hold what stands for something in one
@@ -241,19 +239,39 @@ def back_up(place: Path, out: Path) -> int:
             raise EnrolmentError(f"{place}: {_meaning(str(error))}") from None
         if not known:
             raise EnrolmentError(f"{place}: not a store of enrolments. Give the path of one.")
-        temporary = stack.enter_context(replacing(out))
+        temporary = stack.enter_context(replacing(out, new=True))
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             with contextlib.closing(_alone(temporary)) as copy:
                 source.backup(copy)
                 # one file, without a log beside it; opened as a store, it gets one again
                 copy.execute("PRAGMA journal_mode = DELETE")
+                # pages are copied as they are: a damaged store would make a copy that fails when it is needed
+                if found := _damage(copy):
+                    raise EnrolmentError(
+                        f"{place}: the store is damaged ({found}), so no copy was made. Restore it from an earlier one."
+                    )
                 count = int(copy.execute("SELECT count(*) FROM enrolment").fetchone()[0])
         except sqlite3.Error as error:
             for left in ("-journal", "-wal", "-shm"):
                 temporary.with_name(temporary.name + left).unlink(missing_ok=True)
-            raise OutputError(f"{out}: {_meaning(str(error))}") from None
+            if any(sign in str(error) for sign in _OF_THE_COPY):
+                raise OutputError(f"{out}: {_meaning(str(error))}") from None
+            raise EnrolmentError(f"{place}: {_meaning(str(error))}") from None
     return count
+
+
+_OF_THE_COPY = ("full", "readonly", "disk I/O")
+"""What SQLite says of a file that it writes, where two are open."""
+
+
+def _damage(store: sqlite3.Connection) -> str:
+    """Return the first thing that is wrong with a database, or nothing."""
+    try:
+        found = str(store.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else " ".join(found.split())
 
 
 def _existing(place: Path) -> sqlite3.Connection:
@@ -301,6 +319,7 @@ def _meaning(error: str) -> str:
         "readonly": "cannot be written. Copy the store to where you may write, or have its mode changed.",
         "malformed": "the file is damaged. Restore it from a copy.",
         "full": "the disk is full. Make room on it and try again.",
+        "unable to open": "cannot be opened. Give the path of a store that you may read and write.",
         "disk I/O": "the disk failed to read or write the file. Look at the system's log.",
     }
     for sign, meaning in meanings.items():

@@ -100,8 +100,9 @@ def _babbling(samples: int, seed: int) -> Tensor:
     spectrum = torch.fft.rfft(torch.randn(1, samples, generator=draw))
     octaves = torch.arange(spectrum.shape[1]).clamp(min=1) / spectrum.shape[1]
     hills = 1.0 + 0.8 * torch.cos(torch.arange(spectrum.shape[1]) * (20.0 + 17.0 * seed) / spectrum.shape[1])
-    wave = syllables * torch.fft.irfft(spectrum * hills / (octaves + 0.02), n=samples)
-    return 0.1 * wave / wave.square().mean().sqrt()
+    wave: Tensor = syllables * torch.fft.irfft(spectrum * hills / (octaves + 0.02), n=samples)
+    scaled: Tensor = 0.1 * wave / wave.square().mean().sqrt()
+    return scaled
 
 
 def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from voxanchor import config
+from voxanchor.audio.downmix import channel_of
 from voxanchor.errors import RecipeError
 from voxanchor.training.contest import Contest
 from voxanchor.training.evaluating import Evaluation as Evaluation
@@ -17,13 +18,20 @@ from voxanchor.training.stage import Train
 
 @dataclass(frozen=True)
 class Speech:
-    """A folder of recordings, and how many of its speakers are kept out of training for the evaluation."""
+    """A folder of recordings, and how many of its speakers are kept out of training for the evaluation.
+
+    Attributes:
+        channel: which channel is heard: ``mix``, ``loudest``, ``left``, ``right``, or the number of one, from 1 on.
+    """
 
     path: str
     layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto"
     name: str = ""
     hold_out_speakers: int = 0
-    channel: str = "mix"
+    channel: str | int = "mix"
+
+    def __post_init__(self) -> None:
+        channel_of(self.channel)
 
 
 @dataclass(frozen=True)

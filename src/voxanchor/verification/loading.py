@@ -122,7 +122,10 @@ def read_cohort(content: bytes, record: CalibrationRecord, where: str) -> Cohort
 
 def _from_folder(folder: Path) -> dict[str, bytes]:
     names = (FILE, COHORT_FILE, COMPATIBILITY_FILE, MAP_FILE)
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    try:
+        return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    except OSError as error:
+        raise ModelError(f"{error.filename or folder}: cannot be read ({error.strerror}). Check its mode.") from None
 
 
 def _from_metadata(described: Mapping[str, str], where: str) -> dict[str, bytes]:
