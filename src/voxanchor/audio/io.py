@@ -17,11 +17,11 @@ from typing import IO, Any, Protocol, Self, TypeVar
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
 from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
+from voxanchor.audio.resampling import EDGE_S, resampled
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.extras import install_line, is_installed
 from voxanchor.files import replacing
@@ -56,7 +56,7 @@ _OPTIONS = {
 _TABLED = ("mov", "matroska", "asf")
 """Containers that state their length; of the others FFmpeg guesses it, from the bit rate of the beginning."""
 
-_MARGIN_S = 0.25
+_MARGIN_S = EDGE_S
 """Sound read on either side of a crop: longer than half the resampler's impulse response and a codec's memory."""
 
 _LOSSY = ("MP3", "OGG", "MPEG")
@@ -345,57 +345,6 @@ def read(
     if duration_s is not None and len(crop) < count:  # an encoder that padded less than its header says
         crop = np.pad(crop, (0, count - len(crop)))
     return np.ascontiguousarray(crop, dtype=np.float32)
-
-
-def read_original(path: str | Path, channel: Channel = "mix") -> tuple[Waveform, int]:
-    """Return (T,) float32, the whole recording at its own rate, and that rate in Hz.
-
-    Raises:
-        AudioError: as `read`.
-    """
-    file = AudioFile(path)
-    with file.decoder() as decoder:
-        return _mono(file, decoder, _place(file, decoder, channel)), decoder.rate
-
-
-def resampled(wave: Waveform, rate: float) -> Waveform:
-    """Return (T',) float32 at 16 kHz of a (T,) waveform at a rate in Hz."""
-    return wave if rate == SAMPLE_RATE else np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
-
-
-def at_16_khz(blocks: Iterable[Waveform], rate: float, samples: int) -> Iterator[Waveform]:
-    """Yield (`samples`,) float32 at 16 kHz, the last one shorter, of a recording that comes in blocks of any length.
-
-    Nothing more than that is held in memory. It equals the recording resampled whole to within 1e-5 of full scale.
-
-    Args:
-        blocks: (T,) float32 each.
-        rate: theirs, in Hz.
-        samples: length of what is yielded.
-    """
-    held: list[Waveform] = []
-    count = 0
-    for block in _streamed(blocks, rate):
-        held.append(block)
-        count += len(block)
-        if count >= samples:
-            joined = np.concatenate(held)
-            for start in range(0, count - samples + 1, samples):
-                yield joined[start : start + samples]
-            rest = joined[count - count % samples :]
-            held, count = [rest.copy()], len(rest)
-    if count:
-        yield np.concatenate(held)
-
-
-def _streamed(blocks: Iterable[Waveform], rate: float) -> Iterator[Waveform]:
-    if rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from voxanchor.audio import io, level
 from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
+from voxanchor.audio.resampling import resampled
 from voxanchor.errors import AudioError
 from voxanchor.files import printable
 from voxanchor.progress import say, track
@@ -82,7 +83,7 @@ def _heard(path: Path, channel: Channel) -> tuple[Waveform, Channel, tuple[str, 
             for block in file.decoded(decoder):
                 meter.add(block)
                 blocks.append(io.finite(file.name, mono(block, place)))
-            waveform = io.resampled(np.concatenate(blocks), decoder.rate)
+            waveform = resampled(np.concatenate(blocks), decoder.rate)
         found, remarks = meter.result(), decoder.warnings
     if place is None and (channel == "loudest" or found.cancel):
         remarks += (CANCEL,) if channel == "mix" else ()

@@ -13,8 +13,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, Channels, index_of, mono
-from voxanchor.audio.io import RATES, AudioFile, Block, at_16_khz, finite, resampled
+from voxanchor.audio.io import RATES, AudioFile, Block, finite
 from voxanchor.audio.quality import Quality, QualityMeter
+from voxanchor.audio.resampling import at_16_khz, resampled
 from voxanchor.errors import AudioError, TooLongError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
