@@ -16,6 +16,7 @@ from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import AudioError, RecipeError
+from voxanchor.verification.recordings import hear
 
 RATE = 16_000
 
@@ -126,3 +127,29 @@ def test_a_corpus_hears_the_channel_that_was_asked_for(
     assert len({scan(tmp_path / "speech", channel=channel).fingerprint for channel, _, _ in wanted}) == 3
     (absent,) = check_files([tmp_path / "speech" / "ann" / "call.wav"], 0.3, 0.1, "reading", 3)
     assert absent.reason == "has 2 channels, and so no channel 3"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_channel_that_is_not_finite_is_not_heard_and_keeps_no_other_from_being(
+    tmp_path: Path, value: float, at: int
+) -> None:
+    wave = np.random.default_rng(0).normal(0.0, [0.1, 0.01], (RATE, 2)).astype(np.float32)
+    wave[1_000, at] = value
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    assert found(*wave.T) == Channels(1 - at)
+    heard: list[Channel] = ["loudest", 2 - at]
+    for channel in heard:
+        for listen in (io.read, lambda path, channel: hear(path, channel=channel).waveform):
+            np.testing.assert_array_equal(listen(path, channel=channel), wave[:, 1 - at])
+        assert check_files([path], 0.3, 0.1, "reading", channel)[0].reason == ""
+    refused: list[Channel] = ["mix", at + 1]
+    for channel in refused:
+        for refuse in (io.read, hear):
+            with pytest.raises(AudioError, match="not finite"):
+                refuse(path, channel=channel)
+        assert "not finite" in check_files([path], 0.3, 0.1, "reading", channel)[0].reason
+    wave[:, 1 - at] = np.nan
+    with pytest.raises(AudioError, match="not finite"):
+        hear(wave, channel="loudest")

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
+from voxanchor.audio.downmix import LARGEST, Channel, ChannelMeter, index_of, mono
 from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
 from voxanchor.audio.resampling import EDGE_S, resampled
 from voxanchor.errors import AudioError, CorpusError
@@ -70,8 +70,6 @@ _PRIMING_S = 0.3
 
 _UNKNOWN_FRAMES = 2**62
 """From here on libsndfile's number of frames says that the file states none."""
-
-_LARGEST = 1e15
 
 _BLOCK_VALUES = 2**20
 """Samples, of all channels together, that are decoded at once: 4 MiB."""
@@ -449,8 +447,8 @@ def finite(name: str, wave: Waveform) -> Waveform:
     Raises:
         AudioError: a sample is NaN, infinite, or so large that its square would be.
     """
-    if not (np.abs(wave) < _LARGEST).all():  # false for NaN, too
-        raise AudioError(f"{name}: holds samples that are not finite (NaN, infinity, or beyond {_LARGEST:g})")
+    if not (np.abs(wave) < LARGEST).all():  # false for NaN, too
+        raise AudioError(f"{name}: holds samples that are not finite (NaN, infinity, or beyond {LARGEST:g})")
     return wave
 
 
