@@ -186,6 +186,8 @@ def mapped(path: str | Path) -> NDArray[np.int16] | None:
     there is, or less, gives None: reading it says what is wrong.
     """
     try:
+        if not Path(path).is_file():  # to open a pipe is to wait for what comes out of it, and to take it away
+            return None
         with Path(path).open("rb") as file:
             chunk = sound_chunk(file) if file.seekable() else None
             if chunk is None or not _is_plain(chunk.described):
