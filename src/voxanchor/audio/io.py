@@ -9,7 +9,7 @@ import stat
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import gcd, isfinite
 from pathlib import Path
@@ -20,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import LARGEST, Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
+from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, asf_length_s, format_name, sound_chunk
 from voxanchor.audio.resampling import EDGE_S, resampled
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.extras import install_line, is_installed
@@ -201,13 +201,13 @@ class AudioFile:
             AudioError: it is truncated.
         """
         promised = decoder.promised_s * decoder.rate
-        if there is None:
-            there = decoder.frames if decoder.seeks else None
-        elif end is not None:
+        reached: float | None = decoder.frames if there is None else there
+        if end is not None and there is not None:
             promised = end
-        tolerated_s = _TRUNCATION_S if decoder.seeks else _PRIMING_S
-        if there is not None and promised - there > tolerated_s * decoder.rate:
-            stated_s, decoded_s = promised / decoder.rate, there / decoder.rate
+        elif there is not None:
+            reached = max(there, decoder.reached_s * decoder.rate)
+        if reached is not None and promised - reached > decoder.tolerated_s * decoder.rate:
+            stated_s, decoded_s = promised / decoder.rate, reached / decoder.rate
             raise AudioError(
                 f"{self.name}: is truncated: its header promises {stated_s:.2f} s, only {decoded_s:.2f} s can be "
                 "decoded"
@@ -478,6 +478,9 @@ class Decoder(Protocol):
         channels: how many.
         frames: samples per channel, as the header says; None where it does not.
         promised_s: length in seconds that the file is held to; 0 where it states none.
+        tolerated_s: it may end so much earlier.
+        reached_s: where what was decoded last ends by the file's own clock, which goes on while nothing is sent and
+            while a film has no sound; 0 where samples alone tell the time.
         seeks: whether `blocks` may begin anywhere.
         exact: what it gives after a seek is what it gives without.
         warnings: about the file.
@@ -488,6 +491,8 @@ class Decoder(Protocol):
     channels: int
     frames: int | None
     promised_s: float
+    tolerated_s: float
+    reached_s: float
     seeks: bool
     exact: bool
     warnings: tuple[str, ...]
@@ -513,6 +518,8 @@ class _Sndfile:
     """What libsndfile decodes."""
 
     seeks = True
+    tolerated_s = _TRUNCATION_S
+    reached_s = 0.0
 
     def __init__(self, place: Path) -> None:
         self._handle = place.open("rb", buffering=0)
@@ -562,6 +569,7 @@ class _PyAV:
 
     seeks = False
     exact = False
+    tolerated_s = _PRIMING_S
     encoding = ""
     warnings: tuple[str, ...] = ()
 
@@ -576,6 +584,7 @@ class _PyAV:
             if chunk is not None and chunk.cut and chunk.size - chunk.present > LEAST_BYTES:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
+            self._asf_s = asf_length_s(handle)
             handle.seek(0)
             opened = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
             self._container: Any = self._opened.enter_context(opened)
@@ -593,8 +602,13 @@ class _PyAV:
         if (beside := f"libopencore_{self._codec.name}") in av.codecs_available:
             self._codec = av.CodecContext.create(beside, "r")
         tabled = any(name in _TABLED for name in self._container.format.name.split(","))
-        self.promised_s = self._stated_s() if tabled else 0.0
-        self.frames = round(self.promised_s * self.rate) if tabled and self.promised_s > 0 else None
+        # both lengths are counted from where the sound begins; what an encoder puts before it lies before 0
+        self._begin_s = max(0.0, float((self._stream.start_time or 0) * (self._stream.time_base or 0)))
+        end_s, by_all = self._stated_s() if tabled else (0.0, False)
+        self.promised_s, self.reached_s = max(0.0, end_s - self._begin_s), 0.0
+        self._watched: tuple[Any, ...] = tuple(self._container.streams) if by_all else (self._stream,)
+        alone = len(self._container.streams) == 1  # where a film may go on there is no telling how long its sound is
+        self.frames = round(self.promised_s * self.rate) if self.promised_s > 0.0 and (alone or not by_all) else None
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Block]:
         import av
@@ -619,7 +633,12 @@ class _PyAV:
         self._opened.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
-        for packet in self._container.demux(self._stream):
+        for packet in self._container.demux(*self._watched):
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.reached_s = max(self.reached_s, end_s - self._begin_s)
+            if packet.stream.index != self._stream.index:
+                continue
             for frame in self._codec.decode(packet):
                 yield from self._packed(floats.resample(frame))
         if self._read.error is not None:
@@ -629,10 +648,26 @@ class _PyAV:
     def _packed(self, frames: Iterable[Any]) -> Iterator[Block]:
         return (frame.to_ndarray().reshape(-1, self.channels) for frame in frames)
 
-    def _stated_s(self) -> float:
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        return float(self._container.duration or 0) / 1e6
+    def _stated_s(self) -> tuple[float, bool]:
+        """Return where in time the sound ends by the header, and whether that is where the last of all streams does."""
+        whole_s = float(self._container.duration or 0) / 1e6
+        if (tagged_s := _tagged_s(self._stream.metadata)) > 0.0:
+            return (min(tagged_s, whole_s) if whole_s else tagged_s), False
+        if self._container.format.name == "asf":
+            return self._asf_s, True
+        if self._stream.duration is None or self._stream.time_base is None:
+            return whole_s, True
+        return self._begin_s + float(self._stream.duration * self._stream.time_base), False
+
+
+def _tagged_s(tags: Mapping[str, str]) -> float:
+    """Return where a stream of a Matroska file ends, as a tag of its own says it (00:01:02.5); 0 where none does."""
+    for name, value in tags.items():
+        if name.upper().startswith("DURATION"):
+            with contextlib.suppress(ValueError):
+                hours, minutes, seconds = map(float, value.split(":"))
+                return 3600.0 * hours + 60.0 * minutes + seconds
+    return 0.0
 
 
 def _reason(error: Exception) -> str:
