@@ -37,9 +37,9 @@ def channel_of(value: object) -> Channel:
     Raises:
         RecipeError: it names none.
     """
-    if value in ("mix", "loudest", "left", "right"):
-        return value
-    text = str(value).strip()
+    text = str(value).strip() if isinstance(value, str | int | np.integer) else ""
+    if text in ("mix", "loudest", "left", "right"):
+        return text
     if not isinstance(value, bool) and text.isascii() and text.isdigit() and int(text) >= 1:
         return int(text)
     raise RecipeError(f"channel '{value}': choose mix, loudest, left, right, or the number of one, 1 being the first")
@@ -69,7 +69,9 @@ def index_of(channel: Channel, channels: int, name: object) -> int | None:
 
     Raises:
         AudioError: there is no such channel.
+        RecipeError: nothing names a channel so.
     """
+    channel = channel_of(channel)
     if channel in ("mix", "loudest"):
         return 0 if channels == 1 else None
     number = {"left": 1, "right": 2}.get(str(channel)) or int(channel)

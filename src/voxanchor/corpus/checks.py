@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from voxanchor.audio import io, level
-from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
+from voxanchor.audio.downmix import Channel, ChannelMeter, channel_of, index_of, mono
 from voxanchor.audio.resampling import resampled
 from voxanchor.errors import AudioError
 from voxanchor.files import printable
@@ -118,7 +118,11 @@ def check_files(
         min_active_s: least active sound of a usable one.
         label: what the progress display calls the job.
         channel: which channel of them is heard; where channels cancel each other, the loudest under ``mix``, too.
+
+    Raises:
+        RecipeError: nothing names a channel so.
     """
+    channel = channel_of(channel)
     results: list[Checked] = []
     check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
     with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
