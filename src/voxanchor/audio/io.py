@@ -318,6 +318,7 @@ def read(
     Raises:
         AudioError: the file is missing, empty, unreadable, not audio, truncated, holds samples that are not finite,
             has no such channel, or ends before the crop does.
+        RecipeError: nothing names a channel so.
     """
     file = AudioFile(path)
     with file.decoder() as decoder:
@@ -513,11 +514,15 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile state
     def seekable(self) -> bool:
         return False
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether it may nevertheless be read from anywhere: libsndfile says so of DWVW, too, which fails."""
+        return bool(super().seekable()) and not self.subtype.startswith("DWVW")
+
 
 class _Sndfile:
     """What libsndfile decodes."""
 
-    seeks = True
     tolerated_s = _TRUNCATION_S
     reached_s = 0.0
 
@@ -540,7 +545,7 @@ class _Sndfile:
         self.promised_s = (self.frames or 0) / max(self.rate, 1)
         if chunk is not None and chunk.cut:
             self.promised_s *= chunk.size / chunk.present
-        self.exact = self._file.format not in _LOSSY
+        self.seeks, self.exact = self._file.goes_back, self._file.format not in _LOSSY
         self.warnings: tuple[str, ...] = (OPEN_HEADER,) if left_open else ()
         self.encoding = str(self._file.subtype)
 
