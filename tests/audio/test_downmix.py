@@ -75,9 +75,14 @@ def test_what_names_no_channel_is_refused_everywhere(tmp_path: Path, channel: An
     for path in (one, two):
         ways += [partial(io.read, path, channel=channel), partial(pcm.load, str(path), channel=channel)]
         ways += [partial(hear, path, channel=channel)]
-        ways += [partial(hear_all, [path, path], [channel, channel]), partial(check_files, [path], 0.3, 0.1, "", channel)]
+        ways += [
+            partial(hear_all, [path, path], [channel, channel]),
+            partial(check_files, [path], 0.3, 0.1, "", channel),
+        ]
     for way in ways:
-        with pytest.raises(RecipeError, match="choose mix, loudest, left, right, or the number of one, 1 being the first"):
+        with pytest.raises(
+            RecipeError, match="choose mix, loudest, left, right, or the number of one, 1 being the first"
+        ):
             way()
 
 

@@ -140,7 +140,9 @@ NO_SEEKING = {
 def test_what_cannot_be_read_from_anywhere_is_cut_nevertheless(tmp_path: Path, kind: str, rate: int) -> None:
     container, encoding = NO_SEEKING[kind]
     path = tmp_path / "a"
-    soundfile.write(path, 0.2 * np.sin(np.arange(61 * rate) * 2 * np.pi * 300 / rate), rate, format=container, subtype=encoding)
+    soundfile.write(
+        path, 0.2 * np.sin(np.arange(61 * rate) * 2 * np.pi * 300 / rate), rate, format=container, subtype=encoding
+    )
     whole = io.read(path)
     for start_s, duration_s in ((0.0, 1.0), (33.333, 1.5), (59.5, None)):
         crop = io.read(path, start_s=start_s, duration_s=duration_s)

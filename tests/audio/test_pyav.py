@@ -130,9 +130,14 @@ def test_damaged_ones_are_errors(tmp_path: Path) -> None:
 
 
 def write_film(
-    path: Path, kind: str, sound_s: float, film_s: float = 0.0, begin_s: float = 0.0, pause: tuple[float, float] = (0, 0)
+    path: Path,
+    kind: str,
+    sound_s: float,
+    film_s: float = 0.0,
+    begin_s: float = 0.0,
+    pause: tuple[float, float] = (0, 0),
 ) -> None:
-    """Write noise, with a grey film beside it if that has a length, from a time on, and with a pause nothing is sent in.
+    """Write sound from a time on, with a pause in which nothing is sent, and a film beside it if that has a length.
 
     Both are noise, so that a part of the file's bytes is about as much of its time.
     """

@@ -58,8 +58,8 @@ def test_a_sound_without_an_offset_is_what_soxr_makes_of_it(rate: int) -> None:
 def test_blocks_are_the_whole_though_the_offset_moves(
     rate: float, cuts: list[int], begin: float, end: float, seconds: float
 ) -> None:
-    wave = sound(round(rate), seconds) + np.linspace(begin, end, round(round(rate) * seconds))
-    wave = wave.astype(np.float32)
+    drift = np.linspace(begin, end, round(round(rate) * seconds), dtype=np.float32)
+    wave: Waveform = sound(round(rate), seconds) + drift
     np.testing.assert_allclose(blocked(wave, rate, cuts), resampled(wave, rate), atol=1e-5)
 
 

@@ -16,6 +16,7 @@ import soundfile
 from voxanchor.audio import io, level, pcm
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.downmix import Channel
+from voxanchor.audio.resampling import resampled
 from voxanchor.corpus import checks
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
@@ -151,7 +152,7 @@ def test_of_long_files_only_one_is_held_at_a_time(
     by_length = lambda samples, *_: len(samples) > 24_000  # noqa: E731 - a waveform at 16 kHz
     monkeypatch.setattr(io, "read", watched(io.read, lambda path: int(Path(path).stem) % 2 == 0))
     monkeypatch.setattr(level, "active_s", watched(level.active_s, by_length))
-    monkeypatch.setattr(checks, "resampled", watched(checks.resampled, by_length))
+    monkeypatch.setattr(checks, "resampled", watched(resampled, by_length))
     paths = folder(tmp_path, [2.0, 1.0] * 6)
     for path in paths[::4]:  # channels that cancel, of which one is read again
         wave, rate = soundfile.read(path)
@@ -169,7 +170,7 @@ def test_no_folder_waits_for_what_may_come_out_of_a_pipe(tmp_path: Path, voice: 
     for sound, read in ((voice(1, 1), scan), (voice(1, 1), noise_folder), (ringing, room_manifest)):
         soundfile.write(tmp_path / "ann" / "1.wav", sound, 16_000)
         options = {"max_unusable_share": 0.5} if read is scan else {}
-        unusable = read(tmp_path, **options).unusable  # type: ignore[operator]
+        unusable = read(tmp_path, **options).unusable
         assert [(Path(item.path).name, item.reason) for item in unusable] == [
             ("0.wav", "a pipe or a device, and no file")
         ]

@@ -12,6 +12,8 @@ from voxanchor.types import FloatArray, Waveform
 Channel: TypeAlias = Literal["mix", "loudest", "left", "right"] | int
 """The mean of all channels; the one with the most energy; the first; the second; or one by its number, from 1 on."""
 
+_NAMES: tuple[Literal["mix", "loudest", "left", "right"], ...] = ("mix", "loudest", "left", "right")
+
 LARGEST = 1e15
 """A channel with a sample so large, or one that is not finite, holds no sound."""
 
@@ -38,8 +40,9 @@ def channel_of(value: object) -> Channel:
         RecipeError: it names none.
     """
     text = str(value).strip() if isinstance(value, str | int | np.integer) else ""
-    if text in ("mix", "loudest", "left", "right"):
-        return text
+    for name in _NAMES:
+        if text == name:
+            return name
     if not isinstance(value, bool) and text.isascii() and text.isdigit() and int(text) >= 1:
         return int(text)
     raise RecipeError(f"channel '{value}': choose mix, loudest, left, right, or the number of one, 1 being the first")

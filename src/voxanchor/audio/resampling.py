@@ -24,7 +24,7 @@ def resampled(wave: Waveform, rate: float) -> Waveform:
 
 
 def rerated(wave: Waveform, rate: float, wanted: float) -> Waveform:
-    """Return (T',) float32 at the wanted rate of a (T,) waveform at another, both in one unit: ``T' = T wanted / rate``.
+    """Return (T',) float32 at the wanted rate of a (T,) waveform at another, both in the same unit.
 
     A waveform played `speed` times as fast is one that was recorded at `speed` times the rate.
     """
