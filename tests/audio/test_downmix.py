@@ -1,6 +1,7 @@
 """Which channel is heard, and channels that cancel, take turns or are dead."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import AudioError, RecipeError
+from voxanchor.verification.recordings import hear, hear_all
 
 RATE = 16_000
 
@@ -36,7 +38,7 @@ def test_names_of_channels() -> None:
     ]  # fmt: skip
     assert channels_of("left", 2) == ("left", "left")
     assert channels_of("mix, 2", 2) == ("mix", 2)
-    wrong: list[Any] = ["", "0", "-1", "middle", "1.5", 0, True, None]
+    wrong: list[Any] = ["", "0", "-1", "middle", "1.5", 0, True, None, 1.0, [1], np.array(["mix", "left"])]
     for name in wrong:
         with pytest.raises(RecipeError, match="choose mix, loudest, left, right"):
             channel_of(name)
@@ -56,11 +58,45 @@ def test_the_channel_asked_for_is_heard(tmp_path: Path, rate: int, channel: Chan
     one = wave.mean(axis=1) if place is None else wave[:, place]
     soundfile.write(tmp_path / "b.wav", one, rate, subtype="FLOAT")
     np.testing.assert_allclose(io.read(path, channel=channel), io.read(tmp_path / "b.wav"), atol=1e-6)
-    np.testing.assert_allclose(io.read_original(path, channel)[0], one, atol=1e-6)
     crop = io.read(path, start_s=0.5, duration_s=0.7, channel=channel)
     np.testing.assert_allclose(crop, io.read(tmp_path / "b.wav", start_s=0.5, duration_s=0.7), atol=1e-6)
     stretch = pcm.load(str(path), 0.5, 0.7, channel=channel).waveform()
     np.testing.assert_allclose(stretch, crop, atol=1e-3)
+
+
+@pytest.mark.parametrize("channel", [0, -1, -5, True, False, np.True_, "centre", "0", None, 2.0])
+def test_what_names_no_channel_is_refused_everywhere(tmp_path: Path, channel: Any) -> None:
+    wave = np.random.default_rng(0).normal(0.0, 0.1, (RATE, 2)).astype(np.float32)
+    (tmp_path / "ann").mkdir()
+    one, two = tmp_path / "ann" / "1.wav", tmp_path / "ann" / "2.wav"
+    soundfile.write(one, wave[:, 0], RATE, subtype="PCM_16")  # one that is mapped
+    soundfile.write(two, wave, RATE, subtype="FLOAT")
+    ways: list[Callable[[], object]] = [lambda: scan(tmp_path, channel=channel), lambda: hear(wave, channel=channel)]
+    for path in (one, two):
+        ways += [partial(io.read, path, channel=channel), partial(pcm.load, str(path), channel=channel)]
+        ways += [partial(hear, path, channel=channel)]
+        ways += [
+            partial(hear_all, [path, path], [channel, channel]),
+            partial(check_files, [path], 0.3, 0.1, "", channel),
+        ]
+    for way in ways:
+        with pytest.raises(
+            RecipeError, match="choose mix, loudest, left, right, or the number of one, 1 being the first"
+        ):
+            way()
+
+
+@pytest.mark.parametrize("channel", [np.int64(2), np.uint8(2), "2", " 2"])
+def test_numbers_of_channels_come_in_many_forms(tmp_path: Path, channel: Any) -> None:
+    wave = np.random.default_rng(0).normal(0.0, 0.1, (RATE, 2)).astype(np.float32)
+    (tmp_path / "ann").mkdir()
+    soundfile.write(tmp_path / "ann" / "a.wav", wave, RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(io.read(tmp_path / "ann" / "a.wav", channel=channel), wave[:, 1])
+    for heard in hear_all([wave, wave], channel):
+        np.testing.assert_array_equal(heard.waveform, wave[:, 1])
+    manifest = scan(tmp_path, channel=channel)
+    manifest.save(tmp_path / "m.jsonl")
+    assert Manifest.load(tmp_path / "m.jsonl").utterances[0].parts[0].channel == 2
 
 
 def test_a_channel_that_is_not_there_says_how_many_are(tmp_path: Path) -> None:
@@ -127,3 +163,29 @@ def test_a_corpus_hears_the_channel_that_was_asked_for(
     assert len({scan(tmp_path / "speech", channel=channel).fingerprint for channel, _, _ in wanted}) == 3
     (absent,) = check_files([tmp_path / "speech" / "ann" / "call.wav"], 0.3, 0.1, "reading", 3)
     assert absent.reason == "has 2 channels, and so no channel 3"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_channel_that_is_not_finite_is_not_heard_and_keeps_no_other_from_being(
+    tmp_path: Path, value: float, at: int
+) -> None:
+    wave = np.random.default_rng(0).normal(0.0, [0.1, 0.01], (RATE, 2)).astype(np.float32)
+    wave[1_000, at] = value
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, RATE, subtype="FLOAT")
+    assert found(*wave.T) == Channels(1 - at)
+    heard: list[Channel] = ["loudest", 2 - at]
+    for channel in heard:
+        for listen in (io.read, lambda path, channel: hear(path, channel=channel).waveform):
+            np.testing.assert_array_equal(listen(path, channel=channel), wave[:, 1 - at])
+        assert check_files([path], 0.3, 0.1, "reading", channel)[0].reason == ""
+    refused: list[Channel] = ["mix", at + 1]
+    for channel in refused:
+        for refuse in (io.read, hear):
+            with pytest.raises(AudioError, match="not finite"):
+                refuse(path, channel=channel)
+        assert "not finite" in check_files([path], 0.3, 0.1, "reading", channel)[0].reason
+    wave[:, 1 - at] = np.nan
+    with pytest.raises(AudioError, match="not finite"):
+        hear(wave, channel="loudest")

@@ -129,6 +129,30 @@ def test_stretches_of_other_recordings_equal_the_whole(tmp_path: Path, seconds: 
     assert np.array_equal(stretch, whole[8_000:24_000]) == (seconds < WHOLE_S)
 
 
+NO_SEEKING = {
+    "gsm": ("WAV", "GSM610"), "nms": ("WAV", "NMS_ADPCM_16"), "g721": ("WAV", "G721_32"), "g723": ("AU", "G723_24"),
+    "aiff gsm": ("AIFF", "GSM610"), "dwvw": ("AIFF", "DWVW_16"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+@pytest.mark.parametrize("kind", NO_SEEKING)
+def test_what_cannot_be_read_from_anywhere_is_cut_nevertheless(tmp_path: Path, kind: str, rate: int) -> None:
+    container, encoding = NO_SEEKING[kind]
+    path = tmp_path / "a"
+    soundfile.write(
+        path, 0.2 * np.sin(np.arange(61 * rate) * 2 * np.pi * 300 / rate), rate, format=container, subtype=encoding
+    )
+    whole = io.read(path)
+    for start_s, duration_s in ((0.0, 1.0), (33.333, 1.5), (59.5, None)):
+        crop = io.read(path, start_s=start_s, duration_s=duration_s)
+        first = round(16_000 * start_s)
+        assert len(crop) == (len(whole) - first if duration_s is None else round(16_000 * duration_s))
+        np.testing.assert_array_equal(crop, whole[first : first + len(crop)])
+        stretch = load(str(path), start_s, duration_s).waveform()
+        np.testing.assert_allclose(stretch, crop, atol=1e-4)
+
+
 def test_stretches_end_where_a_compressed_file_says_it_ends(tmp_path: Path) -> None:
     path = str(tmp_path / "a.mp3")
     soundfile.write(path, 0.2 * np.random.default_rng(5).standard_normal(2 * 44_100), 44_100)

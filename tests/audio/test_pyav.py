@@ -1,13 +1,14 @@
 """Recordings that need the extra m4a: explained without it, read with it."""
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from tests.audio.mutations import by_ffmpeg
+from tests.audio.mutations import FFMPEG, by_ffmpeg
 
 from voxanchor.audio import io
 from voxanchor.audio.io import probe, read
@@ -126,3 +127,88 @@ def test_damaged_ones_are_errors(tmp_path: Path) -> None:
             action(tmp_path / "absent.m4a")
         with pytest.raises(AudioError, match=r"text\.m4a"):
             action(tmp_path / "text.m4a")
+
+
+def write_film(
+    path: Path,
+    kind: str,
+    sound_s: float,
+    film_s: float = 0.0,
+    begin_s: float = 0.0,
+    pause: tuple[float, float] = (0, 0),
+) -> None:
+    """Write sound from a time on, with a pause in which nothing is sent, and a film beside it if that has a length.
+
+    Both are noise, so that a part of the file's bytes is about as much of its time.
+    """
+    av = pytest.importorskip("av", reason="the extra m4a is not installed")
+    container_name, codec, rate = FFMPEG[kind]
+    draw = np.random.default_rng(0)
+    options = {"movflags": "faststart"} if container_name in ("mp4", "mov") else {}
+    with av.open(str(path), "w", format=container_name, options=options) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout, stream.bit_rate = "mono", 48_000
+        film = container.add_stream("mpeg4", rate=10) if film_s else None
+        stream.codec_context.open()
+        size = stream.codec_context.frame_size or 1024
+        packets = []
+        for start in range(0, round(sound_s * rate) - size + 1, size):
+            if pause[0] <= start / rate < pause[1]:
+                continue
+            samples = draw.normal(0.0, 0.1, (1, size)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start + round(begin_s * rate), Fraction(1, rate)
+            resampler = av.AudioResampler(stream.codec_context.format, "mono", rate)
+            packets += [packet for made in resampler.resample(frame) for packet in stream.encode(made)]
+        packets += stream.encode(None)
+        if film is not None:
+            film.width = film.height = 64
+            film.pix_fmt = "yuv420p"
+            for number in range(round(film_s * 10)):
+                frame = av.VideoFrame.from_ndarray(draw.integers(0, 255, (64, 64, 3), np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 10)
+                packets += film.encode(frame)
+            packets += film.encode(None)
+        for packet in sorted((p for p in packets if p.dts is not None), key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+
+
+FILMS: dict[str, tuple[float, dict[str, Any]]] = {
+    "sound": (4.0, {}),
+    "film as long": (4.0, {"film_s": 4.0}),
+    "longer film": (4.0, {"film_s": 6.0}),
+    "shorter film": (4.0, {"film_s": 1.0}),
+    "late": (4.0, {"begin_s": 1.5}),
+    "late in a film": (4.0, {"begin_s": 1.5, "film_s": 7.0}),
+    "pause": (5.0, {"pause": (1.0, 3.0)}),
+    "pause in a film": (5.0, {"pause": (1.0, 3.0), "film_s": 6.0}),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "tagged"),
+    [
+        (kind, name, tagged)
+        for kind in ("mka", "webm", "pcm.mka", "m4a", "mov", "wma")
+        for name, (_, options) in FILMS.items()
+        for tagged in (True, False)
+        if not (kind == "webm" and "film_s" in options)  # it takes no film of this kind
+        if tagged or kind in ("mka", "webm", "pcm.mka")  # the others have no such tags
+    ],
+)
+def test_the_time_of_a_file_goes_on_without_sound(tmp_path: Path, kind: str, name: str, tagged: bool) -> None:
+    sound_s, options = FILMS[name]
+    path = tmp_path / "a"
+    write_film(path, kind, sound_s, **options)
+    content = path.read_bytes()
+    if not tagged:
+        assert b"DURATION" in content
+        path.write_bytes(content := content.replace(b"DURATION", b"xURATION"))
+    first, last = options.get("pause", (0.0, 0.0))
+    heard = read(path)
+    assert len(heard) / RATE == pytest.approx(sound_s - (last - first), abs=0.2)
+    assert probe(path).duration_s == pytest.approx(sound_s, abs=0.2) or (last and "film" in name)
+    np.testing.assert_array_equal(read(path, start_s=0.5, duration_s=0.5), heard[RATE // 2 : RATE])
+    path.write_bytes(content[: len(content) * 45 // 100])
+    with pytest.raises(AudioError, match="truncated"):
+        read(path)

@@ -144,6 +144,18 @@ def test_only_runs_of_three_and_more_at_the_extreme_count() -> None:
     assert clipped(np.zeros(0, np.float32)).shape == (0,)
 
 
+@pytest.mark.parametrize("offset", [-0.5, 0.0, 0.1])
+@pytest.mark.parametrize("peak", [None, 0.9, 8.0])
+@pytest.mark.parametrize("level_db", [None, -20.0, -70.0])
+def test_an_offset_is_told_at_any_level_unless_full_scale_is_another(
+    level_db: float | None, peak: float | None, offset: float
+) -> None:
+    told = " ".join(Quality(10, 8, 30, 0, level_db=level_db, dc=offset, peak=peak).warnings)
+    assert ("DC offset" in told) == (offset != 0.0 and peak != 8.0)
+    assert ("integers" in told) == (peak == 8.0)
+    assert ("very quiet" in told) == (level_db == -70.0 and peak != 8.0)
+
+
 def test_warnings_name_what_is_wrong_and_nothing_else() -> None:
     assert Quality(10, 8, 30, 0).warnings == ()
     assert Quality(10, SHORT_SPEECH_S, NOISY_DB, CLIPPED_SHARE / 2).warnings == ()

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio import io, pcm
+from voxanchor.audio import io, level, pcm
 from voxanchor.audio.clips import Clip
+from voxanchor.audio.downmix import Channel
+from voxanchor.audio.resampling import resampled
 from voxanchor.corpus import checks
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.room_folders import room_manifest
 from voxanchor.corpus.utterance import Part, Utterance, read_known
 from voxanchor.errors import AudioError, CorpusError
+from voxanchor.workflows.plan_data import look_at_sounds
 
 
 def folder(tmp_path: Path, lengths_s: list[float]) -> list[Path]:
@@ -126,22 +129,51 @@ def test_a_manifest_is_written_whatever_its_names_are_made_of(tmp_path: Path) ->
     assert Manifest.load(tmp_path / "m.jsonl") == made
 
 
-def test_of_long_files_only_one_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("channel", ["mix", "loudest"])
+def test_of_long_files_only_one_is_held_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channel: Channel
+) -> None:
     monkeypatch.setattr(checks, "_LONG_S", 1.5)
     lock, held, most = threading.Lock(), [0], [0]
-    plain = io.AudioFile.decoded
 
-    def decoded(file: io.AudioFile, decoder: io.Decoder) -> Iterator[io.Block]:
-        is_long = (decoder.frames or 0) / decoder.rate > 1.5
-        with lock:
-            held[0] += is_long
-            most[0] = max(most[0], held[0])
-        time.sleep(0.01)
-        yield from plain(file, decoder)
-        with lock:
-            held[0] -= is_long
+    def watched(plain: Callable[..., Any], is_long: Callable[..., bool]) -> Callable[..., Any]:
+        def watching(*given: Any, **options: Any) -> Any:
+            with lock:
+                held[0] += is_long(*given)
+                most[0] = max(most[0], held[0])
+            time.sleep(0.01)
+            found = plain(*given, **options)
+            with lock:
+                held[0] -= is_long(*given)
+            return found
 
-    monkeypatch.setattr(io.AudioFile, "decoded", decoded)
-    found = checks.check_files(folder(tmp_path, [2.0, 1.0] * 6), 0.3, 0.1, "checking")
+        return watching
+
+    by_length = lambda samples, *_: len(samples) > 24_000  # noqa: E731 - a waveform at 16 kHz
+    monkeypatch.setattr(io, "read", watched(io.read, lambda path: int(Path(path).stem) % 2 == 0))
+    monkeypatch.setattr(level, "active_s", watched(level.active_s, by_length))
+    monkeypatch.setattr(checks, "resampled", watched(resampled, by_length))
+    paths = folder(tmp_path, [2.0, 1.0] * 6)
+    for path in paths[::4]:  # channels that cancel, of which one is read again
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, np.stack((wave, -wave), axis=1), rate)
+    found = checks.check_files(paths, 0.3, 0.1, "checking", channel)
     assert [entry.duration_s for entry in found] == [2.0, 1.0] * 6
     assert most[0] == 1
+
+
+def test_no_folder_waits_for_what_may_come_out_of_a_pipe(tmp_path: Path, voice: Callable[..., np.ndarray]) -> None:
+    pipe = tmp_path / "ann" / "0.wav"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    ringing = np.random.default_rng(0).normal(0.0, np.exp(-np.arange(8_000) / 1_000))
+    for sound, read in ((voice(1, 1), scan), (voice(1, 1), noise_folder), (ringing, room_manifest)):
+        soundfile.write(tmp_path / "ann" / "1.wav", sound, 16_000)
+        options = {"max_unusable_share": 0.5} if read is scan else {}
+        unusable = read(tmp_path, **options).unusable
+        assert [(Path(item.path).name, item.reason) for item in unusable] == [
+            ("0.wav", "a pipe or a device, and no file")
+        ]
+    assert pcm.mapped(pipe) is None
+    looked = look_at_sounds("rooms", str(tmp_path), "rooms")
+    assert (looked.files, looked.unusable_share, looked.problem) == (2, 0.5, "")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.audio.memory import Memory
 from voxanchor.audio.pcm import Pcm, Stored, known_usable, load
+from voxanchor.audio.resampling import rerated
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
@@ -145,9 +145,8 @@ def at_speed(waveform: Waveform, speed: float, length: int) -> Waveform:
     """
     if speed == 1.0:
         return waveform
-    # Samples recorded at `speed` times the rate, brought to the rate.
-    resampled: Waveform = soxr.resample(waveform, speed, 1.0)
-    return np.resize(resampled, length) if len(resampled) < length else resampled[:length]
+    played = rerated(waveform, speed, 1.0)
+    return np.resize(played, length) if len(played) < length else played[:length]
 
 
 def source_length(length: int, speed: float) -> int:

@@ -12,6 +12,11 @@ from voxanchor.types import FloatArray, Waveform
 Channel: TypeAlias = Literal["mix", "loudest", "left", "right"] | int
 """The mean of all channels; the one with the most energy; the first; the second; or one by its number, from 1 on."""
 
+_NAMES: tuple[Literal["mix", "loudest", "left", "right"], ...] = ("mix", "loudest", "left", "right")
+
+LARGEST = 1e15
+"""A channel with a sample so large, or one that is not finite, holds no sound."""
+
 CANCELLING = 0.25
 """Channels cancel when their mean has less than this share of the power it has when they are unrelated."""
 
@@ -34,9 +39,10 @@ def channel_of(value: object) -> Channel:
     Raises:
         RecipeError: it names none.
     """
-    if value in ("mix", "loudest", "left", "right"):
-        return value
-    text = str(value).strip()
+    text = str(value).strip() if isinstance(value, str | int | np.integer) else ""
+    for name in _NAMES:
+        if text == name:
+            return name
     if not isinstance(value, bool) and text.isascii() and text.isdigit() and int(text) >= 1:
         return int(text)
     raise RecipeError(f"channel '{value}': choose mix, loudest, left, right, or the number of one, 1 being the first")
@@ -66,7 +72,9 @@ def index_of(channel: Channel, channels: int, name: object) -> int | None:
 
     Raises:
         AudioError: there is no such channel.
+        RecipeError: nothing names a channel so.
     """
+    channel = channel_of(channel)
     if channel in ("mix", "loudest"):
         return 0 if channels == 1 else None
     number = {"left": 1, "right": 2}.get(str(channel)) or int(channel)
@@ -110,6 +118,7 @@ class ChannelMeter:
 
     def __init__(self, channels: int, sample_rate: float) -> None:
         self._samples = 0
+        self._sound = np.ones(channels, np.bool_)
         self._sums = np.zeros((2, channels + 1))  # of the samples and their squares; the last column is the mean
         self._frame = max(1, round(_FRAME_S * sample_rate))
         self._rest = np.zeros((0, channels), np.float32)
@@ -119,6 +128,7 @@ class ChannelMeter:
         """Take in a (T, channels) block."""
         if block.shape[1] == 1:
             return
+        self._sound &= np.abs(block).max(axis=0, initial=0.0) < LARGEST  # false for NaN, too
         with np.errstate(over="ignore", invalid="ignore"):
             mean = block.mean(axis=1, dtype=np.float64, keepdims=True)
             self._samples += len(block)
@@ -133,14 +143,15 @@ class ChannelMeter:
         """Return what the blocks so far show."""
         if not self._samples:
             return Channels()
-        means, squares = self._sums / self._samples
-        power = np.maximum(squares - means**2, 0.0)
-        channels = len(power) - 1
-        unrelated = float(power[:-1].mean()) / channels
-        cancel = float(power[-1]) < CANCELLING * unrelated
+        with np.errstate(over="ignore", invalid="ignore"):
+            means, squares = self._sums / self._samples
+            power = np.maximum(squares - means**2, 0.0)
+        each, mean = np.where(self._sound, power[:-1], 0.0), float(power[-1])
         # of channels that are equal but for rounding, the first
-        loudest = int(np.flatnonzero(power[:-1] >= 0.9999 * power[:-1].max())[0])
-        return Channels(loudest, cancel, self._take_turns())
+        loudest = int(np.flatnonzero(each >= 0.9999 * each.max())[0])
+        if not self._sound.all():
+            return Channels(loudest)
+        return Channels(loudest, mean < CANCELLING * float(each.mean()) / len(each), self._take_turns())
 
     def _add_frames(self, block: NDArray[np.float32]) -> None:
         joined = np.concatenate((self._rest, block))

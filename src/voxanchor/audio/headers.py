@@ -1,5 +1,6 @@
 """What the header of a file says: where the samples lie, how many there are, whether it was ever finished."""
 
+import codecs
 import io
 import struct
 from collections.abc import Mapping
@@ -17,6 +18,16 @@ SAMPLE_DUMP = b"\xf0\x7e"
 """How a MIDI sample dump begins: of a damaged one libsndfile prints lines to standard output."""
 
 _MOST_CHUNKS = 4096
+
+_CHUNKS = frozenset(
+    b"LIST INFO ID3 BEXT IXML AXML CUE SMPL INST FACT PEAK JUNK FLLR PAD PLST LABL LTXT NOTE CART ACID STRC AFSP UMID "
+    b"MEXT LEVL LINK CHNA DBMD MD5 DISP _PMX XMP BWF RIFF MINF ELM1 REGN RESU SLNT SAUR LGWV TLST CSET "  # of WAV
+    b"NAME AUTH (C) ANNO COMT MARK MIDI AESD APPL CHAN SSND COMM FVER "  # of AIFF
+    b"STRG OVVW UUID KUKI PAKT DESC FREE".split()  # of CAF
+)
+"""Names of what lies behind the samples, in capitals and without the blanks behind them."""
+
+_TEXT_BYTES = 4096
 
 _TAGS = (b"TAG", b"APETAGEX", b"ID3", b"LYRICSBEGIN")
 
@@ -60,6 +71,9 @@ class SoundChunk:
         if self.size >= OPEN_BYTES or self.total - end < LEAST_BYTES:
             return False
         if any(_is_chunk(file, at, self.total) for at in (end, end + end % 2, end + -end % 8)):
+            return False
+        file.seek(end)
+        if _is_text(file.read(_TEXT_BYTES)):
             return False
         file.seek(end)
         return any(any(block) for block in iter(lambda: file.read(2**20), b""))  # zeros fill up a sector
@@ -151,13 +165,40 @@ def _in_chunks(
 
 
 def _is_chunk(file: BinaryIO | io.RawIOBase, at: int, total: int) -> bool:
-    """Return whether what lies at a place is the head of a chunk, or a tag, and no sound."""
+    """Return whether what lies at a place is the head of a chunk, or a tag, and no sound.
+
+    A chunk of a name that is known is one whatever size it states: it may itself be cut.
+    """
     file.seek(at)
     head = file.read(16)
-    if head.startswith(_TAGS) or head[4:] == _W64_CHUNK:
+    if head.startswith(_TAGS) or head[4:] == _W64_CHUNK or head[:4].rstrip(b" \0").upper() in _CHUNKS:
         return True
     sizes = [int.from_bytes(head[4:8], order) for order in ("little", "big")]
     return all(32 <= byte < 127 for byte in head[:4]) and min(sizes) <= total - at
+
+
+def _is_text(content: bytes) -> bool:
+    """Return whether bytes are something to read, in UTF-8 perhaps cut off, maybe with zeros around it: no sound is."""
+    text = content.strip(b"\0")
+    try:
+        said = codecs.getincrementaldecoder("utf-8")().decode(text)
+    except UnicodeDecodeError:
+        return False
+    return bool(said) and all(letter.isprintable() or letter.isspace() for letter in said)
+
+
+def asf_length_s(file: BinaryIO | io.RawIOBase) -> float:
+    """Return where in time a Windows Media file ends by its header; 0 where that does not say.
+
+    Of a file that is cut FFmpeg guesses it.
+    """
+    file.seek(0)
+    head = file.read(2**16)
+    at = head.find(_ASF_FILE)
+    if not head.startswith(_ASF) or at < 0 or len(head) < at + 92:
+        return 0.0
+    play, _, preroll, flags = struct.unpack("<QQQI", head[at + 64 : at + 92])  # 100 ns, ms
+    return 0.0 if flags & 1 else max(0.0, play / 1e7 - preroll / 1e3)  # the flag: it was written while it was sent
 
 
 def format_name(place: Path) -> str:
@@ -178,9 +219,14 @@ def format_name(place: Path) -> str:
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 
+_ASF = bytes.fromhex("3026b2758e66cf11")
+
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Name of the object in the header that says how large and long the file is."""
+
 _MAGIC = {
     bytes.fromhex("1a45dfa3"): "WebM or Matroska",
-    bytes.fromhex("3026b2758e66cf11"): "Windows Media",
+    _ASF: "Windows Media",
     b"#!AMR": "AMR",
     b"\x0b\x77": "AC-3",
 }

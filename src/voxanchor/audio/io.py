@@ -9,7 +9,7 @@ import stat
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import gcd, isfinite
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import IO, Any, Protocol, Self, TypeVar
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from voxanchor.audio.downmix import Channel, ChannelMeter, index_of, mono
-from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, format_name, sound_chunk
+from voxanchor.audio.downmix import LARGEST, Channel, ChannelMeter, index_of, mono
+from voxanchor.audio.headers import LEAST_BYTES, SAMPLE_DUMP, Mended, asf_length_s, format_name, sound_chunk
+from voxanchor.audio.resampling import EDGE_S, resampled
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.extras import install_line, is_installed
 from voxanchor.files import replacing
@@ -56,7 +56,7 @@ _OPTIONS = {
 _TABLED = ("mov", "matroska", "asf")
 """Containers that state their length; of the others FFmpeg guesses it, from the bit rate of the beginning."""
 
-_MARGIN_S = 0.25
+_MARGIN_S = EDGE_S
 """Sound read on either side of a crop: longer than half the resampler's impulse response and a codec's memory."""
 
 _LOSSY = ("MP3", "OGG", "MPEG")
@@ -70,8 +70,6 @@ _PRIMING_S = 0.3
 
 _UNKNOWN_FRAMES = 2**62
 """From here on libsndfile's number of frames says that the file states none."""
-
-_LARGEST = 1e15
 
 _BLOCK_VALUES = 2**20
 """Samples, of all channels together, that are decoded at once: 4 MiB."""
@@ -203,13 +201,13 @@ class AudioFile:
             AudioError: it is truncated.
         """
         promised = decoder.promised_s * decoder.rate
-        if there is None:
-            there = decoder.frames if decoder.seeks else None
-        elif end is not None:
+        reached: float | None = decoder.frames if there is None else there
+        if end is not None and there is not None:
             promised = end
-        tolerated_s = _TRUNCATION_S if decoder.seeks else _PRIMING_S
-        if there is not None and promised - there > tolerated_s * decoder.rate:
-            stated_s, decoded_s = promised / decoder.rate, there / decoder.rate
+        elif there is not None:
+            reached = max(there, decoder.reached_s * decoder.rate)
+        if reached is not None and promised - reached > decoder.tolerated_s * decoder.rate:
+            stated_s, decoded_s = promised / decoder.rate, reached / decoder.rate
             raise AudioError(
                 f"{self.name}: is truncated: its header promises {stated_s:.2f} s, only {decoded_s:.2f} s can be "
                 "decoded"
@@ -320,6 +318,7 @@ def read(
     Raises:
         AudioError: the file is missing, empty, unreadable, not audio, truncated, holds samples that are not finite,
             has no such channel, or ends before the crop does.
+        RecipeError: nothing names a channel so.
     """
     file = AudioFile(path)
     with file.decoder() as decoder:
@@ -345,57 +344,6 @@ def read(
     if duration_s is not None and len(crop) < count:  # an encoder that padded less than its header says
         crop = np.pad(crop, (0, count - len(crop)))
     return np.ascontiguousarray(crop, dtype=np.float32)
-
-
-def read_original(path: str | Path, channel: Channel = "mix") -> tuple[Waveform, int]:
-    """Return (T,) float32, the whole recording at its own rate, and that rate in Hz.
-
-    Raises:
-        AudioError: as `read`.
-    """
-    file = AudioFile(path)
-    with file.decoder() as decoder:
-        return _mono(file, decoder, _place(file, decoder, channel)), decoder.rate
-
-
-def resampled(wave: Waveform, rate: float) -> Waveform:
-    """Return (T',) float32 at 16 kHz of a (T,) waveform at a rate in Hz."""
-    return wave if rate == SAMPLE_RATE else np.asarray(soxr.resample(wave, rate, SAMPLE_RATE), dtype=np.float32)
-
-
-def at_16_khz(blocks: Iterable[Waveform], rate: float, samples: int) -> Iterator[Waveform]:
-    """Yield (`samples`,) float32 at 16 kHz, the last one shorter, of a recording that comes in blocks of any length.
-
-    Nothing more than that is held in memory. It equals the recording resampled whole to within 1e-5 of full scale.
-
-    Args:
-        blocks: (T,) float32 each.
-        rate: theirs, in Hz.
-        samples: length of what is yielded.
-    """
-    held: list[Waveform] = []
-    count = 0
-    for block in _streamed(blocks, rate):
-        held.append(block)
-        count += len(block)
-        if count >= samples:
-            joined = np.concatenate(held)
-            for start in range(0, count - samples + 1, samples):
-                yield joined[start : start + samples]
-            rest = joined[count - count % samples :]
-            held, count = [rest.copy()], len(rest)
-    if count:
-        yield np.concatenate(held)
-
-
-def _streamed(blocks: Iterable[Waveform], rate: float) -> Iterator[Waveform]:
-    if rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def write(path: str | Path, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> None:
@@ -500,8 +448,8 @@ def finite(name: str, wave: Waveform) -> Waveform:
     Raises:
         AudioError: a sample is NaN, infinite, or so large that its square would be.
     """
-    if not (np.abs(wave) < _LARGEST).all():  # false for NaN, too
-        raise AudioError(f"{name}: holds samples that are not finite (NaN, infinity, or beyond {_LARGEST:g})")
+    if not (np.abs(wave) < LARGEST).all():  # false for NaN, too
+        raise AudioError(f"{name}: holds samples that are not finite (NaN, infinity, or beyond {LARGEST:g})")
     return wave
 
 
@@ -531,6 +479,9 @@ class Decoder(Protocol):
         channels: how many.
         frames: samples per channel, as the header says; None where it does not.
         promised_s: length in seconds that the file is held to; 0 where it states none.
+        tolerated_s: it may end so much earlier.
+        reached_s: where what was decoded last ends by the file's own clock, which goes on while nothing is sent and
+            while a film has no sound; 0 where samples alone tell the time.
         seeks: whether `blocks` may begin anywhere.
         exact: what it gives after a seek is what it gives without.
         warnings: about the file.
@@ -541,6 +492,8 @@ class Decoder(Protocol):
     channels: int
     frames: int | None
     promised_s: float
+    tolerated_s: float
+    reached_s: float
     seeks: bool
     exact: bool
     warnings: tuple[str, ...]
@@ -561,11 +514,17 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile state
     def seekable(self) -> bool:
         return False
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether it may nevertheless be read from anywhere: libsndfile says so of DWVW, too, which fails."""
+        return bool(super().seekable()) and not self.subtype.startswith("DWVW")
+
 
 class _Sndfile:
     """What libsndfile decodes."""
 
-    seeks = True
+    tolerated_s = _TRUNCATION_S
+    reached_s = 0.0
 
     def __init__(self, place: Path) -> None:
         self._handle = place.open("rb", buffering=0)
@@ -586,7 +545,7 @@ class _Sndfile:
         self.promised_s = (self.frames or 0) / max(self.rate, 1)
         if chunk is not None and chunk.cut:
             self.promised_s *= chunk.size / chunk.present
-        self.exact = self._file.format not in _LOSSY
+        self.seeks, self.exact = self._file.goes_back, self._file.format not in _LOSSY
         self.warnings: tuple[str, ...] = (OPEN_HEADER,) if left_open else ()
         self.encoding = str(self._file.subtype)
 
@@ -615,6 +574,7 @@ class _PyAV:
 
     seeks = False
     exact = False
+    tolerated_s = _PRIMING_S
     encoding = ""
     warnings: tuple[str, ...] = ()
 
@@ -629,6 +589,7 @@ class _PyAV:
             if chunk is not None and chunk.cut and chunk.size - chunk.present > LEAST_BYTES:
                 there = f"only {chunk.present:,} are there"
                 raise AudioError(f"is truncated: its header promises {chunk.size:,} bytes of sound, {there}")
+            self._asf_s = asf_length_s(handle)
             handle.seek(0)
             opened = av.open(self._read, options=_OPTIONS, metadata_errors="replace")
             self._container: Any = self._opened.enter_context(opened)
@@ -646,8 +607,13 @@ class _PyAV:
         if (beside := f"libopencore_{self._codec.name}") in av.codecs_available:
             self._codec = av.CodecContext.create(beside, "r")
         tabled = any(name in _TABLED for name in self._container.format.name.split(","))
-        self.promised_s = self._stated_s() if tabled else 0.0
-        self.frames = round(self.promised_s * self.rate) if tabled and self.promised_s > 0 else None
+        # both lengths are counted from where the sound begins; what an encoder puts before it lies before 0
+        self._begin_s = max(0.0, float((self._stream.start_time or 0) * (self._stream.time_base or 0)))
+        end_s, by_all = self._stated_s() if tabled else (0.0, False)
+        self.promised_s, self.reached_s = max(0.0, end_s - self._begin_s), 0.0
+        self._watched: tuple[Any, ...] = tuple(self._container.streams) if by_all else (self._stream,)
+        alone = len(self._container.streams) == 1  # where a film may go on there is no telling how long its sound is
+        self.frames = round(self.promised_s * self.rate) if self.promised_s > 0.0 and (alone or not by_all) else None
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Iterator[Block]:
         import av
@@ -672,7 +638,12 @@ class _PyAV:
         self._opened.close()
 
     def _frames(self, floats: Any) -> Iterator[Block]:
-        for packet in self._container.demux(self._stream):
+        for packet in self._container.demux(*self._watched):
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.reached_s = max(self.reached_s, end_s - self._begin_s)
+            if packet.stream.index != self._stream.index:
+                continue
             for frame in self._codec.decode(packet):
                 yield from self._packed(floats.resample(frame))
         if self._read.error is not None:
@@ -682,10 +653,26 @@ class _PyAV:
     def _packed(self, frames: Iterable[Any]) -> Iterator[Block]:
         return (frame.to_ndarray().reshape(-1, self.channels) for frame in frames)
 
-    def _stated_s(self) -> float:
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        return float(self._container.duration or 0) / 1e6
+    def _stated_s(self) -> tuple[float, bool]:
+        """Return where in time the sound ends by the header, and whether that is where the last of all streams does."""
+        whole_s = float(self._container.duration or 0) / 1e6
+        if (tagged_s := _tagged_s(self._stream.metadata)) > 0.0:
+            return (min(tagged_s, whole_s) if whole_s else tagged_s), False
+        if self._container.format.name == "asf":
+            return self._asf_s, True
+        if self._stream.duration is None or self._stream.time_base is None:
+            return whole_s, True
+        return self._begin_s + float(self._stream.duration * self._stream.time_base), False
+
+
+def _tagged_s(tags: Mapping[str, str]) -> float:
+    """Return where a stream of a Matroska file ends, as a tag of its own says it (00:01:02.5); 0 where none does."""
+    for name, value in tags.items():
+        if name.upper().startswith("DURATION"):
+            with contextlib.suppress(ValueError):
+                hours, minutes, seconds = map(float, value.split(":"))
+                return 3600.0 * hours + 60.0 * minutes + seconds
+    return 0.0
 
 
 def _reason(error: Exception) -> str:

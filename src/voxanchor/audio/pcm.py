@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio.downmix import Channel
+from voxanchor.audio.downmix import Channel, channel_of
 from voxanchor.audio.headers import sound_chunk
 from voxanchor.audio.io import crop_bounds, probe, read
 from voxanchor.errors import AudioError
@@ -119,7 +119,9 @@ def load(
 
     Raises:
         AudioError: as `voxanchor.audio.io.read`.
+        RecipeError: nothing names a channel so.
     """
+    channel = channel_of(channel)
     try:
         return _load(path, start_s, duration_s, stored, channel)
     except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
@@ -186,6 +188,8 @@ def mapped(path: str | Path) -> NDArray[np.int16] | None:
     there is, or less, gives None: reading it says what is wrong.
     """
     try:
+        if not Path(path).is_file():  # to open a pipe is to wait for what comes out of it, and to take it away
+            return None
         with Path(path).open("rb") as file:
             chunk = sound_chunk(file) if file.seekable() else None
             if chunk is None or not _is_plain(chunk.described):

@@ -115,7 +115,7 @@ class Quality:
         elif self.level_db is not None and self.level_db < QUIET_DB:
             found.append(f"very quiet: speech at {self.level_db:.0f} dB of full scale")
         # of samples with another full scale the offset says nothing
-        elif self.dc is not None and abs(self.dc) >= OFFSET:
+        if self.dc is not None and abs(self.dc) >= OFFSET and not (self.peak is not None and self.peak >= LARGEST_PEAK):
             found.append(f"a DC offset of {abs(self.dc):.2f} of full scale, which is taken out")
         return tuple(found)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 
+from voxanchor.audio.resampling import resampled
 from voxanchor.corpus.voices import Voice
 from voxanchor.errors import VoxanchorError
 from voxanchor.extras import missing
 from voxanchor.files import temporary_folder, writing
-from voxanchor.types import SAMPLE_RATE, Waveform
+from voxanchor.types import Waveform
 
 _SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback in the calling thread
 _NO_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
@@ -120,4 +120,4 @@ class Engine:
         )
         if status != 0 or not self._chunks:
             raise VoxanchorError(f"eSpeak NG could not speak {text!r} (status {status})")
-        return np.asarray(soxr.resample(np.concatenate(self._chunks), self._rate_hz, SAMPLE_RATE), dtype=np.float32)
+        return resampled(np.concatenate(self._chunks), self._rate_hz)

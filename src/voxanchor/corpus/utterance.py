@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soxr
 
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.pcm import Pcm, Stored, encode, known_usable, load
+from voxanchor.audio.resampling import rerated
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE, Waveform
 
@@ -98,7 +98,7 @@ class Utterance:
         if self.speed == 1.0:
             return self._read(start_s, duration_s)
         source = self._read(start_s * self.speed, None if duration_s is None else duration_s * self.speed)
-        played: Waveform = soxr.resample(source, self.speed, 1.0)  # recorded at `speed` times the rate, so to speak
+        played = rerated(source, self.speed, 1.0)
         return played if duration_s is None else np.resize(played, _samples(duration_s))
 
     def pcm(self) -> Pcm:

@@ -13,8 +13,6 @@ from voxanchor.models.exported import SUFFIX
 GE2E_PACKAGE = "resemblyzer"
 GE2E_INSTALL = "pip install --no-deps resemblyzer==0.1.4"
 
-WHAT = "a model reference (see `voxanchor models`)"
-
 
 @dataclass(frozen=True)
 class Reference:

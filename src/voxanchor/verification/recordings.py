@@ -13,8 +13,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from voxanchor.audio.downmix import Channel, ChannelMeter, Channels, index_of, mono
-from voxanchor.audio.io import RATES, AudioFile, Block, at_16_khz, finite, resampled
+from voxanchor.audio.io import RATES, AudioFile, Block, finite
 from voxanchor.audio.quality import Quality, QualityMeter
+from voxanchor.audio.resampling import at_16_khz, resampled
 from voxanchor.errors import AudioError, TooLongError
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
@@ -152,6 +153,7 @@ def hear(
     Raises:
         AudioError: a file that cannot be read, or samples that are no recording: none, not finite, a strange shape;
             one without such a channel.
+        RecipeError: nothing names a channel so.
         TooLongError: it lasts longer than the limit.
     """
     if isinstance(recording, Heard):
@@ -191,9 +193,10 @@ def hear_all(
 
     Raises:
         AudioError: as `hear`.
+        RecipeError: as `hear`.
     """
     names = ("the first recording", "the second recording") if len(recordings) == 2 else ()
-    channels = [channel] * len(recordings) if isinstance(channel, str | int) else channel
+    channels = [channel] * len(recordings) if isinstance(channel, str | int | np.integer) else channel
     return [
         hear(recording, names[place] if names else f"recording {place + 1}", chosen, longest_s)
         for place, (recording, chosen) in enumerate(zip(recordings, channels, strict=True))
