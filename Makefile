@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 BENCH  := benchmarks/.venv
+LOWEST := .venv-lowest
 
-.PHONY: help setup quickstart test slow lint types check bench clean
+.PHONY: help setup quickstart test slow lowest lint types check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +34,20 @@ test: setup ## the quick tests
 slow: setup ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
+# Older versions warn of what newer ones have mended, so warnings are no errors here; old test clients need httpx.
+$(LOWEST)/.ready: pyproject.toml constraints.txt .ci/lowest.py
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/requirements.txt \
+		'pytest>=8' 'pytest-xdist>=3.6.1' hypothesis 'scipy<1.17' kaldi-native-fbank pgserver httpx
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable . resemblyzer
+	touch $@
+
+lowest: $(LOWEST)/.ready ## the tests of what rests on other packages, with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default \
+		tests/audio tests/cli tests/enrolments tests/evaluation tests/export tests/models tests/service \
+		tests/test_end_to_end.py tests/test_extras.py
+
 lint: setup ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,4 +73,4 @@ bench: $(BENCH)/.ready ## voxanchor and its peers side by side, in one run: docs
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis
