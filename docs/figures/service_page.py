@@ -52,6 +52,8 @@ def visit(tab: chromium.Tab, address: str, ada: Path, again: Path, grace: Path) 
         tab.run(f"{field}.value = '{value}'; {change}")
 
     tab.call("Page.navigate", url=address)
+    tab.wait("document.getElementById('about').textContent.includes('dimensions')")
+    tab.wait("!document.getElementById('record').disabled")
     for name, file in (("Grace", grace), ("Ada", ada)):
         tab.wait("!document.getElementById('file').disabled")
         tab.choose_file("#file", file.resolve())
@@ -61,14 +63,14 @@ def visit(tab: chromium.Tab, address: str, ada: Path, again: Path, grace: Path) 
     tab.choose_file("#file", again.resolve())
     write("name", "Ada")
     click("verify")
-    tab.wait("document.querySelector('#answer .verdict svg')")
-    write("against", "Ada")
+    tab.wait("document.querySelector('#answer .verdict svg, #answer .accepted, #answer .rejected')")
+    write("against", "person:Ada")
     write("kind", "babble")
     write("snr", "5")
     click("try")
-    tab.wait("document.querySelector('#noisy svg')")
+    tab.wait("document.querySelectorAll('#tried svg').length >= 2")
     click("sweep")
-    tab.wait("document.querySelector('#chart svg') && document.querySelectorAll('#tried tr').length > 6")
+    tab.wait("document.querySelectorAll('#tried tr, #chart tr').length > 6")
 
 
 if __name__ == "__main__":
