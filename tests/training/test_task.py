@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -249,3 +250,36 @@ def test_the_range_of_ratios_opens_downwards(manifest: Manifest, bank: NoiseBank
 def test_stages_that_cannot_work_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Train(**{"start": "ge2e", "steps": 3, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("architecture", ["ecapa", "campplus", "resnet"])
+@pytest.mark.parametrize(
+    ("start", "batch_norm", "kept"),
+    [("base", "auto", True), ("base", "update", False), ("scratch", "auto", False), ("scratch", "keep", True)],
+)
+def test_noisy_batches_leave_the_statistics_of_a_model_as_they_are(
+    manifest: Manifest,
+    bank: NoiseBank,
+    stage: Train,
+    tmp_path: Path,
+    architecture: str,
+    start: str,
+    batch_norm: Literal["auto", "keep", "update"],
+    kept: bool,
+) -> None:
+    stage = replace(stage, start=start, batch_norm=batch_norm, steps=2, anchors="")
+    options = {
+        "ecapa": {"channels": 16, "embedding_dim": 16},
+        "campplus": {"embedding_dim": 16},
+        "resnet": {"m_channels": 4, "blocks": [1, 1, 1, 1], "embedding_dim": 16},
+    }
+    student = SpeakerEncoder(EncoderConfig(architecture, options[architecture]), seed=1)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    task = SpeakerTask(student, stage, manifest.speakers, None)
+    train(task, Batches(manifest, bank, stage, 0), stage, tmp_path, seed=0, label="trial")
+    after = student.state_dict()
+    statistics = [name for name in before if "running_" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics) is kept
+    weights = [name for name in before if name.endswith("weight")]
+    assert not all(torch.equal(before[name], after[name]) for name in weights)

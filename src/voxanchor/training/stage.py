@@ -159,6 +159,10 @@ class Train:
         average: decay of an exponential moving average of the weights, which the stage then ends with; 0 for none.
         consistency: used by stages that give it a weight.
         guard: whether the stage is watched for forgetting; it ends with the best state that the watch saw.
+        batch_norm: running statistics of batch normalisation: ``keep`` those that the stage starts with, and normalise
+            by them in training, too; ``update`` them by the batches. ``auto`` keeps those of a model and updates those
+            of fresh weights: statistics of noisy crops are not those of clean recordings, and take a good model's
+            accuracy away whatever the learning rate.
     """
 
     start: str
@@ -186,6 +190,7 @@ class Train:
     consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
     channels: Channels = field(default=Channels(), metadata=config.LATER)
     guard: Guard = field(default=Guard(), metadata=config.LATER)
+    batch_norm: Literal["auto", "keep", "update"] = field(default="auto", metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.crop_s < 0.2:
@@ -220,6 +225,11 @@ class Train:
         told_apart = self.classification.weight and self.classification.classes == "speakers"
         if self.pulled and self.anchor.kind == "class_centre" and not told_apart:
             raise RecipeError("anchor.kind: class_centre needs the classification of speakers, whose centres they are")
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether batch normalisation stays as the stage found it."""
+        return self.batch_norm == "keep" or (self.batch_norm == "auto" and self.start != SCRATCH)
 
     @property
     def pulled(self) -> bool:

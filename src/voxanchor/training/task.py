@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError
@@ -74,10 +75,14 @@ class SpeakerTask(Task):
         self.__dict__["_teacher"] = None if teacher is None else teacher.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "SpeakerTask":
-        """Set the mode; what is frozen keeps its statistics."""
+        """Set the mode; what is frozen keeps its statistics, and so does a model that the stage starts from."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
+        if self.stage.keeps_statistics:
+            for module in self.student.network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
