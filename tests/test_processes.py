@@ -137,3 +137,15 @@ def children(pid: int) -> list[int]:
 def environment_of(pid: int) -> dict[str, str]:
     pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def test_a_model_that_diverges_ends_in_every_process(recipe: Path, tmp_path: Path) -> None:
+    """The first process alone looks at the validation: the others must not wait for it for ever."""
+    stage = "stages.anchored.train"
+    line = command(
+        recipe, tmp_path / "out", 2, f"{stage}.guard.watch=true", f"{stage}.guard.retries=1",
+        f"{stage}.guard.retry_rate=0.5", f"{stage}.learning_rate.peak=1e30", f"{stage}.validate_every=1",
+    )  # fmt: skip
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False, timeout=180)
+    assert "guard: stopped: training diverged" in done.stderr
+    assert "guard: once more from the start" in done.stderr

@@ -268,7 +268,7 @@ def test_noisy_batches_leave_the_statistics_of_a_model_as_they_are(
     kept: bool,
 ) -> None:
     stage = replace(stage, start=start, batch_norm=batch_norm, steps=2, anchors="")
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "ecapa": {"channels": 16, "embedding_dim": 16},
         "campplus": {"embedding_dim": 16},
         "resnet": {"m_channels": 4, "blocks": [1, 1, 1, 1], "embedding_dim": 16},

@@ -15,7 +15,7 @@ from voxanchor import processes
 from voxanchor.errors import DivergedError, TrainingError
 from voxanchor.extras import missing
 from voxanchor.files import write_text, writing
-from voxanchor.models.precision import Precision, fabric_name, resolve
+from voxanchor.models.precision import Precision, best_device, fabric_name, resolve
 from voxanchor.progress import track
 from voxanchor.rng import torch_seed
 from voxanchor.training.batches import Batch, prefetch
@@ -70,15 +70,17 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
         raise missing("lightning_fabric", "training") from None
     # it announces the precision at every stage and every measurement; the stage says it once
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    chosen = resolve(precision, Fabric(accelerator="auto", devices=1).device)
+    # one place decides the device: Fabric by itself would take Apple's, on which batches cannot be made (no float64)
+    device = best_device()
+    chosen = resolve(precision, device)
     if processes.world() == 1:
-        fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(chosen))
+        fabric = Fabric(accelerator=device.type, devices=1, precision=fabric_name(chosen))
     else:
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.world()))
         fabric = Fabric(
-            accelerator="auto",
+            accelerator=device.type,
             devices=here,
             num_nodes=processes.world() // here,
             # the anchors are a buffer, and need not travel at every step
@@ -185,12 +187,22 @@ def train(
 
 
 def _look(validate: Callable[[int], Reading], step: int, metrics: "_Metrics") -> bool:
-    """Validate in the first process, and return in all of them whether training is to go on."""
-    go_on = True
+    """Validate in the first process, and return in all of them whether training is to go on.
+
+    Raises:
+        DivergedError: in all of them, where the validation found that the model gives no embeddings any more.
+    """
+    go_on, diverged = True, None
     if processes.first():
-        values, go_on = validate(step)
-        metrics.write({"step": step, "validation": dict(values)})
-        metrics.flush()
+        try:
+            values, go_on = validate(step)
+            metrics.write({"step": step, "validation": dict(values)})
+            metrics.flush()
+        except DivergedError as error:
+            diverged = error
+    # the others have not looked: without this they would wait at the next exchange for a process that went another way
+    if processes.agreed(diverged is not None):
+        raise diverged or DivergedError(f"step {step}: the model diverged, as the first process saw.")
     return processes.agreed(go_on)
 
 
