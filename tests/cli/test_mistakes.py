@@ -1,6 +1,7 @@
 """What people mistype is answered in one or two lines that name what they meant."""
 
 import difflib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from voxanchor.cli.arguments import Command, arguments_of, check
 from voxanchor.cli.main import COMMANDS, run
+from voxanchor.corpus.layouts import scan
 from voxanchor.errors import RecipeError
 
 
@@ -36,6 +38,8 @@ from voxanchor.errors import RecipeError
         ("evaluate --layout voxcleb", "evaluate: --layout voxcleb is not a choice. Did you mean 'voxceleb'?"),
         ("completion tcsh", "completion: tcsh is not a choice. Known: bash, zsh, fish."),
         ("verify a b --model x --json=yes", "verify: --json takes no value"),
+        ("recipes --out x.yaml", "recipes: say which recipe to copy"),
+        ("recipes robustify --json", "recipes: --json is for the list"),
     ],
 )
 def test_a_mistake_is_answered_in_a_line(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,3 +87,17 @@ def test_one_wrong_letter_names_an_option_of_that_command(option: str, place: in
     if difflib.get_close_matches(typed, OPTIONS, n=1):
         named = str(raised.value).rpartition(" ")[2].rstrip("?")
         assert named in OPTIONS
+
+
+@pytest.mark.parametrize("port", ["-5", "65536", "99999999"])
+def test_what_is_no_port_makes_no_store(port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "people.db"
+    assert run(["serve", "--model", "ge2e", "--store", str(store), f"--port={port}"]) == 2
+    assert f"{port} is no port" in capsys.readouterr().err
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("share", ["20", "-0.1", "nan"])
+def test_percent_are_no_share(share: str, voices_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"expected a share from 0 to 1, where 0\.2 is 20 %"):
+        scan(voices_folder, max_unusable_share=float(share))
