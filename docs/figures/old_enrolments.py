@@ -1,8 +1,9 @@
 """Old enrolments against the models of a comparison: enrolled with its base, tested with each system.
 
-python docs/figures/old_enrolments.py compare-ge2e runs/compare-ge2e joint finetune anchored
+python docs/figures/old_enrolments.py compare-ge2e runs/compare-ge2e contest.seeds=2 joint finetune anchored
 
-Hears the same trials and noise as the comparison, whose kept embeddings are used.
+What holds an equals sign is a setting of the recipe that the comparison was run with. Hears the same trials and noise
+as the comparison, whose kept embeddings are used.
 Prints clean / noisy EER in percent, the mean of the seeds.
 """
 
@@ -20,9 +21,10 @@ from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
 from voxanchor.workflows.suites import comparison
 
 
-def main(recipe_path: str, out: str, *systems: str) -> None:
+def main(recipe_path: str, out: str, *words: str) -> None:
     """Print clean and noisy EER in percent of each system."""
-    recipe, folder = read_recipe(recipe_path), Path(out)
+    systems = [word for word in words if "=" not in word]
+    recipe, folder = read_recipe(recipe_path, [word for word in words if "=" in word]), Path(out)
     assert recipe.evaluation is not None
     assert recipe.contest is not None
     seeds = range(recipe.contest.seeds)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.audio import batched
-from voxanchor.audio.batched import frame_energy, measure, noise_gains
-from voxanchor.audio.level import active_level_db, active_s, high_pass
+from voxanchor.audio.batched import activity, frame_energy, measure, noise_gains
+from voxanchor.audio.level import ACTIVITY_MARGIN_DB, active_level_db, active_s, high_pass
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -30,6 +30,21 @@ def test_levels_are_those_of_each_waveform_alone(seed: int, count: int, length: 
             10 * np.log10(power) - level
         ) < 1e-5
         assert samples == round(active_s(wave) * SAMPLE_RATE)
+
+
+def test_the_fixed_point_may_be_many_passes_away() -> None:
+    """Frames of which every pass of the definition leaves out one, the quietest."""
+    ratio = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
+    power = [1.0]
+    for count in range(2, 41):
+        power.append(0.99 * ratio * sum(power) / (count - 0.99 * ratio))  # just too far below the mean, itself included
+    active, passes = power, 0
+    while len(kept := [one for one in active if one > ratio * sum(active) / len(active)]) < len(active):
+        active, passes = kept, passes + 1
+    assert passes > 30
+    found = activity(torch.tensor([power[::-1]], dtype=torch.float64), torch.ones(40, dtype=torch.float64))
+    assert found.power.item() == sum(active) / len(active)
+    assert found.samples.item() == len(active)
 
 
 def test_energy_counts_every_sample_once() -> None:

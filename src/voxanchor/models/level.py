@@ -73,34 +73,32 @@ def wanted_by(embed: Callable[[Tensor], Tensor], samples: int) -> InputConfig:
         embed: embeddings (B, D) of waveforms (B, T), at the network's own rate.
         samples: length of a recording that it accepts.
     """
-    sound, other = (_babbling(samples, seed) for seed in (0, 1))
-    alike = F.normalize(embed(sound), dim=1)
-
-    def distance(changed: Tensor) -> float:
-        return 1.0 - float((F.normalize(embed(changed), dim=1) * alike).sum())
-
-    allowed = max(SAME_SHARE * distance(other), _ROUNDING)
+    sound, other = (_like_speech(samples, seed) for seed in (0, 1))
     gains = [10.0 ** (gain_db / 20.0) for gain_db in (0.0, *GAINS_DB)]
+    usual, *moved = heard = [embed(gain * sound) for gain in gains]
+
+    def distance(one: Tensor, two: Tensor) -> float:
+        return 1.0 - float(F.cosine_similarity(one, two).sum())
+
+    allowed = max(SAME_SHARE * distance(usual, embed(other)), _ROUNDING)
     # not ">": an embedding that is not finite has moved as well
-    by_gain = any(not distance(gain * sound) <= allowed for gain in gains[1:])
-    # where the level goes, it goes before the network, and what is left to move it is the offset alone
-    level = {gain: embed(gain * sound) for gain in gains}
-
-    def by_offset(gain: float) -> bool:
-        cosine = float(F.cosine_similarity(embed(gain * sound + OFFSET), level[gain]).sum())
-        return not 1.0 - cosine <= allowed
-
-    return InputConfig(USUAL_LEVEL_DB if by_gain else None, high_pass=any(map(by_offset, gains)))
+    by_gain = any(not distance(usual, embedding) <= allowed for embedding in moved)
+    # beside the same sound at the same gain, so that the offset alone counts: it weighs most where the sound is quiet
+    by_offset = any(
+        not distance(embedding, embed(gain * sound + OFFSET)) <= allowed
+        for gain, embedding in zip(gains, heard, strict=True)
+    )
+    return InputConfig(USUAL_LEVEL_DB if by_gain else None, high_pass=by_offset)
 
 
-def _babbling(samples: int, seed: int) -> Tensor:
+def _like_speech(samples: int, seed: int) -> Tensor:
     """Return (1, samples) of noise in syllables whose spectrum falls as that of speech does, another for each seed."""
     draw = torch.Generator().manual_seed(seed)
     syllables = torch.rand(1, samples // 800 + 1, generator=draw).repeat_interleave(800, dim=1)[:, :samples]
     spectrum = torch.fft.rfft(torch.randn(1, samples, generator=draw))
-    octaves = torch.arange(spectrum.shape[1]).clamp(min=1) / spectrum.shape[1]
-    hills = 1.0 + 0.8 * torch.cos(torch.arange(spectrum.shape[1]) * (20.0 + 17.0 * seed) / spectrum.shape[1])
-    wave: Tensor = syllables * torch.fft.irfft(spectrum * hills / (octaves + 0.02), n=samples)
+    frequency = torch.arange(spectrum.shape[1]) / spectrum.shape[1]  # as a share of half the rate
+    formants = 1.0 + 0.8 * torch.cos((20.0 + 17.0 * seed) * frequency)  # elsewhere for each seed: another voice
+    wave: Tensor = syllables * torch.fft.irfft(spectrum * formants / (frequency + 0.02), n=samples)
     scaled: Tensor = 0.1 * wave / wave.square().mean().sqrt()
     return scaled
 

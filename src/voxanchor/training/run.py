@@ -15,7 +15,7 @@ from voxanchor.audio.babble import Babble
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, RecipeError
-from voxanchor.evaluation.background import noise_bank
+from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -160,8 +160,7 @@ def _require_noise(name: str, stage: Train, bank: NoiseBank, manifest: Manifest)
     babble = bank.source("babble")
     if not stage.noise.kinds.get("babble") or not isinstance(babble, Babble) or len(babble.speakers) > 1:
         return
-    heard = {utterance.speaker for utterance in manifest.utterances}
-    if stage.clean_share < 1 and not heard.isdisjoint(babble.speakers):
+    if stage.clean_share < 1 and any(voices(utterance) >= set(babble.speakers) for utterance in manifest.utterances):
         raise CorpusError(
             f"stage {name}: there is only one speaker, and nobody talks behind their own voice. Give recordings of "
             "other speakers, or their folder as --noise (a folder speech/ in it is babble)."

@@ -161,8 +161,7 @@ class Train:
         guard: whether the stage is watched for forgetting; it ends with the best state that the watch saw.
         batch_norm: running statistics of batch normalisation: ``keep`` those that the stage starts with, and normalise
             by them in training, too; ``update`` them by the batches. ``auto`` keeps those of a model and updates those
-            of fresh weights: statistics of noisy crops are not those of clean recordings, and take a good model's
-            accuracy away whatever the learning rate.
+            of fresh weights: statistics of noisy crops are not those of the recordings that the model is used on.
     """
 
     start: str

@@ -217,7 +217,6 @@ def _write(measured: Measured, comparison: Comparison, folder: Path, title: str,
     left_out = [f"{item.path}: {item.reason}" for item in segments.unusable]
     if left_out:
         write_text(folder / "left_out.txt", "\n".join(left_out) + "\n")
-    if left_out:
         notes.append(f"Left out: {counted(len(left_out), 'recording')}; left_out.txt says why.")
     write_report(
         folder / "report.html",
