@@ -13,6 +13,7 @@ import soundfile
 from safetensors.numpy import save_file
 
 from voxanchor.cli.main import run
+from voxanchor.enrolments.store import open_store
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.calibration_record import FILE, CalibrationRecord, Threshold
@@ -341,3 +342,33 @@ def test_a_first_use_that_fails_leaves_no_store(voxanchor: Command, place: Path,
     voxanchor("enroll", "Ada", silent, "--model", place / "model", "--store", new, status=3)
     voxanchor("people", "import", silent, "--store", new, status=10)
     assert [path.name for path in tmp_path.iterdir()] == ["silent.wav"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "verify A B",
+        "enroll Ann A --store STORE",
+        "verify-as Ann A --store MADE",
+        "identify A --store MADE",
+        "people reembed --store MADE",
+        "embed A --out OUT.safetensors",
+        "embed --speech SPEECH --out OUT",
+        "serve --store STORE --port 0",
+    ],
+)
+def test_every_command_with_a_model_takes_a_device(
+    line: str, voxanchor: Command, voices_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    SpeakerEncoder(CONFIG).save(tmp_path / "m")
+    open_store(tmp_path / "made.db").close()
+    places = {"A": voices_folder / "s00" / "0.flac", "B": voices_folder / "s00" / "1.flac", "SPEECH": voices_folder}
+    places |= {"STORE": tmp_path / "new.db", "MADE": tmp_path / "made.db", "OUT": tmp_path / "out"}
+    places["OUT.safetensors"] = tmp_path / "out.safetensors"
+    words = [str(places.get(word, word)) for word in line.split()]
+    said = voxanchor(*words, "--model", tmp_path / "m", "--device", "cuda", status=2)
+    assert said.err.endswith(
+        "voxanchor: device 'cuda': no CUDA device here; use --device cpu (device='cpu' in Python)\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "made.db"]

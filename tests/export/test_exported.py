@@ -4,12 +4,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from voxanchor.errors import AudioError, MissingExtraError, ModelError
+from voxanchor.errors import AudioError, MissingExtraError, ModelError, RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder, seal
 
@@ -90,3 +92,56 @@ def test_it_embeds_without_torch(exported_path: Path) -> None:
         "sys.exit(e.shape != (1, 16) or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Providers:
+    """Stands for an onnxruntime with CUDA: notes what it was to compute with, and computes on the processor."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *used: str) -> None:
+        self.asked: list[Any] = []
+        session = onnxruntime.InferenceSession
+
+        def make(content: bytes, options: Any, providers: list[Any]) -> Any:
+            self.asked.append(providers)
+            made = session(content, options, providers=["CPUExecutionProvider"])
+            monkeypatch.setattr(made, "get_providers", lambda: [*used, "CPUExecutionProvider"])
+            return made
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", make)
+        known = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+
+
+def test_a_device_is_used_where_it_is_asked_for(exported_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Providers(monkeypatch, "CUDAExecutionProvider")
+    for device in ("auto", "cpu", "cuda", "cuda:1"):
+        ExportedEncoder.load(exported_path, device=device)
+    cpu = "CPUExecutionProvider"
+    cuda = [[("CUDAExecutionProvider", {"device_id": number}), cpu] for number in (0, 1)]
+    assert runtime.asked == [[cpu], [cpu], *cuda]
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cuda", "computes on the processor alone; use --device cpu, or install onnxruntime-gpu"),
+        ("mps", r"an exported file \(.*small\.onnx\) runs on auto, cpu, cuda or one as cuda:1"),
+        ("gpu", "runs on auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_this_onnxruntime_has_no_part_for(
+    device: str, words: str, exported_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    path = tmp_path / "small.onnx"
+    path.write_bytes(exported_path.read_bytes())
+    with pytest.raises(RecipeError, match=words):
+        ExportedEncoder.load(path, device=device)
+
+
+def test_a_device_that_onnxruntime_silently_leaves_is_an_error(
+    exported_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Providers(monkeypatch)
+    with pytest.raises(RecipeError, match="onnxruntime cannot use the device 'cuda' here; use --device cpu"):
+        ExportedEncoder.load(exported_path, device="cuda")

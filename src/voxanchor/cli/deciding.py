@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from voxanchor.cli.shared import (
+    Device,
     Json,
     Model,
     Name,
@@ -39,6 +40,7 @@ def verify(
     false_acceptance: Percent = None,
     channel: str = "mix",
     longest_s: Seconds = 21600.0,
+    device: Device = "auto",
     json: Json = False,
 ) -> int:
     """Decide whether two recordings are of one speaker.
@@ -57,6 +59,7 @@ def verify(
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number. Two of them, as in
             mix,right, are for the first recording and the second.
         longest_s: a longer recording is an error; the memory does not depend on it.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         json: print decision, score, llr, threshold and the quality of both sides.
     """
     loading(model, job=False)
@@ -64,7 +67,7 @@ def verify(
     from voxanchor.audio.downmix import channels_of
 
     one, other = channels_of(channel, 2)
-    verifier = voxanchor.load(model, longest_s=longest_s)
+    verifier = voxanchor.load(model, longest_s=longest_s, device=device)
     return _answer(verifier.verify(first, second, prior, false_acceptance, (one, other)), json)
 
 
@@ -78,6 +81,7 @@ def enroll(
     keep_audio: bool = False,
     channel: str = "mix",
     longest_s: Seconds = 21600.0,
+    device: Device = "auto",
     json: Json = False,
 ) -> int:
     """Enrol a person with one or several recordings.
@@ -97,6 +101,7 @@ def enroll(
             each.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
         longest_s: a longer recording is an error; the memory does not depend on it.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         json: print what was enrolled.
     """
     loading(model, job=False)
@@ -104,7 +109,7 @@ def enroll(
     from voxanchor.audio.downmix import channel_of
 
     heard = channel_of(channel)
-    with no_empty_store(store), voxanchor.load(model, store, store_key(key), longest_s) as verifier:
+    with no_empty_store(store), voxanchor.load(model, store, store_key(key), longest_s, device) as verifier:
         made = verifier.enroll(name, files, by, keep_audio, heard)
     if json:
         quality = vars(made.side.quality)
@@ -126,6 +131,7 @@ def verify_as(
     by: str = "",
     channel: str = "mix",
     longest_s: Seconds = 21600.0,
+    device: Device = "auto",
     json: Json = False,
 ) -> int:
     """Decide whether a recording is of a person who is enrolled.
@@ -146,6 +152,7 @@ def verify_as(
         by: your name, to be noted in the store's log.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
         longest_s: a longer recording is an error; the memory does not depend on it.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         json: print decision, score, llr, threshold and quality.
     """
     loading(model, job=False)
@@ -153,7 +160,7 @@ def verify_as(
     from voxanchor.audio.downmix import channel_of
 
     heard = channel_of(channel)
-    with voxanchor.load(model, existing_store(store), store_key(key), longest_s) as verifier:
+    with voxanchor.load(model, existing_store(store), store_key(key), longest_s, device) as verifier:
         return _answer(verifier.verify_as(name, recording, prior, false_acceptance, by, heard), json)
 
 
@@ -169,6 +176,7 @@ def identify(
     by: str = "",
     channel: str = "mix",
     longest_s: Seconds = 21600.0,
+    device: Device = "auto",
     json: Json = False,
 ) -> int:
     """Say whose voice it is, of all who are enrolled, or nobody's.
@@ -193,6 +201,7 @@ def identify(
         by: your name, to be noted in the store's log.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number.
         longest_s: a longer recording is an error; the memory does not depend on it.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         json: print decision, candidates, probabilities, threshold, rate of false acceptance and quality.
     """
     loading(model, job=False)
@@ -200,7 +209,7 @@ def identify(
     from voxanchor.audio.downmix import channel_of
 
     heard = channel_of(channel)
-    with voxanchor.load(model, existing_store(store), store_key(key), longest_s) as verifier:
+    with voxanchor.load(model, existing_store(store), store_key(key), longest_s, device) as verifier:
         found = verifier.identify(
             recording,
             top,

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from voxanchor.cli.arguments import Group
 from voxanchor.cli.shared import (
+    Device,
     File,
     Json,
     Model,
@@ -174,7 +175,7 @@ def upgrade(model: Model, store: Store, key: SomeFile = None) -> int:
     return 0
 
 
-def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False) -> int:
+def reembed(model: Model, store: Store, key: SomeFile = None, device: Device = "auto", json: Json = False) -> int:
     """Embed kept audio anew, with another model.
 
     People whose audio was not kept stay as they are, and are listed.
@@ -185,13 +186,14 @@ def reembed(model: Model, store: Store, key: SomeFile = None, json: Json = False
         store: who is enrolled: an SQLite file, or postgresql://... for a database with pgvector.
         key: file with the key that the store is encrypted with (`voxanchor people key`).
         model: the new model; `voxanchor models` lists what it may be.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         json: print what was done.
     """
     loading(model)
     import voxanchor
     from voxanchor.verification.reembedding import reembed as job
 
-    with voxanchor.load(model, store=existing_store(store), key=store_key(key)) as verifier:
+    with voxanchor.load(model, store=existing_store(store), key=store_key(key), device=device) as verifier:
         found = job(verifier)
     if json:
         print_json(asdict(found))

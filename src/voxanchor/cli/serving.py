@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from voxanchor.cli.shared import (
+    Device,
     Folders,
     Model,
     Percent,
@@ -35,6 +36,7 @@ def serve(
     max_duration_s: Seconds = 120.0,
     max_requests: int = 64,
     timeout_s: Seconds = 30.0,
+    device: Device = "auto",
     model_threads: int = 1,
     batch_s: Seconds = 120.0,
 ) -> int:
@@ -65,6 +67,7 @@ def serve(
         max_duration_s: longest recording.
         max_requests: how many requests with recordings are worked on at once; more are refused.
         timeout_s: how long a request may take, its upload included.
+        device: where the models run: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor.
         model_threads: threads that run the model; it may use several cores in each of them (docs/service.md).
         batch_s: padded seconds of audio that are embedded at once; 0 embeds each recording alone.
     """
@@ -107,9 +110,9 @@ def serve(
     )
     with contextlib.ExitStack() as stack:
         stack.enter_context(no_empty_store(store))
-        verifier = stack.enter_context(voxanchor.load(model, store, store_key(key)))
+        verifier = stack.enter_context(voxanchor.load(model, store, store_key(key), device=device))
         verifier.judge.threshold(prior, false_acceptance)  # refuses a rate that the calibration does not know
-        other = stack.enter_context(voxanchor.load(beside)) if beside else None
+        other = stack.enter_context(voxanchor.load(beside, device=device)) if beside else None
         bank = stack.enter_context(backgrounds(noise))
         if not verifier.calibrated:
             say("the model has no calibration: there are scores, and no decisions. Fit one with voxanchor calibrate")

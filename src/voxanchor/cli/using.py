@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from voxanchor.cli.shared import (
+    Device,
     File,
     Folder,
     Folders,
@@ -35,6 +36,7 @@ def embed(
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     shard_size: int = 4096,
     longest_s: SomeSeconds = None,
+    device: Device = "auto",
     max_unusable: Share = 0.2,
     json: Json = False,
 ) -> int:
@@ -62,12 +64,15 @@ def embed(
         shard_size: recordings of a shard.
         longest_s: longest recording. Of a corpus 600 s unless given: a longer one is listed as a failure, which bounds
             the memory. Of files 6 hours: they are embedded in blocks, and a longer one is an error.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, for a corpus all GPUs in
+            turn, else the processor.
         max_unusable: largest share of recordings without an embedding that is no error; the others are written anyway.
         json: print a list of {"id", "embedding"}; of a corpus its index.
     """
     import voxanchor
     from voxanchor.audio.downmix import channel_of
     from voxanchor.errors import RecipeError
+    from voxanchor.verification.recordings import LONGEST_S as LONGEST_FILE_S
 
     heard = channel_of(channel)
     if speech or manifest is not None:
@@ -88,6 +93,7 @@ def embed(
             channel=heard,
             longest_s=LONGEST_S if longest_s is None else longest_s,
             max_unusable_share=max_unusable,
+            device=device,
         )
         if json:
             print_json(index)
@@ -101,7 +107,7 @@ def embed(
             "--speech DIR or --manifest FILE, and --out DIR"
         )
     loading(model, job=False)
-    verifier = voxanchor.load(model) if longest_s is None else voxanchor.load(model, longest_s=longest_s)
+    verifier = voxanchor.load(model, longest_s=LONGEST_FILE_S if longest_s is None else longest_s, device=device)
     recordings = verifier.hear(files, heard)
     for recording in recordings:
         for warning in recording.warnings:

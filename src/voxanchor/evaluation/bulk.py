@@ -36,6 +36,7 @@ class Job:
         precision: ``float32`` or ``bfloat16``: the arithmetic of the model's matrix products; an exported
             model has its own.
         longest_s: a longer recording is a failure: the memory a model takes grows with the length.
+        device: where the model runs, as a user names it.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Job:
     shards: Path
     precision: str
     longest_s: float
+    device: str = "auto"
 
     def shard(self, window: int) -> Path:
         """Return where the shard of a window lies, or will lie."""

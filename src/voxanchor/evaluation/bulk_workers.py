@@ -20,6 +20,7 @@ from voxanchor.evaluation.bulk import Job
 from voxanchor.heap import keep_freed_memory
 from voxanchor.models import registry
 from voxanchor.models.exported import ExportedEncoder
+from voxanchor.models.precision import device_named
 from voxanchor.models.registry import Embedder
 from voxanchor.progress import Advance
 
@@ -29,8 +30,14 @@ Pipe: TypeAlias = Any
 """One end of a pipe, whose class differs between systems."""
 
 
-def device_of(rank: int) -> torch.device:
-    """Return where a process computes: the accelerators in turn, or the processor when there is none."""
+def device_of(rank: int, asked: str) -> torch.device:
+    """Return where a process computes: as asked; ``auto`` is the accelerators in turn, the processor without any.
+
+    Raises:
+        RecipeError: no such device here.
+    """
+    if asked != "auto":
+        return device_named(asked)
     if torch.cuda.is_available():
         return torch.device("cuda", rank % torch.cuda.device_count())
     return torch.device("cpu")
@@ -58,13 +65,13 @@ def do_windows(job: Job, windows: Sequence[int], processes: int, advance: Advanc
 
 
 def _load(job: Job, rank: int) -> Embedder:
-    encoder = registry.load_embedder(job.model)
+    encoder = registry.load_embedder(job.model, job.device)
     if encoder.fingerprint != job.fingerprint:
         raise ModelError(
             f"{job.model}: gave other weights when it was loaded again. Do not change a model while it is used; code "
             "that makes one must give the same weights in every call."
         )
-    return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank))
+    return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank, job.device))
 
 
 def _serve(parent: Pipe, job: Job, rank: int, threads: int) -> None:

@@ -5,6 +5,7 @@ before them, so that a file cut short or changed on its way is known without the
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.errors import AudioError, ModelError
+from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.extras import missing
 from voxanchor.types import SAMPLE_RATE, Embeddings
 
@@ -22,6 +23,8 @@ FORMAT = "voxanchor-onnx-1"
 
 INPUTS = ("waves", "lengths")
 OUTPUT = "embeddings"
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 _KEY = b"voxanchor.sha256"
 _ENTRY = b"\x0a" + bytes([len(_KEY)]) + _KEY + b"\x12\x40"
@@ -81,14 +84,17 @@ class ExportedEncoder:
         self.hears_level = described.get("hears_level", str(described.get("architecture") == "ge2e")) == "True"
 
     @classmethod
-    def load(cls, path: str | Path, threads: int = 0) -> Self:
-        """Return the encoder in a file, on the processor.
+    def load(cls, path: str | Path, threads: int = 0, device: str = "cpu") -> Self:
+        """Return the encoder in a file.
 
         Args:
             path: of a file that `voxanchor export` wrote.
             threads: that share every operation; 0 leaves the number to onnxruntime.
+            device: where it computes: ``auto`` and ``cpu`` are the processor; ``cuda``, or one of several as in
+                ``cuda:1``, where the onnxruntime that is installed can.
 
         Raises:
+            RecipeError: no such device, or this onnxruntime computes on the processor alone.
             MissingExtraError: onnxruntime is not installed.
             ModelError: the file is missing, damaged, or one that another program wrote.
         """
@@ -96,6 +102,7 @@ class ExportedEncoder:
             import onnxruntime
         except ImportError:
             raise missing("onnxruntime", f"the model '{path}'") from None
+        providers = _providers(onnxruntime, device, path)
         content, digest = _whole(Path(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -105,11 +112,15 @@ class ExportedEncoder:
         # a plan of the memory is kept per shape, and every batch has another
         options.enable_mem_pattern = False
         try:
-            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            return cls(session, {**_described(session), "sha256": digest})
+            session = onnxruntime.InferenceSession(content, options, providers=providers)
+            made = cls(session, {**_described(session), "sha256": digest})
         except Exception as error:  # the library raises classes of its own that share no base
             reason = f"onnxruntime {onnxruntime.__version__} cannot use it ({error})"
             raise ModelError(f"{path}: {reason}. Export the model again, or install another onnxruntime.") from error
+        # it goes on with the processor, and says so in its log alone, where the libraries of CUDA cannot be loaded
+        if device.startswith("cuda") and _CUDA not in session.get_providers():
+            raise RecipeError(f"{path}: onnxruntime cannot use the device '{device}' here; use --device cpu")
+        return made
 
     def embed(self, waves: NDArray[np.float32], lengths: NDArray[np.int64]) -> Embeddings:
         """Return embeddings, (B, D) float32 unit vectors; each recording gets the one it gets alone.
@@ -132,6 +143,24 @@ class ExportedEncoder:
         inputs = dict(zip(INPUTS, (waves.astype(np.float32, copy=False), lengths), strict=True))
         (embeddings,) = self._session.run([OUTPUT], inputs)
         return np.asarray(embeddings, dtype=np.float32)
+
+
+def _providers(runtime: Any, device: str, path: str | Path) -> list[Any]:
+    """Return what onnxruntime is to compute with, the best first.
+
+    Raises:
+        RecipeError: no such device, or one that this onnxruntime has no part for.
+    """
+    if device in ("auto", "cpu"):
+        return [_CPU]
+    if not re.fullmatch(r"cuda(:\d{1,3})?", device):
+        raise RecipeError(f"device '{device}': an exported file ({path}) runs on auto, cpu, cuda or one as cuda:1")
+    if _CUDA not in runtime.get_available_providers():
+        raise RecipeError(
+            f"{path}: the onnxruntime installed here computes on the processor alone; use --device cpu, or install "
+            "onnxruntime-gpu in its place"
+        )
+    return [(_CUDA, {"device_id": int(device.partition(":")[2] or 0)}), _CPU]
 
 
 def _whole(path: Path) -> tuple[bytes, str]:

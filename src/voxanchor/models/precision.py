@@ -1,11 +1,13 @@
-"""Which arithmetic the matrix products of a model run in."""
+"""Where a model computes, and in which arithmetic its matrix products run."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 
 from voxanchor import processes
+from voxanchor.errors import RecipeError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """``auto``: bfloat16 where the device multiplies it natively, otherwise float32."""
@@ -18,6 +20,33 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", processes.local_rank() % torch.cuda.device_count())
     return torch.device("cpu")
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device that a user names.
+
+    Args:
+        name: ``auto`` (`best_device`), ``cpu``, ``cuda``, one of several as in ``cuda:1``, or ``mps``, Apple's.
+
+    Raises:
+        RecipeError: no such name, or no such device here.
+    """
+    if name == "auto":
+        return best_device()
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name):
+        raise RecipeError(f"device '{name}': there are auto, cpu, cuda, one of several as cuda:1, and mps")
+    device = torch.device(name)
+    instead = "use --device cpu (device='cpu' in Python)"
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise RecipeError(f"device '{name}': no CUDA device here; {instead}")
+        if (device.index or 0) >= count:
+            there = "cuda:0 alone" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise RecipeError(f"device '{name}': no such CUDA device here; there is {there}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RecipeError(f"device '{name}': no MPS device here, which Apple's processors have; {instead}")
+    return device
 
 
 def resolve(precision: Precision, device: torch.device) -> Precision:

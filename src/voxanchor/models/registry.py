@@ -76,16 +76,21 @@ def _made(config: EncoderConfig, state: Mapping[str, Tensor] | None, where: str)
     return encoder.eval()
 
 
-def load_embedder(ref: str | Path) -> Embedder:
-    """Return what embeds by the model that `ref` names, on the CPU: `load`, and files that were exported too.
+def load_embedder(ref: str | Path, device: str = "cpu") -> Embedder:
+    """Return what embeds by the model that `ref` names: `load`, on the CPU, and files that were exported too.
 
     An exported file shares every operation among as many threads as torch has at this moment.
 
+    Args:
+        ref: as in `load`, or an exported file.
+        device: where an exported file computes (`ExportedEncoder.load`); it cannot be moved afterwards.
+
     Raises:
+        RecipeError: no such device for an exported file.
         ModelError: nothing of that name, or something that cannot be loaded.
         MissingExtraError: the package that it needs is not installed.
     """
-    return ExportedEncoder.load(ref, torch.get_num_threads()) if is_exported(ref) else load(ref)
+    return ExportedEncoder.load(ref, torch.get_num_threads(), device) if is_exported(ref) else load(ref)
 
 
 def is_exported(ref: str | Path) -> bool:

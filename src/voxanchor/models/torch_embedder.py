@@ -11,23 +11,29 @@ from voxanchor.types import Embeddings, IntArray
 class TorchEmbedder:
     """An encoder in evaluation mode. Several threads may use one at once.
 
+    Args:
+        encoder: what embeds; it is moved to the device.
+        device: where it computes; where it lies by default.
+
     Attributes:
         encoder: what embeds; must not be trained meanwhile.
         fingerprint: its fingerprint when this was made; computing one reads every weight.
         embedding_dim: D.
         min_samples: length of the shortest recording that can be embedded.
         hears_level: whether gain changes an embedding.
+        device: where it computes, in torch's words.
     """
 
-    def __init__(self, encoder: SpeakerEncoder) -> None:
-        self.encoder = encoder.eval()
-        self.fingerprint = encoder.fingerprint
+    def __init__(self, encoder: SpeakerEncoder, device: torch.device | None = None) -> None:
+        self.fingerprint = encoder.fingerprint  # before the weights move: it reads each of them on the host
+        self.encoder = (encoder if device is None else encoder.to(device)).eval()
+        self.device = str(next(self.encoder.parameters()).device)
         self.embedding_dim = encoder.embedding_dim
         self.min_samples = encoder.min_samples
         self.hears_level = encoder.hears_level
 
     def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
-        """Return (B, D) float32 unit vectors, computed where the encoder lies.
+        """Return (B, D) float32 unit vectors in the host's memory, computed where the encoder lies.
 
         Args:
             waves: (B, T) float32 at 16 kHz; what lies behind a recording's length is not heard.

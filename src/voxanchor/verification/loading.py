@@ -33,6 +33,7 @@ def load(
     store: str | Path | Store | None = None,
     key: bytes | str | None = None,
     longest_s: float = LONGEST_S,
+    device: str = "auto",
 ) -> Verifier:
     """Return the verifier of a model.
 
@@ -42,19 +43,23 @@ def load(
         store: who is enrolled: a store, or its place (`voxanchor.enrolments.store.open_store`); by default in memory.
         key: encrypts the store.
         longest_s: a longer recording is an error; its length does not change the memory it takes.
+        device: where the model computes: ``cpu``, ``cuda``, one of several as in ``cuda:1``, ``mps``; ``auto`` is CUDA
+            where there is one, else the processor. An exported file computes on the processor unless ``cuda`` is asked
+            for.
 
     Raises:
+        RecipeError: no such device here.
         ModelError: nothing of that name, or a directory or file that cannot be loaded.
         MissingExtraError: a package that it needs is not installed.
         EnrolmentError: a store that cannot be opened.
     """
     path = Path(reference)
     if path.suffix == SUFFIX and not path.is_dir():
-        exported = ExportedEncoder.load(path)
+        exported = ExportedEncoder.load(path, device=device)
         embedder: Embedder = exported
         files: Mapping[str, bytes] = _from_metadata(exported.described, str(path))
     else:
-        embedder = _by_torch(reference)
+        embedder = _by_torch(reference, device)
         files = _from_folder(path) if path.is_dir() else {}
     judge, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
     # last of all, so that a model that cannot be loaded leaves no new store behind
@@ -62,10 +67,11 @@ def load(
     return Verifier(embedder, judge, opened, older, longest_s)
 
 
-def _by_torch(reference: str | Path) -> Embedder:
+def _by_torch(reference: str | Path, device: str) -> Embedder:
     """Return the model of a reference that is no exported file.
 
     Raises:
+        RecipeError: no such device here.
         ModelError: nothing of that name, or something that cannot be loaded.
         MissingExtraError: torch is not installed, as on a device that runs exported files alone.
     """
@@ -74,9 +80,11 @@ def _by_torch(reference: str | Path) -> Embedder:
             "torch", f"the model '{reference}'", "pip install torch, or give an exported .onnx file"
         )
     from voxanchor.models import registry
+    from voxanchor.models.precision import device_named
     from voxanchor.models.torch_embedder import TorchEmbedder
 
-    return TorchEmbedder(registry.load(reference))
+    place = device_named(device)  # before the weights are read: a mistake is told at once
+    return TorchEmbedder(registry.load(reference), place)
 
 
 def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> Judge:

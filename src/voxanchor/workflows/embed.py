@@ -48,6 +48,7 @@ def embed_corpus(
     precision: Precision = "float32",
     longest_s: float = LONGEST_S,
     max_unusable_share: float = 0.2,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Embed every recording of a manifest or a folder into shards in `out`, and return the index, as written there.
 
@@ -66,9 +67,10 @@ def embed_corpus(
             has its own.
         longest_s: longer recordings are failures; it bounds the memory.
         max_unusable_share: largest share of failures, 0 to 1, that is no error. Everything is written first.
+        device: where the model runs, as in `voxanchor.load`; under ``auto`` the workers take accelerators in turn.
 
     Raises:
-        RecipeError: arguments that make no sense.
+        RecipeError: arguments that make no sense, or no such device here.
         CorpusError: a manifest or folder without recordings, or too large a share of failures.
         ModelError: no such model.
         OutputError: `out` holds something else.
@@ -83,8 +85,8 @@ def embed_corpus(
         )
     if world() > 1:
         raise RecipeError("embed: makes its processes itself: start it once, without torchrun, with --processes N")
-    encoder = registry.load_embedder(model)
-    chosen = _precision(encoder, precision)
+    encoder = registry.load_embedder(model, device)
+    chosen = _precision(encoder, precision, device)
     source = {"speech": speech, "layout": layout} if manifest is None else {"manifest": manifest_fingerprint(manifest)}
     if channel != "mix":
         if manifest is not None:
@@ -99,7 +101,7 @@ def embed_corpus(
         _sweep(out)
         if manifest is None:
             manifest = _scanned(speech, layout, channel, out / MANIFEST_FILE)
-        job = Job(model, encoder.fingerprint, out / WINDOWS_FOLDER, out, chosen, longest_s)
+        job = Job(model, encoder.fingerprint, out / WINDOWS_FOLDER, out, chosen, longest_s, device)
         index = _finished(out)
         if index is None:
             counts = cut(manifest, job.windows, shard_size)
@@ -114,9 +116,9 @@ def embed_corpus(
     return index
 
 
-def _precision(encoder: Embedder, asked: Precision) -> str:
+def _precision(encoder: Embedder, asked: Precision, device: str) -> str:
     if not isinstance(encoder, ExportedEncoder):
-        return resolve(asked, device_of(0))
+        return resolve(asked, device_of(0, device))
     if asked == "bfloat16":
         raise RecipeError(
             f"embed: an exported model computes in its own precision, {encoder.precision}. Leave --precision out."
