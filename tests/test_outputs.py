@@ -69,6 +69,20 @@ def test_writing_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["a.json"]
 
 
+def test_what_is_flushed_was_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows flushes no other file."""
+    flushed: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        os.write(descriptor, b"")  # fails where it was opened for reading
+        flushed.append("yes")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "a.json", "whole")
+    assert (tmp_path / "a.json").read_text() == "whole"
+    assert flushed == ["yes"]
+
+
 def test_an_unwritable_place_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):

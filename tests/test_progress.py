@@ -1,3 +1,4 @@
+import os
 import re
 import threading
 from types import SimpleNamespace
@@ -90,3 +91,10 @@ def test_a_crowded_machine_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (6.25, 0.0, 0.0))
     assert "load 6.2 on 2 cores" in progress.crowded()
     assert "OMP_NUM_THREADS=1" in progress.crowded()
+
+
+def test_a_system_that_counts_no_load_is_not_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (10_000.0, 0.0, 0.0))
+    assert "the machine is busy (load 10000.0" in progress.crowded()
+    monkeypatch.delattr(os, "getloadavg")  # as on Windows
+    assert progress.crowded() == ""

@@ -90,7 +90,7 @@ def replacing(path: str | Path, *, new: bool = False) -> Iterator[Path]:
             if new:
                 raise _taken(path)
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes what was opened for writing alone
             os.fsync(file.fileno())
         if new:
             _place(temporary, path)

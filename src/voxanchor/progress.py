@@ -123,9 +123,17 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, color_system=None if plain else "auto")
 
 
+def load_average() -> float:
+    """Return how many threads ran or waited for a core in the last minute, on average; 0 where nobody counts them."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return 0.0
+
+
 def crowded() -> str:
     """Return a remark when more is at work on this machine than it has cores for, and otherwise nothing."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    load, cores = load_average(), os.cpu_count() or 1
     if load <= cores:
         return ""
     return (

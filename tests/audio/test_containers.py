@@ -7,9 +7,11 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from tests.audio.mutations import FFMPEG, by_ffmpeg, by_sndfile
 
 from voxanchor.audio import io, pcm
@@ -192,6 +194,28 @@ def test_what_lies_behind_the_samples_is_not_always_sound(tmp_path: Path, behind
     assert probe(path).warnings == ()
     assert len(read(path)) == 2 * RATE
     assert pcm.mapped(path) is not None
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg", "aiff"])
+def test_a_system_whose_descriptors_mean_nothing_to_the_library(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / f"a.{name}", sound(), RATE)
+    expected = [read(tmp_path / f"a.{name}"), read(tmp_path / f"a.{name}", start_s=0.7, duration_s=0.5)]
+    descriptors: list[object] = []
+    begin = soundfile.SoundFile.__init__
+
+    def seen(file: soundfile.SoundFile, given: object, *arguments: Any, **named: Any) -> None:
+        descriptors.append(given)
+        begin(file, given, *arguments, **named)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", seen)
+    monkeypatch.setattr(io, "_BY_DESCRIPTOR", False)  # as on Windows
+    found = [read(tmp_path / f"a.{name}"), read(tmp_path / f"a.{name}", start_s=0.7, duration_s=0.5)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert descriptors
+    assert not any(isinstance(given, int) for given in descriptors)
 
 
 def test_pipes_are_read_and_left_out_of_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voxanchor.cli import main
 from voxanchor.cli.arguments import Command, arguments_of, check
 from voxanchor.cli.main import COMMANDS, run
 from voxanchor.corpus.layouts import scan
@@ -101,3 +102,14 @@ def test_what_is_no_port_makes_no_store(port: str, tmp_path: Path, capsys: pytes
 def test_percent_are_no_share(share: str, voices_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"expected a share from 0 to 1, where 0\.2 is 20 %"):
         scan(voices_folder, max_unusable_share=float(share))
+
+
+def test_windows_is_told_of_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for windows, said in ((False, ""), (True, f"{main.UNSUPPORTED}\n")):
+        monkeypatch.setattr(main, "WINDOWS", windows)
+        assert run(["models", "--json"]) == 0
+        assert capsys.readouterr().err == said
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().err == ""

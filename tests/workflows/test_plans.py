@@ -1,9 +1,14 @@
 """Plans of systems: what leads to a model, what it costs, and what is unequal."""
 
+import os
+import re
+
 import pytest
 
+from voxanchor.cli.plan import show
 from voxanchor.errors import RecipeError
 from voxanchor.training.recipe import Recipe, read_recipe
+from voxanchor.workflows.plan import make_plan
 from voxanchor.workflows.plans import effort, in_words, plan_of, reuse, select, unequal
 from voxanchor.workflows.tuning import grid, with_settings
 
@@ -124,3 +129,15 @@ def test_settings_change_a_stage_and_nothing_else(on_ge2e: Recipe) -> None:
     assert changed.learning_rate.warmup_steps == train.learning_rate.warmup_steps
     assert changed.anchor.weight == 7.0
     assert changed.classification == train.classification
+
+
+def test_a_plan_needs_nothing_that_a_system_may_lack(
+    small: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Windows says neither how busy a machine is nor how much memory it has; without speech no more is asked."""
+    for name in ("getloadavg", "sysconf"):
+        monkeypatch.delattr(os, name)
+    plan = make_plan(small)
+    assert plan.machine_bytes == 0
+    show(plan)
+    assert re.search(r"at most about \d+\.\d GB of memory$", capsys.readouterr().out, re.MULTILINE)

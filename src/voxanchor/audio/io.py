@@ -68,6 +68,9 @@ _TRUNCATION_S = 0.1
 _PRIMING_S = 0.3
 """The same where FFmpeg decodes: some containers count what an encoder puts before and behind the sound."""
 
+_BY_DESCRIPTOR = os.name == "posix"
+"""Whether libsndfile can read from a descriptor of Python's; on Windows, where it cannot, it reads through Python."""
+
 _UNKNOWN_FRAMES = 2**62
 """From here on libsndfile's number of frames says that the file states none."""
 
@@ -266,17 +269,18 @@ class AudioFile:
             yield block
 
     def _copy(self, stream: IO[bytes]) -> None:
+        left = COPIED_BYTES
         with tempfile.NamedTemporaryFile(prefix="voxanchor-", delete=False) as copy:
             self._path = Path(copy.name)
             self._remove = weakref.finalize(self, Path(copy.name).unlink, missing_ok=True)
-            left = COPIED_BYTES
-            while content := stream.read(min(2**20, left + 1)):
+            while left >= 0 and (content := stream.read(min(2**20, left + 1))):
                 left -= len(content)
-                if left < 0:
-                    self._remove()
-                    limit = COPIED_BYTES // 2**30
-                    raise AudioError(f"{self.name}: more than {limit} GiB came out of this pipe; write it to a file")
-                copy.write(content)
+                if left >= 0:
+                    copy.write(content)
+        if left < 0:
+            self._remove()  # once it is closed: Windows removes no file that is open
+            limit = COPIED_BYTES // 2**30
+            raise AudioError(f"{self.name}: more than {limit} GiB came out of this pipe; write it to a file")
 
     def _refuse_head(self) -> None:
         with self._path.open("rb") as file:  # a missing permission is found here: a decoder has no word for it
@@ -534,8 +538,9 @@ class _Sndfile:
             left_open = chunk is not None and chunk.left_open(self._handle)
             self._mended = Mended(self._handle, chunk.closed()) if chunk and left_open else None
             self._handle.seek(0)
-            # by its descriptor, so that neither a suffix nor the encoding of a name matters
-            self._file = _Sequential(self._mended or self._handle.fileno(), closefd=False)
+            # not by its name, so that neither a suffix nor the encoding of a name matters
+            given = self._handle.fileno() if _BY_DESCRIPTOR else self._handle
+            self._file = _Sequential(self._mended or given, closefd=False)
         except BaseException:
             self._handle.close()
             raise

@@ -91,6 +91,11 @@ ALIASES = {"enrol": "enroll"}
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
+WINDOWS = os.name == "nt"
+
+UNSUPPORTED = "voxanchor: Windows is not supported, and nothing was tried there; run it on Linux, for example in WSL"
+"""What is said before a command runs all the same: much of it may work, and nobody knows what does not."""
+
 PIPE_CLOSED = 141
 """Exit status where nobody reads on: 128 and the number of the signal that tells so."""
 
@@ -153,6 +158,8 @@ def dispatch(words: list[str]) -> int:
         print(overview())
         return 0
     name, command, rest = find(words)
+    if WINDOWS:
+        print(UNSUPPORTED, file=sys.stderr)
     if isinstance(command, Group):
         print(explain_group(name, command), file=sys.stdout if rest else sys.stderr)
         return 0 if rest else RecipeError.exit_code

@@ -23,7 +23,8 @@ def show(plan: Plan) -> None:
         print(f"  {stage.name}: {_work(stage)}")
     for note in plan.notes:
         print(f"note: {note}")
-    memory = f"{plan.memory_bytes / 1e9:.1f} GB of memory, of {plan.machine_bytes / 1e9:.0f} GB here"
+    memory = f"{plan.memory_bytes / 1e9:.1f} GB of memory"
+    memory += f", of {plan.machine_bytes / 1e9:.0f} GB here" if plan.machine_bytes else ""
     print(f"together: about {clock(plan.seconds)}, at most about {memory}")
     print("times are those of the network alone: noise, rooms and validation add to them")
     if plan.missing:

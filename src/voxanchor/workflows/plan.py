@@ -15,7 +15,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError
 from voxanchor.evaluation.classes import noise_classes, with_classes
 from voxanchor.models.precision import best_device
-from voxanchor.progress import counted
+from voxanchor.progress import counted, load_average
 from voxanchor.training.evaluating import Evaluation
 from voxanchor.training.recipe import Recipe
 from voxanchor.training.stage import Train
@@ -72,7 +72,7 @@ def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
         tuple(looked),
         tuple(stages),
         f"{best_device()}, {counted(torch.get_num_threads(), 'thread')}",
-        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        _machine_bytes(),
         (*busy, *_notes(speech)),
     )
 
@@ -224,9 +224,17 @@ def _conditions(name: str, noise: Sequence[str], recipe: Recipe) -> tuple[Condit
     return suite.noisy
 
 
+def _machine_bytes() -> int:
+    """Return the memory of the machine; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has none of it
+        return 0
+
+
 def _busy() -> list[str]:
     """Return a remark when others are at work on the machine: a step then takes several times as long as alone."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    load, cores = load_average(), os.cpu_count() or 1
     if load < cores / 2:
         return []
     return [f"the machine was busy before measuring (load {load:.1f} on {cores} cores): alone it is faster"]

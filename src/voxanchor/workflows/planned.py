@@ -40,7 +40,8 @@ class Plan:
         looked: a place that the recipe names each.
         stages: in their order, the evaluation last.
         device: what was measured on.
-        machine_bytes: memory of the machine; of its processor, where there is an accelerator too.
+        machine_bytes: memory of the machine; of its processor, where there is an accelerator too; 0 where the
+            system does not say.
         notes: what else should be known.
     """
 
