@@ -50,6 +50,22 @@ def test_every_form_of_a_recording_is_heard_alike(voice: Voice, tmp_path: Path) 
         np.testing.assert_allclose(hear(rounded).waveform, wave, atol=2 / 32768)
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_a_file_of_any_rate_is_decoded_once(rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal((2 * rate, 2)), rate)
+    decoded: list[int] = []
+    read = soundfile.SoundFile.read
+
+    def counting(file: soundfile.SoundFile, *arguments: Any, **named: Any) -> Any:
+        block = read(file, *arguments, **named)
+        decoded.append(len(block))
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counting)
+    assert hear(tmp_path / "a.wav").samples == 32_000
+    assert sum(decoded) == 2 * rate
+
+
 def test_full_scale_of_integers_is_one() -> None:
     for kind in (np.int16, np.int32):
         limits = np.iinfo(kind)
