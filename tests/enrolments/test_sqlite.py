@@ -1,5 +1,6 @@
 """What is particular to a store in a file: its mode, other processes, kills, and what deletion leaves on disk."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,32 @@ def test_deletion_while_another_reads(tmp_path: Path, prints: Prints, monkeypatc
             store.delete("Ann")
         assert store.people() == []
         other.close()
+
+
+def test_others_read_while_a_deletion_cleans_the_file(
+    tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among many people that takes seconds. Here somebody reads what was there before, which it waits for."""
+    monkeypatch.setattr(connection, "BUSY_S", 20.0)
+    place = tmp_path / "voices.db"
+    with open_store(place) as store, contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
+        for name in ("Ann", "Bob"):
+            store.enroll(name, prints(1), "m1")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM person").fetchall()
+        with ThreadPoolExecutor(1) as pool:
+            deletion = pool.submit(store.delete, "Ann")
+            while [person.name for person in store.people()] != ["Bob"]:
+                time.sleep(0.01)
+            time.sleep(0.3)  # it is at the file by now
+            began = time.monotonic()
+            assert len(store.search(prints(1)[0].embedding, "m1", 1)) == 1
+            assert store.voices() == {"m1": 1}
+            took = time.monotonic() - began
+            assert not deletion.done()
+            other.execute("COMMIT")
+            assert deletion.result(timeout=20.0) == 1
+        assert took < 5.0
 
 
 def test_two_processes_write_at_once(tmp_path: Path, prints: Prints) -> None:

@@ -49,7 +49,8 @@ class SqliteDatabase:
     """A file in write-ahead mode, readable by its owner alone, whose deleted content is overwritten.
 
     One connection behind a lock serves all threads: statements are short, since a search runs in memory outside of it,
-    and a database in memory lives in one connection only. Of several processes each opens the file itself.
+    and a database in memory lives in one connection only. To write the file anew takes seconds, and has a connection of
+    its own, so that others read meanwhile. Of several processes each opens the file itself.
 
     Args:
         place: path of the file, made where it is missing; `:memory:` for none.
@@ -65,6 +66,9 @@ class SqliteDatabase:
         self._place = place
         self._process = os.getpid()
         self._lock = threading.RLock()
+        self._changing = (
+            threading.RLock()
+        )  # taken before the other, by whoever writes: who only reads never waits for it
         self._closed = False
         if place != MEMORY:
             _make_private(Path(place))
@@ -82,12 +86,14 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
         """Give a transaction that is kept as a whole on leaving, and undone as a whole on an exception."""
-        with self._transaction("BEGIN IMMEDIATE") as session:  # at once: a lock asked for later may come too late
-            before = session.rows(_LATEST)
-            yield session
-            changed = session.rows(_LATEST) != before
-        if changed:
-            self._settle()
+        with self._changing:
+            # at once: a lock asked for later may come too late
+            with self._transaction("BEGIN IMMEDIATE") as session:
+                before = session.rows(_LATEST)
+                yield session
+                changed = session.rows(_LATEST) != before
+            if changed:
+                self._settle()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -109,7 +115,7 @@ class SqliteDatabase:
         return np.frombuffer(self.seal.open(stored, *place), "<f4")
 
     def erase(self) -> None:
-        """Write the file anew and empty the write-ahead log.
+        """Write the file anew and empty the write-ahead log. Others read meanwhile, and wait to write.
 
         `secure_delete` overwrites a deleted row, but SQLite may have moved rows between pages before that, and copies
         of them then lie in the unused part of some page: one deletion in 350 left bytes behind when it was tried.
@@ -117,12 +123,27 @@ class SqliteDatabase:
         Raises:
             TracesLeftError: another process keeps reading what was there before, or the disk is full.
         """
-        with self._lock, self._clear("the person is deleted, but bytes of the deleted rows may be left in the file"):
-            self._connection.execute("VACUUM")
-            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with (
+            self._changing,
+            self._clear("the person is deleted, but bytes of the deleted rows may be left in the file"),
+            self._rewriter() as connection,
+        ):
+            connection.execute("VACUUM")
+            ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
             reason = "bytes of the deleted rows are in its write-ahead log while another process reads the store"
             raise TracesLeftError(f"{self._place}: the person is deleted, but {reason}. They go when that has ended.")
+
+    @contextlib.contextmanager
+    def _rewriter(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection to write the file anew with; a database in memory has one alone."""
+        if self._place == MEMORY:
+            with self._lock:
+                yield self._connection
+            return
+        with contextlib.closing(_existing(Path(self._place))) as connection:
+            _set_up(connection)
+            yield connection
 
     def close(self) -> None:
         """Close the connection; the last one to the file removes the write-ahead log."""
@@ -159,9 +180,7 @@ class SqliteDatabase:
 
     def _prepare(self) -> None:
         connection = self._connection
-        connection.execute("PRAGMA synchronous = FULL")  # a change that was reported survives a loss of power
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")
+        _set_up(connection)
         ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
         with self._transaction("BEGIN IMMEDIATE") as session:
             # A store has its tables before it gets its write-ahead log: without them, they are in a log that is absent.
@@ -272,6 +291,12 @@ def _damage(store: sqlite3.Connection) -> str:
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if found == "ok" else " ".join(found.split())
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")  # a change that was reported survives a loss of power
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _existing(place: Path) -> sqlite3.Connection:
