@@ -64,8 +64,8 @@ def embed(
         shard_size: recordings of a shard.
         longest_s: longest recording. Of a corpus 600 s unless given: a longer one is listed as a failure, which bounds
             the memory. Of files 6 hours: they are embedded in blocks, and a longer one is an error.
-        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, for a corpus all GPUs in
-            turn, else the processor.
+        device: where the model runs: cpu, cuda, cuda:1 or mps; auto is CUDA where there is one, else the processor. All
+            GPUs serve a corpus under auto, in turn.
         max_unusable: largest share of recordings without an embedding that is no error; the others are written anyway.
         json: print a list of {"id", "embedding"}; of a corpus its index.
     """
