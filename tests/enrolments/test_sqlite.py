@@ -108,6 +108,19 @@ def test_deletion_while_another_reads(tmp_path: Path, prints: Prints, monkeypatc
         other.close()
 
 
+def test_a_deletion_after_the_working_directory_has_changed(
+    tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_store("voices.db") as store:
+        store.enroll("a long name of Ann's", prints(1), "m1")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert store.delete("a long name of Ann's") == 1
+        assert b"a long name" not in on_disk(tmp_path / "voices.db")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_others_read_while_a_deletion_cleans_the_file(
     tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch
 ) -> None:

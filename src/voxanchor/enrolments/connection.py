@@ -64,6 +64,7 @@ class SqliteDatabase:
     def __init__(self, place: str, seal: Seal) -> None:
         self.seal = seal
         self._place = place
+        self._path = Path(place).absolute()  # now: the working directory may be another when it is opened once more
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._changing = (
@@ -141,7 +142,7 @@ class SqliteDatabase:
             with self._lock:
                 yield self._connection
             return
-        with contextlib.closing(_existing(Path(self._place))) as connection:
+        with contextlib.closing(_existing(self._path)) as connection:
             _set_up(connection)
             yield connection
 
