@@ -220,7 +220,9 @@ def test_arguments_that_make_no_sense(
         assert "embed: " in capsys.readouterr().err
     with pytest.raises(RecipeError, match="manifest or a folder"):
         embed_corpus(str(model), tmp_path / "out")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(RecipeError, match="without torchrun"):
         embed_corpus(str(model), tmp_path / "out", manifest=manifest)
     monkeypatch.undo()

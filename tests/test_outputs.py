@@ -18,10 +18,12 @@ from voxanchor.outputs import IDENTITY_FILE, LOCK_FILE, OWNER_ENDING, claim, loc
 
 def test_the_same_job_resumes_and_another_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with claim(out, "train", {"steps": 3, "paths": ("a",)}) as resumed:
-        assert not resumed
-    with claim(out, "train", {"steps": 3, "paths": ("a",)}) as resumed:
-        assert resumed
+    assert not (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {"steps": 3, "paths": ("a",)}):
+        pass
+    assert (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {"steps": 3, "paths": ("a",)}):
+        pass
     with (
         pytest.raises(OutputError, match=r"identity.steps: 3 -> 4"),
         claim(out, "train", {"steps": 4, "paths": ("a",)}),
@@ -93,13 +95,14 @@ def test_a_job_that_made_nothing_leaves_the_folder_free(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(CorpusError), claim(out, "train", {"speech": "mistyped"}):
         raise CorpusError("no such folder")
-    with claim(out, "train", {"speech": "right"}) as resumed:
-        assert not resumed
+    assert not (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {"speech": "right"}):
         (out / "recipe.yaml").write_text("")
     with pytest.raises(CorpusError), claim(out, "train", {"speech": "right"}):
         raise CorpusError("gone meanwhile")
-    with claim(out, "train", {"speech": "right"}) as resumed:
-        assert resumed
+    assert (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {"speech": "right"}):
+        pass
 
 
 def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -136,8 +139,8 @@ def test_a_file_system_without_locks(
 ) -> None:
     refuse_locks(monkeypatch, number)
     out = tmp_path / "run"
-    with claim(out, "train", {}) as resumed:
-        assert not resumed
+    assert not (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {}):
         assert (out / f"{LOCK_FILE}{OWNER_ENDING}").exists()
         with (
             pytest.raises(OutputError, match=rf"at work in this folder: process {os.getpid()} on"),
@@ -146,8 +149,9 @@ def test_a_file_system_without_locks(
             pass
     assert "has no locks" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == [IDENTITY_FILE]
-    with claim(out, "train", {}) as resumed:
-        assert resumed
+    assert (out / IDENTITY_FILE).exists()
+    with claim(out, "train", {}):
+        pass
 
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
@@ -276,12 +280,14 @@ def test_a_place_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: py
     with claim(out, "evaluate", identity("speech")):
         pass
     for spelt in ("speech", "./speech/", "../here/speech", str(here / "speech"), str(tmp_path / "link" / "speech")):
-        with claim(out, "evaluate", identity(spelt)) as resumed:
-            assert resumed
+        assert (out / IDENTITY_FILE).exists()
+        with claim(out, "evaluate", identity(spelt)):
+            pass
     monkeypatch.chdir(tmp_path / "there")
     full = identity(str(here / "speech"), f"speechbrain:{here / 'models'}", f"{tmp_path / 'link' / 'speech'}::odd")
-    with claim(out, "evaluate", full) as resumed:
-        assert resumed
+    assert (out / IDENTITY_FILE).exists()
+    with claim(out, "evaluate", full):
+        pass
     for other in (identity(str(here)), {**full, "steps": 4}, {**full, "comparison": {"models": {}, "noise": []}}):
         with pytest.raises(OutputError, match="holds another run"), claim(out, "evaluate", other):
             pass
@@ -297,8 +303,9 @@ def test_a_word_that_is_no_path_means_the_same_everywhere(tmp_path: Path, monkey
     with claim(tmp_path / "run", "evaluate", {"suite": "noise"}):
         pass
     monkeypatch.chdir(tmp_path / "b")
-    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}) as resumed:
-        assert resumed
+    assert (tmp_path / "run" / IDENTITY_FILE).exists()
+    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}):
+        pass
 
 
 def test_a_run_of_before_resumes_in_the_folder_it_was_started_in(
@@ -309,5 +316,6 @@ def test_a_run_of_before_resumes_in_the_folder_it_was_started_in(
     old = {"kind": "train", "identity": {"speech": "speech"}}
     (tmp_path / "run" / IDENTITY_FILE).write_text(json.dumps(old))
     monkeypatch.chdir(tmp_path)
-    with claim(tmp_path / "run", "train", {"speech": str(tmp_path / "speech")}) as resumed:
-        assert resumed
+    assert (tmp_path / "run" / IDENTITY_FILE).exists()
+    with claim(tmp_path / "run", "train", {"speech": str(tmp_path / "speech")}):
+        pass

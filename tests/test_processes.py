@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.encoder import SpeakerEncoder
@@ -44,10 +46,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(recipe: Path, out: Path, processes: int, *settings: str) -> None:
+def run(recipe: Path, out: Path, processes: int, *settings: str, cwd: Path | None = None) -> str:
     line = command(recipe, out, processes, *settings)
-    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False, timeout=300)
+    done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False, timeout=300, cwd=cwd)
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +152,56 @@ def test_a_model_that_diverges_ends_in_every_process(recipe: Path, tmp_path: Pat
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), check=False, timeout=180)
     assert "guard: stopped: training diverged" in done.stderr
     assert "guard: once more from the start" in done.stderr
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.front = nn.Conv1d(1, 16, 400, stride=160)
+        self.drawn = nn.Conv1d(16, 16, 1)
+        self.out = nn.Linear(16, 16)
+        self.classifier = nn.Linear(16, 5)
+
+    def forward(self, waves):
+        heard = self.front(waves.unsqueeze(1)).relu()
+        if not self.training or torch.rand(()) < 0.5:
+            heard = heard + self.drawn(heard)
+        return self.out(heard.mean(dim=2))
+
+
+def build():
+    return Own()
+"""
+"""Keeps a classifier that no embedding needs, and runs a layer in half of the steps of training."""
+
+
+def test_a_module_of_ones_own_may_leave_parameters_out(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "own_model.py").write_text(OWN)
+    values = yaml.safe_load(recipe.read_text())
+    train = {"start": "python:own_model:build", "clean_share": 0.5, "steps": 8, "validate_every": 0, "accumulate": 2}
+    values["stages"] = {"base": {"train": {**train, **STEPS}}}
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump(values, sort_keys=False))
+    said = run(own, tmp_path / "out", 2, cwd=tmp_path)
+    assert "find_unused" not in said
+    weights = load_file(tmp_path / "out" / "base" / "model.safetensors")
+    state = torch.load(tmp_path / "out" / "base" / "training" / "state.pt", weights_only=True)
+    moved = {len(moments) for moments in state["optimizer"]["state"].values()}
+    assert moved == {3}
+    # the classifier is kept as it was made, as in one process: it is neither trained nor decayed
+    run(own, tmp_path / "alone", 1, "stages.base.train.steps=1", cwd=tmp_path)
+    alone = load_file(tmp_path / "alone" / "base" / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        assert torch.equal(weights[f"network.module.{name}"], alone[f"network.module.{name}"])
+    assert not torch.equal(weights["network.module.drawn.weight"], alone["network.module.drawn.weight"])
+    # one process takes up what two have saved
+    (tmp_path / "out" / "base" / "done.json").unlink()
+    (tmp_path / "out" / "base" / "model.safetensors").unlink()
+    run(own, tmp_path / "out", 1, cwd=tmp_path)
+    again = load_file(tmp_path / "out" / "base" / "model.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in weights.items())

@@ -34,8 +34,8 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 @contextlib.contextmanager
-def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterator[bool]:
-    """Hold `folder` for one job; give True when the same job has been here before and is to be resumed.
+def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterator[None]:
+    """Hold `folder` for one job, be it new or one that was here before and is resumed.
 
     Where a job has several processes the first holds the folder, and the others follow it in. Two spellings of a path
     that lead to the same place are the same.
@@ -54,15 +54,15 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
     with writing(folder, "used"):
         if not processes.first():
             processes.wait()
-            yield (folder / IDENTITY_FILE).exists()
+            yield
             return
-        with _claimed(folder, {"kind": kind, "identity": to_plain(identity)}) as resumed:
+        with _claimed(folder, {"kind": kind, "identity": to_plain(identity)}):
             processes.wait()
-            yield resumed
+            yield
 
 
 @contextlib.contextmanager
-def _claimed(folder: Path, wanted: Mapping[str, Any]) -> Iterator[bool]:
+def _claimed(folder: Path, wanted: Mapping[str, Any]) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file. Give a folder for the output.")
     path = folder / IDENTITY_FILE
@@ -81,7 +81,7 @@ def _claimed(folder: Path, wanted: Mapping[str, Any]) -> Iterator[bool]:
                 content = {**wanted, "started_in": str(Path.cwd())}
                 write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
             try:
-                yield resumed
+                yield
             except VoxanchorError:
                 # a job refused before it made anything, for a mistyped folder say, must not bar the corrected command
                 if all(entry.name == IDENTITY_FILE or entry.name.startswith(LOCK_FILE) for entry in folder.iterdir()):

@@ -2,10 +2,14 @@
 
 A launcher (torchrun, SLURM's srun with torchrun's variables) starts the same command several times and tells each its
 place by the environment. A command started alone is the first of one.
+
+Single variables, which a launcher or a shell may have left behind, mean nothing: a stray RANK would make every command
+silent. A job of several processes is believed in where the whole set is there that torchrun gives.
 """
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -18,19 +22,38 @@ PATIENCE = timedelta(hours=24)
 """How long a process waits for another: an evaluation by the first may take its time."""
 
 
+_MEETING = ("MASTER_ADDR", "MASTER_PORT")
+"""Where the processes of a job meet: without it there is no job of several."""
+
+_EXCHANGE = re.compile(r"\bgloo\b|\bNCCL\b|\bProcessGroup|\bConnection (?:closed|reset|refused)\b", re.IGNORECASE)
+"""What errors of exchanges say, which gloo raises as errors without a type of their own."""
+
+
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return _place()[0]
 
 
 def world() -> int:
     """Return how many processes the job has."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _place()[1]
 
 
 def local_rank() -> int:
     """Return the number of this process among those of its machine, which is the accelerator it uses."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _place()[2]
+
+
+def _place() -> tuple[int, int, int]:
+    """Return rank, world and local rank; those of a command that was started alone unless all are told, and fit."""
+    told = os.environ
+    try:
+        rank, world, local = int(told["RANK"]), int(told["WORLD_SIZE"]), int(told["LOCAL_RANK"])
+    except (KeyError, ValueError):
+        return 0, 1, 0
+    if world > 1 and 0 <= local <= rank < world and all(told.get(name) for name in _MEETING):
+        return rank, world, local
+    return 0, 1, 0
 
 
 def first() -> bool:
@@ -133,6 +156,4 @@ def others_alive() -> Iterator[None]:
 def _is_exchange(error: BaseException) -> bool:
     import torch
 
-    return isinstance(error, torch.distributed.DistError) or any(
-        word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection", "store", "peer")
-    )
+    return isinstance(error, torch.distributed.DistError) or bool(_EXCHANGE.search(str(error)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from voxanchor import processes
 from voxanchor.audio.pcm import Pcm, encode, mapped
 from voxanchor.audio.pool import Pool, Shelf
 
@@ -45,6 +46,19 @@ def test_crops_are_the_recordings_own_samples_repeated_where_short(memory_bytes:
             np.testing.assert_array_equal(crop, np.resize(np.roll(whole, -start), CROP))
             if len(whole) >= CROP:
                 assert start + CROP <= len(whole)
+
+
+@pytest.mark.parametrize(("world", "memory_bytes", "told"), [(2, 0, True), (2, 2**30, False), (1, 0, False)])
+def test_processes_that_each_keep_a_copy_on_disk_say_so(
+    world: int,
+    memory_bytes: int,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(processes, "world", lambda: world)
+    pool(recordings(), memory_bytes)
+    assert capsys.readouterr().err.count("voxanchor data pack") == told
 
 
 def test_every_place_is_reached_and_none_beyond() -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -88,6 +89,27 @@ def test_weights_come_from_the_seed_alone(architecture: str) -> None:
     torch.manual_seed(6)
     assert encoder_of(architecture).fingerprint == first.fingerprint
     assert encoder_of(architecture, seed=1).fingerprint != first.fingerprint
+
+
+def test_the_generators_of_accelerators_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    reseeded: list[int] = []
+    for backend in ("cuda", "xpu"):  # torch.manual_seed seeds them all
+        monkeypatch.setattr(f"torch.{backend}.manual_seed_all", reseeded.append)
+    torch.manual_seed(3)
+    assert 3 in reseeded
+    reseeded.clear()
+    encoder_of("ecapa", seed=4)
+    assert reseeded == []
+
+
+def test_lengths_are_looked_at_where_they_are_and_then_follow_the_waveforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_of("ecapa").to("meta")
+    waves = torch.empty(2, 16_000, device="meta")
+    monkeypatch.setattr("torch.autocast", lambda *_, **__: contextlib.nullcontext())  # which "meta" does not have
+    # a tensor on "meta" has no values: whatever would wait for one fails
+    assert encoder(waves, torch.tensor([16_000, 9_000])).shape == (2, 12)
+    with pytest.raises(AudioError, match="too short"):
+        encoder(waves, torch.tensor([16_000, 900]))
 
 
 @every_architecture

@@ -1,6 +1,7 @@
 """A compiled network trains as the plain one does, and a machine without a compiler trains all the same."""
 
 import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -25,6 +26,21 @@ def test_without_a_compiler_the_network_stays_as_it_is(
     assert "no C++ compiler found" in capsys.readouterr().err
     waves = torch.randn(2, 8_000)
     assert torch.equal(other(waves), plain(waves))
+
+
+def test_compiling_is_tried_on_the_device_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[torch.device] = []
+
+    def same(_function: object) -> Callable[[torch.Tensor], None]:
+        return lambda given: tried.append(given.device)
+
+    monkeypatch.setattr("torch.compile", same)
+    # a device that every machine has, and that is not the processor
+    monkeypatch.setattr("voxanchor.training.compiled.best_device", lambda: torch.device("meta"))
+    network = torch.nn.Identity()
+    monkeypatch.setattr(network, "compile", lambda **_settings: None)
+    assert compile_network(network)
+    assert tried == [torch.device("meta")]
 
 
 @pytest.mark.slow

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import TrainingError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
-from voxanchor.training.loop import METRICS_FILE, STATE_FILE, Reading, train
+from voxanchor.training.loop import METRICS_FILE, STATE_FILE, Reading, Task, train
 from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
@@ -156,3 +158,31 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
         trained.append((line["loss"], line["gradient_norm"]))
     for other in trained[1:]:
         assert other == pytest.approx(trained[0], rel=1e-4)
+
+
+class Seeded(Task):
+    """Notes what each step draws from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seeds: list[int] = []
+
+    def forward(self, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        self.seeds.append(torch.initial_seed())
+        return {"loss": self.weight.square()}
+
+
+def test_every_process_draws_masks_of_its_own(
+    tmp_path: Path, manifest: Manifest, bank: NoiseBank, stage: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Batches(manifest, bank, stage, 0)
+    seeds = []
+    for rank in range(3):
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        task = Seeded()
+        train(task, source, stage, tmp_path / str(rank), seed=7, label="t")
+        seeds.append(task.seeds)
+    # the first draws what a process alone does
+    assert seeds[0] == [torch_seed(7, step, "train") for step in range(stage.steps)]
+    assert len({seed for own in seeds for seed in own}) == 3 * stage.steps

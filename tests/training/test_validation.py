@@ -1,14 +1,21 @@
 """What a stage is watched by: error rates, agreement with the start, and models that fell apart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.utterance import Utterance
 from voxanchor.errors import CorpusError, DivergedError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.training.job import Job
+from voxanchor.training.stage import Train
 from voxanchor.training.validation import Validation
 
 
@@ -57,3 +64,37 @@ def test_a_model_that_fell_apart_has_diverged(few: Manifest, bank: NoiseBank, va
             parameter.fill_(value)
     with pytest.raises(DivergedError, match="no embedding of finite length"):
         Validation(few, bank, encoder(1), seed=0).measure(torn)
+
+
+def test_models_are_measured_where_training_runs(
+    few: Manifest, bank: NoiseBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def embedded(model: SpeakerEncoder, utterances: Sequence[Utterance], **_: object) -> np.ndarray:
+        seen.append(next(model.parameters()).device.type)
+        return np.eye(len(utterances), model.embedding_dim, dtype=np.float32) + 0.1
+
+    monkeypatch.setattr("voxanchor.training.validation.embed", embedded)
+    monkeypatch.setattr("voxanchor.training.validation.best_device", lambda: torch.device("meta"))
+    start = encoder(1)
+    Validation(few, bank, start, seed=0).measure(start)
+    assert set(seen) == {"meta"}
+    # a copy was: the model itself is where the stage takes it from
+    assert next(start.parameters()).device.type == "cpu"
+
+
+def test_the_first_process_alone_measures_the_start(
+    few: Manifest, bank: NoiseBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> np.ndarray:
+        raise AssertionError("measured in a process that does not judge")
+
+    monkeypatch.setattr("voxanchor.training.validation.embed", refused)
+    monkeypatch.setattr(processes, "first", lambda: False)
+    monkeypatch.setattr("voxanchor.training.job.run_guarded", lambda *_: None)
+    start = encoder(1)
+    watch = Validation(few, bank, start, seed=0)
+    stage = Train(start="base", steps=1)
+    job = Job("guarded", stage, Path("nowhere"), few, bank, 0, None, None, start, None, watch)
+    assert job.guarded() is None

@@ -11,7 +11,7 @@ from voxanchor.audio.babble import TALKER_LEVEL_DB, Babble
 from voxanchor.audio.batched import measure
 from voxanchor.audio.clips import Clip, at_speed
 from voxanchor.audio.pcm import Pcm, encode
-from voxanchor.audio.pool import Indices, Pool, Shelf
+from voxanchor.audio.pool import Indices, Pool, Shelf, sent
 from voxanchor.errors import CorpusError
 
 MOST_TALKERS = 12
@@ -79,11 +79,11 @@ class Crowd:
             found = measure(crops).power.cpu().numpy()
             louder = found > power[quiet]
             starts[quiet[louder]], power[quiet[louder]] = others[louder], found[louder]
-            waves[torch.from_numpy(quiet[louder]).to(device)] = crops[torch.from_numpy(louder).to(device)]
+            waves[sent(quiet[louder], device)] = crops[sent(np.flatnonzero(louder), device)]
         gains = np.sqrt(np.divide(_TALKER_POWER, power, out=np.zeros_like(power), where=power > 0.0))
         mixing = np.zeros((len(counts), len(rows)), dtype=np.float32)
         mixing[rows, np.arange(len(rows))] = gains
-        return torch.from_numpy(mixing).to(device) @ waves, (rows, items, starts, gains)
+        return sent(mixing, device) @ waves, (rows, items, starts, gains)
 
     def _choose(self, voices: Indices, draws: NDArray[np.float64]) -> Indices:
         """Return (n, K) talkers: other people than `voices`, each at most once as far as there are enough."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from voxanchor.audio.babble import Babble
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.crowd import Crowd
-from voxanchor.audio.pool import CPU, Indices, Pool, Shelf
+from voxanchor.audio.pool import CPU, Indices, Pool, Shelf, sent
 from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
 from voxanchor.audio.stock import Stock, composed, recorded
 
@@ -94,7 +94,7 @@ class Library:
         for part in np.unique(parts):
             rows = np.flatnonzero(parts == part)
             waves, layers = self._parts[part].draw(pool, self.crop_samples, voices[rows], draws[rows, 1:], device)
-            noise[torch.from_numpy(rows).to(device)] = waves
+            noise[sent(rows, device)] = waves
             found.append((rows[layers[0]], *layers[1:]))
         return noise, Layers(*(np.concatenate(column) for column in zip(*found, strict=True)))
 

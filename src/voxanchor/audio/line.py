@@ -37,7 +37,7 @@ def band_limited(waves: Tensor) -> Tensor:
         waves: (N, T) float32 or float64 at 16 kHz; the result is the same.
     """
     half = _TAPS // 2
-    taps = torch.from_numpy(_band()).to(waves)
+    taps = torch.from_numpy(_band()).to(waves, non_blocking=True)
     heard: Tensor = convolve(F.pad(waves, (0, half)), taps.unsqueeze(0))[:, half:]
     return heard
 

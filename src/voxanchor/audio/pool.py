@@ -4,15 +4,17 @@ import tempfile
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voxanchor import processes
 from voxanchor.audio.pcm import FULL_SCALE, Pcm
 from voxanchor.files import reserve, writing
-from voxanchor.progress import track
+from voxanchor.progress import say, track
 
 MEMORY_BYTES = 2 * 2**30
 """Samples beyond this are kept in an unnamed file, which the system holds in memory as far as there is room."""
@@ -26,6 +28,16 @@ _THREADS = 8
 
 Key = Hashable
 """What a recording is, for example its file and where in it it begins: the same recording is kept once."""
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device, without waiting until it has come there.
+
+    On the processor the two share their memory.
+    """
+    tensor = torch.from_numpy(array)
+    # out of memory that may be swapped the copy would wait for all that the device has to do before it
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 class Shelf:
@@ -103,8 +115,8 @@ class Pool:
             rows = np.flatnonzero(buffers == buffer)
             windows = np.lib.stride_tricks.sliding_window_view(self._buffers[buffer], length)
             samples[rows] = windows[begins[rows]]
-        gains = torch.from_numpy(self._gain[items] / np.float32(FULL_SCALE)).to(device)
-        return torch.from_numpy(samples).to(device).float().mul_(gains.unsqueeze(1))
+        gains = sent(self._gain[items] / np.float32(FULL_SCALE), device)
+        return sent(samples, device).float().mul_(gains.unsqueeze(1))
 
     def _fill(self, loads: Sequence[Callable[[], Pcm]], label: str, memory_bytes: int) -> None:
         blocks = _Blocks(memory_bytes)
@@ -130,6 +142,7 @@ class _Blocks:
         self._left = memory_bytes
         self._block: NDArray[np.int16] = np.empty(0, dtype=np.int16)
         self._used = 0
+        self._told = False
 
     def add(self, samples: NDArray[np.int16], length: int) -> tuple[NDArray[np.int16], int]:
         """Lay down `samples`, repeated to `length`; return the array and where in it they begin."""
@@ -144,6 +157,12 @@ class _Blocks:
         if self._left > 0:
             self._left -= 2 * size
             return np.zeros(size, dtype=np.int16)  # pages that are never written take no memory
+        if processes.world() > 1 and not self._told:
+            self._told = True
+            say(
+                "the decoded recordings outgrow what is kept in memory: each process writes its own copy of the rest "
+                "to TMPDIR. Pack them (voxanchor data pack), and the processes of a machine share one"
+            )
         with writing("temporary file for samples (TMPDIR)"), tempfile.TemporaryFile(prefix="voxanchor-pool-") as file:
             reserve(file.fileno(), 2 * size)
             return np.memmap(file, dtype=np.int16, mode="w+", shape=(size,))

@@ -1,7 +1,7 @@
 """Many waveforms played faster or slower at once: pitch and tempo together, by band-limited interpolation."""
 
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -31,13 +31,19 @@ def play(waves: Tensor, speed: float, length: int) -> Tensor:
         speed: taken to the nearest fraction with a denominator of at most 100.
         length: samples wanted.
     """
-    kernel = _kernel(_ratio(speed)).to(waves.device)
+    kernel = _kernel_on(_ratio(speed), waves.device)
     phases = F.conv1d(waves.unsqueeze(1), kernel, stride=_ratio(speed).numerator)
     return phases.transpose(1, 2).flatten(1)[:, :length]
 
 
 def _ratio(speed: float) -> Fraction:
     return Fraction(speed).limit_denominator(100)
+
+
+@cache
+def _kernel_on(ratio: Fraction, device: torch.device) -> Tensor:
+    """Return the filter of each phase where it is wanted: to send it anew for every batch would make a device wait."""
+    return _kernel(ratio).to(device)
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from voxanchor.audio.batched import frame_energy
 from voxanchor.audio.clips import Clip, seamless
 from voxanchor.audio.level import ACTIVITY_MARGIN_DB, FRAME_SAMPLES, active_frames, active_level_db
 from voxanchor.audio.pcm import Pcm, encode
-from voxanchor.audio.pool import Indices, Pool, Shelf
+from voxanchor.audio.pool import Indices, Pool, Shelf, sent
 from voxanchor.audio.sources import NoiseSource, RecordedNoise
 from voxanchor.rng import generator
 from voxanchor.types import SAMPLE_RATE
@@ -82,12 +82,12 @@ class Stock:
         found = self._heard(crops, chosen[rows])
         better = found > heard[rows]
         starts[rows[better]], heard[rows[better]] = others[better], found[better]
-        waves[torch.from_numpy(rows[better]).to(waves.device)] = crops[torch.from_numpy(better).to(waves.device)]
+        waves[sent(rows[better], waves.device)] = crops[sent(np.flatnonzero(better), waves.device)]
 
     def _heard(self, waves: Tensor, chosen: Indices) -> NDArray[np.float64]:
         """Return (n,) the share of frames that would count as active in the whole clip."""
         energy, samples = frame_energy(waves)
-        threshold = torch.from_numpy(self._threshold[chosen]).to(waves.device)
+        threshold = sent(self._threshold[chosen], waves.device)
         share: NDArray[np.float64] = (energy / samples > threshold.unsqueeze(1)).double().mean(dim=1).cpu().numpy()
         return share
 

@@ -101,7 +101,7 @@ def forward(
     if isinstance(encoder, ExportedEncoder):
         return encoder.embed(padded, lengths)
     device = next(encoder.parameters()).device
-    waves, samples = torch.from_numpy(padded).to(device), torch.from_numpy(lengths).to(device)
+    waves, samples = torch.from_numpy(padded).to(device), torch.from_numpy(lengths)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         embeddings: Embeddings = encoder(waves, samples).float().cpu().numpy()
     return embeddings

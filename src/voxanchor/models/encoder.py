@@ -65,7 +65,8 @@ class EncoderConfig:
 class SpeakerEncoder(nn.Module):
     """A network with its front-end, normalised to unit vectors, that knows how it was made.
 
-    Weights are drawn from `seed` alone; torch's global generator is left as it was.
+    Weights are drawn from `seed` alone, on the processor; torch's global generators are left as they were, those of
+    accelerators too.
 
     Args:
         config: what to build. The attribute `config` holds it with every default written out.
@@ -82,7 +83,8 @@ class SpeakerEncoder(nn.Module):
         if config.sample_rate != SAMPLE_RATE:
             raise ModelError(f"sample rate {config.sample_rate} Hz: every waveform here has {SAMPLE_RATE} Hz")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would reseed the accelerators as well, for good
+            torch.default_generator.manual_seed(seed)
             network, options = make_network(config.architecture, config.options)
         self.network = network
         embedding_dim, min_samples = int(network.embedding_dim), int(network.MIN_SAMPLES)  # type: ignore[arg-type]
@@ -133,7 +135,8 @@ class SpeakerEncoder(nn.Module):
 
         Args:
             waves: (B, T) float32, full scale 1.0, 16 kHz.
-            lengths: (B,) int64 samples of each recording, at most T; all of T when absent.
+            lengths: (B,) int64 samples of each recording, at most T; all of T when absent. They are looked at, for
+                which an accelerator would have to be waited for: give them on the processor.
 
         Raises:
             AudioError: a recording shorter than `min_samples`.
@@ -175,7 +178,7 @@ class SpeakerEncoder(nn.Module):
             )
 
     def _checked(self, waves: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Return the lengths, or None where all are full."""
+        """Return the lengths, where the waveforms are, or None where all are full."""
         if waves.ndim != 2:
             raise ModelError(f"expected waveforms (B, T), got shape {tuple(waves.shape)}")
         shortest = longest = waves.shape[1]
@@ -188,7 +191,9 @@ class SpeakerEncoder(nn.Module):
         if shortest < self.min_samples:
             needed = f"{self.min_samples / SAMPLE_RATE:.2f} s"
             raise AudioError(f"a recording of {shortest / SAMPLE_RATE:.2f} s is too short: the model needs {needed}")
-        return None if shortest == waves.shape[1] else lengths
+        if lengths is None or shortest == waves.shape[1]:
+            return None
+        return lengths.to(waves.device, non_blocking=True)
 
     def copy(self) -> Self:
         """Return an independent encoder with the same weights, on the same device."""

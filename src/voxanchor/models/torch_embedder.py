@@ -45,6 +45,6 @@ class TorchEmbedder:
         """
         device = next(self.encoder.parameters()).device
         with torch.no_grad():
-            found = self.encoder(torch.from_numpy(waves).to(device), torch.from_numpy(lengths).to(device))
+            found = self.encoder(torch.from_numpy(waves).to(device), torch.from_numpy(lengths))
         embeddings: Embeddings = found.float().cpu().numpy()
         return embeddings

@@ -4,11 +4,12 @@ A batch is drawn as numbers first and then made at once, without a loop over its
 measured, and rooms and noise added for all of them together, in torch, where the model runs.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.batched import high_pass, measure, noise_gains
 from voxanchor.audio.convolution import convolve
 from voxanchor.audio.library import Layers, Library
-from voxanchor.audio.pool import CPU, Indices, Pool, Shelf
+from voxanchor.audio.pool import CPU, Indices, Pool, Shelf, sent
 from voxanchor.audio.rooms import RoomStock
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest
@@ -36,7 +37,8 @@ class Batch(NamedTuple):
 
     Attributes:
         waves: (B, T) float32 inputs, clean or mixed.
-        lengths: (B,) int64, all T: crops are equally long, so no padding reaches batch normalisation.
+        lengths: (B,) int64, all T: crops are equally long, so no padding reaches batch normalisation. They stay on the
+            processor, which looks at them at every step.
         utterances: (B,) int64 positions in the training manifest, which find the anchors.
         labels: (B,) int64 positions among the manifest's speakers.
         noisy: (B,) bool, with noise in it.
@@ -51,8 +53,8 @@ class Batch(NamedTuple):
     clean: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on `device`."""
-        return self._map(lambda field: field.to(device, non_blocking=True))
+        """Return the batch on `device`, but for the lengths."""
+        return self._map(lambda field: field.to(device, non_blocking=True))._replace(lengths=self.lengths)
 
     def parts(self, count: int) -> "list[Batch]":
         """Return `count` batches that together hold the rows of this one, clean and noisy rows in each alike."""
@@ -166,13 +168,13 @@ class Batches:
         gains = 10.0 ** ((self.stage.gain_db[0] + own[:, 2] * np.ptp(self.stage.gain_db)) / 20.0)
         if self.stage.gain_db != (0.0, 0.0):
             for heard in (waves,) if untouched is None else (waves, untouched):
-                heard *= torch.from_numpy(gains).float().to(self.device).unsqueeze(1)
+                heard *= sent(gains.astype(np.float32), self.device).unsqueeze(1)
         batch = Batch(
             waves=waves,
-            lengths=torch.full((size,), self.crop_samples, dtype=torch.int64, device=self.device),
-            utterances=torch.from_numpy(chosen).to(self.device),
-            labels=torch.from_numpy(self.labels[chosen]).to(self.device),
-            noisy=torch.from_numpy(noisy).to(self.device),
+            lengths=torch.full((size,), self.crop_samples, dtype=torch.int64),
+            utterances=sent(chosen, self.device),
+            labels=sent(self.labels[chosen], self.device),
+            noisy=sent(noisy, self.device),
             clean=untouched,
         )
         return batch, Composition(starts, kinds, snr_db, layers, gains, rooms, channels)
@@ -205,7 +207,7 @@ class Batches:
         # clean rows come first, so the noisy ones are a view
         speech = waves[rows[0] :]
         noise = high_pass(noise)
-        ratios = torch.from_numpy(snr_db[rows]).to(self.device)
+        ratios = sent(snr_db[rows], self.device)
         gains = noise_gains(measure(speech), measure(noise, filtered=True), ratios)
         speech.addcmul_(noise, gains.float().unsqueeze(1))
         silent = rows[(gains == 0.0).cpu().numpy()]
@@ -239,26 +241,74 @@ class Batches:
         return generator(self.seed, epoch, 0, "order").permutation(len(self.labels))
 
 
-def prefetch(render: Callable[[int], Batch], steps: range, workers: int, ahead: int = 4) -> Iterator[Batch]:
+class _OfThread(threading.local):
+    """The CUDA stream on which a worker makes its batches."""
+
+    stream: Any = None
+
+
+class _Apart:
+    """Batches made on CUDA streams apart from the model's, one a worker.
+
+    What a maker has to wait for, the level of a crop for example, would otherwise come after all the work of the model
+    that was queued before it, and nothing would be made ahead.
+    """
+
+    def __init__(self, render: Callable[[int], Batch], device: torch.device) -> None:
+        self.render, self.device = render, device
+        self._own = _OfThread()
+
+    def made(self, step: int) -> tuple[Batch, Any]:
+        """Return the batch of a step, and the event after which it is there; called by a worker."""
+        if self.device.type != "cuda":
+            return self.render(step), None
+        if self._own.stream is None:
+            self._own.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._own.stream):
+            return self.render(step), self._own.stream.record_event()
+
+    def received(self, made: tuple[Batch, Any]) -> Batch:
+        """Return the batch for the stream of the caller, which waits for it there; the processor does not."""
+        batch, ready = made
+        if ready is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(ready)
+            for field in batch:
+                if field is not None and field.device.type == "cuda":
+                    field.record_stream(stream)  # its memory is not given to the next batch before it was used here
+        return batch
+
+
+def prefetch(
+    render: Callable[[int], Batch], steps: range, workers: int, ahead: int = 4, device: torch.device = CPU
+) -> Iterator[Batch]:
     """Yield the batch of each step in order, rendered by `workers` threads at most `ahead` steps early.
 
     With 0 workers each batch is rendered when it is asked for; the batches are the same. A worker takes one thread of
-    torch, so that it does not stand in the way of the model.
+    torch, and a CUDA stream of its own, so that it does not stand in the way of the model.
+
+    Args:
+        render: gives the batch of a step.
+        steps: in order.
+        workers: threads.
+        ahead: batches that may be finished before they are asked for.
+        device: where batches are made.
     """
     if workers == 0:
         yield from map(render, steps)
         return
+    apart = _Apart(render, device)
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(workers, "render", initializer=lambda: torch.set_num_threads(1)) as pool:
-        waiting: list[Future[Batch]] = []
+        waiting: list[Future[tuple[Batch, Any]]] = []
         upcoming = iter(steps)
         try:
             for step in upcoming:
-                waiting.append(pool.submit(render, step))
+                waiting.append(pool.submit(apart.made, step))
                 if len(waiting) > max(ahead, workers):
-                    yield waiting.pop(0).result()
+                    yield apart.received(waiting.pop(0).result())
             while waiting:
-                yield waiting.pop(0).result()
+                yield apart.received(waiting.pop(0).result())
         finally:
             for future in waiting:
                 future.cancel()

@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from voxanchor.audio.channels import through
-from voxanchor.audio.pool import Indices
+from voxanchor.audio.pool import Indices, sent
 from voxanchor.conditions.channel import Channel, names
 from voxanchor.errors import RecipeError
 from voxanchor.rng import generator
@@ -68,6 +67,6 @@ class ChannelStock:
     def apply(self, waves: Tensor, chosen: Indices) -> None:
         """Put every row of `waves` (N, T) float32 through its channel, in place; `chosen` (N,) as `draw` gives it."""
         for kind in np.unique(chosen[chosen >= 0]):
-            rows = torch.from_numpy(np.flatnonzero(chosen == kind)).to(waves.device)
+            rows = sent(np.flatnonzero(chosen == kind), waves.device)
             channel = self.channels[kind]
             waves[rows] = through(waves[rows], channel.kind, channel.amount)

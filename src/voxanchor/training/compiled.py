@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
+from voxanchor.models.precision import best_device
 from voxanchor.progress import say
 
 
@@ -12,10 +13,11 @@ def compile_network(network: nn.Module) -> bool:
     """Let torch compile a network when it is first called, and say whether it will; names and weights stay.
 
     Compiling takes minutes and needs a compiler on the machine (C++ for a processor, Triton for a GPU): a small
-    function is tried first, and where that fails the network stays as it is, with a line that says why.
+    function is tried first, on the device that will train, and where that fails the network stays as it is, with a line
+    that says why.
     """
     try:
-        torch.compile(torch.sin)(torch.ones(8))
+        torch.compile(torch.sin)(torch.ones(8, device=best_device()))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         say(f"torch cannot compile here ({type(error).__name__}: {reason}); training goes on without")

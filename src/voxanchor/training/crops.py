@@ -14,7 +14,7 @@ from voxanchor.audio.batched import measure
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.level import FRAME_SAMPLES, active_frames
 from voxanchor.audio.pcm import Pcm, known_usable
-from voxanchor.audio.pool import Indices, Pool, Shelf
+from voxanchor.audio.pool import Indices, Pool, Shelf, sent
 from voxanchor.corpus.utterance import Utterance
 
 TRIES = 6
@@ -68,7 +68,8 @@ class Crops:
             found = measure(others).samples.cpu().numpy()
             better = found > speech[rows]
             starts[rows[better]], speech[rows[better]] = places[better], found[better]
-            waves[torch.from_numpy(rows[better]).to(device)] = others[torch.from_numpy(better).to(device)]
+            # by places, not by a mask: how many rows a mask chooses the processor would have to wait for
+            waves[sent(rows[better], device)] = others[sent(np.flatnonzero(better), device)]
         for row in np.flatnonzero(speech == 0):  # little speech in a long silence: aim at it
             starts[row] = self._aim(pool, int(chosen[row]), float(draws[row, 0]))
             waves[row] = self._at(pool, chosen[[row]], starts[[row]], device)[0]
@@ -93,7 +94,7 @@ class Crops:
             rows = np.flatnonzero(speeds == value)
             crops = pool.gather(self._items[chosen[rows]], starts[rows], self._source(value), device)
             played = crops if value == 1.0 else speed.play(crops, value, self.crop_samples)
-            waves[torch.from_numpy(rows).to(device)] = played
+            waves[sent(rows, device)] = played
         return waves
 
     def _source(self, value: float) -> int:

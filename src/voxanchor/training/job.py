@@ -69,9 +69,11 @@ class Job:
     def guarded(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
         """Train under the guard; return the best state and how it came out, in the first process."""
         assert self.validation is not None
-        before = self.validation.measure(self.origin)
-        if warning := near_chance(before):  # before hours of training, not after them
-            say(f"warning: {warning}")
+        before: dict[str, float] = {}
+        if processes.first():  # which alone judges
+            before = dict(self.validation.measure(self.origin))
+            if warning := near_chance(before):  # before hours of training, not after them
+                say(f"warning: {warning}")
         keeper = Keeper(self.stage.guard, before, self.folder / KEPT_FILE)
 
         def attempt(number: int, stage: Train, folder: Path) -> bool:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -40,7 +41,13 @@ class Reading(NamedTuple):
 
 
 class Task(nn.Module):
-    """What is optimised: a module that returns ``loss`` and its parts of a batch and a step."""
+    """What is optimised: a module that returns ``loss`` and its parts of a batch and a step.
+
+    Attributes:
+        leaves_out: whether the loss of a step may have no use for some of the parameters.
+    """
+
+    leaves_out: bool = False
 
     def stepped(self) -> None:
         """Follow after an optimiser step."""
@@ -56,10 +63,14 @@ class Source(Protocol):
         ...
 
 
-def make_fabric(precision: Precision) -> tuple[Any, Precision]:
+def make_fabric(precision: Precision, *, leaves_out: bool = False) -> tuple[Any, Precision]:
     """Return a Fabric on the accelerator when there is one and otherwise on the processor, and its precision.
 
     One device, or, in a job of several processes, one for each of them.
+
+    Args:
+        precision: of the matrix products.
+        leaves_out: whether a step may leave parameters out (`Task`).
 
     Raises:
         MissingExtraError: Lightning Fabric is not installed.
@@ -78,13 +89,17 @@ def make_fabric(precision: Precision) -> tuple[Any, Precision]:
     else:
         from lightning_fabric.strategies.ddp import DDPStrategy
 
+        if leaves_out:
+            # looking for what a step leaves out is the safe choice, not a mistake, where it then leaves nothing out
+            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.world()))
         fabric = Fabric(
             accelerator=device.type,
             devices=here,
             num_nodes=processes.world() // here,
-            # the anchors are a buffer, and need not travel at every step
-            strategy=DDPStrategy(forward_sync_buffers=False),
+            # The anchors are a buffer, and need not travel at every step. Parameters that no process used get no
+            # gradient, as in one process; to freeze them instead would forget those that only some steps use.
+            strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=leaves_out),
             precision=fabric_name(chosen),
         )
     fabric.launch()
@@ -124,7 +139,8 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     state = load_state(folder / STATE_FILE)
     # resumed on another machine, a run keeps the arithmetic that it began with
-    fabric, precision = make_fabric(stage.precision if state is None else state["precision"])
+    precision = stage.precision if state is None else state["precision"]
+    fabric, precision = make_fabric(precision, leaves_out=task.leaves_out)
     optimizer = torch.optim.AdamW(_groups(task, stage.weight_decay), lr=stage.learning_rate.peak, fused=True)
     first = 0
     if state is not None:
@@ -148,7 +164,7 @@ def train(
         if workers is None:
             # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
             workers = 0 if on_cpu else 2
-        batches = prefetch(source.render, range(first, stage.steps), workers)
+        batches = prefetch(source.render, range(first, stage.steps), workers, device=fabric.device)
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
@@ -212,7 +228,9 @@ def _step(
     module.train()
     for group in optimizer.param_groups:
         group["lr"] = stage.learning_rate.at(step, stage.steps)
-    torch.manual_seed(torch_seed(seed, step, "train"))
+    # of dropout and sampled classes: its own in every process, or their rows would share the masks
+    rank = processes.rank()
+    torch.manual_seed(torch_seed(seed, step, f"train/{rank}" if rank else "train"))
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, torch.Tensor] = {}
     parts = batch.to(fabric.device).parts(stage.accumulate)

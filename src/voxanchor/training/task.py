@@ -71,6 +71,8 @@ class SpeakerTask(Task):
                 "anchor.frame_weight compares frames inside two networks, which must be alike: the stage starts from "
                 f"'{student.config.architecture}', its anchors are of '{teacher.config.architecture}' with its options"
             )
+        # of a module of the user's nothing is known: it may keep a classifier, or draw which layers it runs
+        self.leaves_out = bool(getattr(student.network, "MAY_LEAVE_OUT", False))
         # past Module's own attributes: it is no part of what is trained or saved
         self.__dict__["_teacher"] = None if teacher is None else teacher.requires_grad_(False).eval()
 

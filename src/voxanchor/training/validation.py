@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from voxanchor import processes
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
@@ -16,6 +17,7 @@ from voxanchor.errors import CorpusError, DivergedError
 from voxanchor.evaluation.background import voices
 from voxanchor.evaluation.embed import embed
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.precision import best_device
 from voxanchor.rng import generator
 from voxanchor.scoring.metrics import eer
 from voxanchor.scoring.scores import trial_scores
@@ -29,6 +31,8 @@ MAX_SEGMENTS = 4
 
 class Validation:
     """Measures an encoder on a fixed set of segments, clean and at `SNR_DB`, the kinds of noise taking turns.
+
+    Of several processes the first alone measures; it does so on its accelerator, where it has one.
 
     Args:
         manifest: recordings of speakers kept out of training.
@@ -52,7 +56,7 @@ class Validation:
         self._trials: Trials | None = None
         with contextlib.suppress(CorpusError):  # one speaker, or no labels: nothing to verify, agreement remains
             self._trials = all_pairs(self.segments)
-        self._reference = None if start is None else self._embed(start, noisy=False)
+        self._reference = None if start is None or not processes.first() else self._embed(start, noisy=False)
         self._alike = 0.0 if self._reference is None else _alike(self._reference, self.segments)
 
     def measure(self, encoder: SpeakerEncoder) -> Mapping[str, float]:
@@ -82,7 +86,10 @@ class Validation:
         def read(utterance: Utterance) -> Waveform:
             return self._waves[utterance.id][int(noisy)]
 
-        found = embed(encoder, self.segments.utterances, label="validation", read=read)
+        # a model that training starts from lies on the processor: a copy of it is measured, and let go
+        device = best_device()
+        there = encoder if next(encoder.parameters()).device == device else encoder.copy().to(device)
+        found = embed(there, self.segments.utterances, label="validation", read=read)
         lost = int((~(np.abs(found).sum(axis=1) > 0) | ~np.isfinite(found).all(axis=1)).sum())
         if lost:
             raise DivergedError(

@@ -78,6 +78,19 @@ def test_the_class_itself_and_functions_inside_others_are_named_too(code: Code) 
         assert registry.load(f"python:{name}:{target}").embedding_dim == 24
 
 
+def test_the_path_of_modules_is_left_as_it_was(code: Code) -> None:
+    helper = code("WIDTH = 24\n")
+    late = OWN_MODEL.replace("    return MyModel()", f"    import {helper}\n    return MyModel()")
+    assert late != OWN_MODEL
+    before = [*sys.path]
+    assert registry.load(f"python:{code(late)}:build").embedding_dim == 24
+    assert helper in sys.modules
+    assert sys.path == before
+    with pytest.raises(ModelError, match="no module"):
+        registry.load("python:nowhere_at_all:build")
+    assert sys.path == before
+
+
 def test_weights_that_torch_draws_are_the_same_every_time(code: Code) -> None:
     name = code(OWN_MODEL)
     torch.manual_seed(3)

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,25 @@ def is_trusted(target: str) -> bool:
     return target in _trusted
 
 
+@contextlib.contextmanager
+def from_here() -> Iterator[None]:
+    """Search the working directory first for what is imported inside; the path of modules is then what it was."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the user's code took it out itself
+            sys.path.remove(here)
+
+
 def make(target: str) -> nn.Module:
     """Return the module that the code ``module:function`` makes. The working directory is searched first.
 
+    It is so while the module is made and first tried, and no longer: what the code imports later it must find itself.
     What the code prints goes to standard error.
 
     Raises:
@@ -58,7 +74,7 @@ def make(target: str) -> nn.Module:
     """
     if not is_trusted(target):
         raise UntrustedCodeError(target)
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), from_here():
         function = _find(target)
         _refuse_arguments(function, target)
         try:
@@ -87,8 +103,6 @@ def named(value: Any) -> str:
 def _find(target: str) -> Callable[[], Any]:
     name, _, attributes = target.partition(":")
     here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
     importlib.invalidate_caches()  # a file written a moment ago
     try:
         found: Any = importlib.import_module(name)

@@ -11,7 +11,7 @@ from voxanchor.errors import ModelError
 from voxanchor.models.decimation import Halved, halved_length
 from voxanchor.models.equal_lengths import in_equal_lengths
 from voxanchor.models.foreign.user_checks import ignores_padding, measure, refuse_weights, takes_lengths
-from voxanchor.models.foreign.user_code import make, named, told
+from voxanchor.models.foreign.user_code import from_here, make, named, told
 from voxanchor.models.level import wanted_by
 from voxanchor.models.masks import frame_mask
 from voxanchor.models.tracing import is_exporting
@@ -53,6 +53,9 @@ class UserModule(nn.Module):
 
     SHOWS_FRAMES = False
 
+    MAY_LEAVE_OUT = True
+    """Whether parameters may take no part in an embedding, in some steps of training or in all."""
+
     def __init__(self, config: UserModuleConfig) -> None:
         super().__init__()
         self.target = config.target
@@ -72,7 +75,7 @@ class UserModule(nn.Module):
         shortest = self._stated("min_samples", round(_SHORTEST_S * self.rate))
         self.MIN_SAMPLES = shortest * SAMPLE_RATE // self.rate
         self._lengths = takes_lengths(self.module)
-        with torch.no_grad():
+        with torch.no_grad(), from_here():
             self._examine(shortest)
         _refuse_shared(self.module, self.target)
         self.train()

@@ -57,6 +57,9 @@ class XVector(nn.Module):
         ModelError: a configuration that it cannot make a network of.
     """
 
+    MAY_LEAVE_OUT = True
+    """Whether parameters may take no part in an embedding: what each of the package's kinds does is its own affair."""
+
     def __init__(self, options: XVectorConfig) -> None:
         super().__init__()
         self.model = _make(options.config)
