@@ -22,7 +22,7 @@ from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
 from voxanchor.evaluation.embed import embeddings_key
 from voxanchor.evaluation.projection import EmbeddingMap, project
-from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
 from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
@@ -33,6 +33,7 @@ from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import counted, say
 from voxanchor.scoring.metrics import EerMethod
+from voxanchor.types import IntArray
 from voxanchor.verification.loading import judge_of
 
 MAP_SPEAKERS = 10
@@ -196,7 +197,9 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     cohort = scan(comparison.cohort) if comparison.cohort else None
     judges = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
     calibrated = {name: judge for name, judge in judges.items() if judge.record is not None}
-    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated)
+    shown = _shown([condition.name for condition in suite.noisy], segments)
+    keep = Keep(("clean", shown.condition), shown.places) if shown else Keep()
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated, keep=keep)
     return Measured(outcome, segments, trials, bank, tuple(notes))
 
 
@@ -256,25 +259,46 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
     ]
 
 
-def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
-    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is."""
-    noisy = [row.condition for row in outcome.rows if row.noise]
+@dataclass(frozen=True)
+class _Shown:
+    """What the maps show beside clean: a condition, and (R,) places of segments with (R,) numbers of their speakers."""
+
+    condition: str
+    places: IntArray
+    speakers: IntArray
+
+
+def _shown(noisy: Sequence[str], segments: Manifest) -> _Shown | None:
+    """Return what the maps show: babble at 5 dB, or the first noisy condition there is; None where there is no map."""
     speakers = [name for name in segments.speakers if name][:MAP_SPEAKERS]
     if not noisy or len(speakers) < 2:
-        return []
-    condition = next((name for name in noisy if name == "babble_5db"), noisy[0])
+        return None
     owners = np.array([utterance.speaker for utterance in segments.utterances])
     places = np.concatenate([np.flatnonzero(owners == name)[:MAP_UTTERANCES] for name in speakers])
-    numbers = np.array([speakers.index(name) for name in owners[places]])
     if len(places) < 2:
+        return None
+    numbers = np.array([speakers.index(name) for name in owners[places]])
+    return _Shown("babble_5db" if "babble_5db" in noisy else noisy[0], places, numbers)
+
+
+def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
+    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is.
+
+    Args:
+        outcome: as `measure` finds it: with the embeddings that the maps show.
+        systems: names of models.
+        segments: of the evaluation.
+    """
+    shown = _shown([row.condition for row in outcome.rows if row.noise], segments)
+    if shown is None:
         return []
     maps = []
     for name in systems:
-        pair = np.concatenate([outcome.embeddings[name, kind][places] for kind in ("clean", condition)])
+        pair = np.concatenate([outcome.embeddings[name, kind] for kind in ("clean", shown.condition)])
         try:
             points = project(pair)
         except MissingExtraError:
             return []
-        is_noisy = np.arange(len(pair)) >= len(places)
-        maps.append(EmbeddingMap(name, points, np.concatenate([numbers, numbers]), is_noisy))
+        is_noisy = np.arange(len(pair)) >= len(shown.places)
+        maps.append(EmbeddingMap(name, points, np.concatenate([shown.speakers, shown.speakers]), is_noisy))
     return maps
