@@ -19,9 +19,11 @@ from voxanchor.errors import AudioError, CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed, embed_with
-from voxanchor.evaluation.protocol import Keep, Outcome, Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.models.batches import pad
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.scoring.bootstrap import interval
+from voxanchor.types import FloatArray
 
 SUITE = Suite("small", (Condition(), Condition("noise", 5.0), Condition("babble", 0.0)))
 
@@ -108,6 +110,24 @@ def test_protocols_differ_in_noise_and_agree_on_clean(
     assert clean.rows[0].eer == noisy.rows[0].eer
     assert clean.rows[1].eer != noisy.rows[1].eer
     assert noisy.rows[1].protocol == "both-noisy"
+
+
+def test_the_interval_is_of_the_convention_of_the_error_rate(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    scores: dict[str, FloatArray] = {}
+
+    def keep(system: str, condition: Condition, seed: int, found: FloatArray) -> None:
+        scores[condition.name] = found
+
+    setup = Setup(SUITE, eer_method="convex_hull")
+    found = evaluate({"one": make_encoder(1)}, manifest, trials, bank, setup, EmbeddingCache(tmp_path), scored=keep)
+    bootstrap = bootstrap_of(manifest, trials, setup.replicates)
+    for row in found.rows:
+        hull, linear = (bootstrap.eer(scores[row.condition], method) for method in ("convex_hull", "linear"))
+        assert (row.eer_low, row.eer_high) == interval(100 * hull)
+        assert interval(100 * hull) != interval(100 * linear)
+        np.testing.assert_array_equal(found.replicates["one", row.condition, 0], 100 * hull)
 
 
 def test_noise_seeds_give_other_noise_and_the_same_clean(

@@ -44,7 +44,7 @@ class Setup:
 
     Attributes:
         noise_seeds: each gives one row per system and condition; published figures take at least five.
-        eer_method: how the ROC's points are joined.
+        eer_method: how the ROC's points are joined, for the error rates and their intervals.
         replicates: how often the speakers are drawn anew, for intervals.
         precision: of the models' matrix products, ``float32`` or ``bfloat16``.
     """
@@ -217,7 +217,7 @@ def _row(
     outcome: Outcome,
 ) -> ResultRow:
     ranked = rank_trials(scores, trials.target)
-    replicates = 100 * bootstrap.eer(scores)
+    replicates = 100 * bootstrap.eer(scores, setup.eer_method)
     ends = interval(replicates) if np.isfinite(replicates).any() else (None, None)
     outcome.replicates[name, condition.name, seed] = replicates
     return ResultRow(
