@@ -112,6 +112,25 @@ def test_protocols_differ_in_noise_and_agree_on_clean(
     assert noisy.rows[1].protocol == "both-noisy"
 
 
+def test_other_levels_are_other_audio_under_another_name(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    model, whole = {"one": make_encoder(1)}, replace(SUITE, snr="whole")
+    cache, keep = EmbeddingCache(tmp_path), Keep(tuple(condition.name for condition in SUITE.conditions))
+    usual = evaluate(model, manifest, trials, bank, Setup(SUITE), cache, keep=keep)
+    other = evaluate(model, manifest, trials, bank, Setup(whole), cache, keep=keep)
+    assert {row.suite for row in usual.rows} == {"small"}
+    assert {row.suite for row in (*other.rows, *other.geometry)} == {"small-whole-snr"}
+    assert [row.condition for row in other.rows] == [row.condition for row in usual.rows]
+    same = {
+        name: np.array_equal(made, other.embeddings[key]) for key, made in usual.embeddings.items() for name in key[1:]
+    }
+    assert same == {"clean": True, "noise_5db": False, "babble_0db": False}
+    deaf: dict[str, SpeakerEncoder] = {"one": Deaf(make_encoder(1).config, seed=1)}
+    assert listen(deaf, manifest, trials, bank, tmp_path, Setup(SUITE)).rows == usual.rows
+    assert listen(deaf, manifest, trials, bank, tmp_path, Setup(whole)).rows == other.rows
+
+
 def test_the_interval_is_of_the_convention_of_the_error_rate(
     manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ def evaluate(
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
     plain = enrol is None and cohort is None
-    decider = Decider(judges, trials, setup.protocol, setup.suite.name) if plain and judges else None
+    decider = Decider(judges, trials, setup.protocol, setup.suite.label) if plain and judges else None
     audience = Audience(systems, enrol, manifest, bank, cache, setup.precision, with_quality=decider is not None)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
@@ -223,7 +223,7 @@ def _row(
     return ResultRow(
         system=name,
         protocol=setup.protocol,
-        suite=setup.suite.name,
+        suite=setup.suite.label,
         condition=condition.name,
         noise=condition.kind,
         snr_db=condition.snr_db,
@@ -251,7 +251,7 @@ def _geometry(
 ) -> GeometryRow:
     return GeometryRow(
         system=name,
-        suite=setup.suite.name,
+        suite=setup.suite.label,
         condition=condition.name,
         noise=condition.kind,
         snr_db=condition.snr_db,

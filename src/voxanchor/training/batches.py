@@ -206,7 +206,8 @@ class Batches:
         speech = waves[rows[0] :]
         noise = high_pass(noise)
         ratios = torch.from_numpy(snr_db[rows]).to(self.device)
-        gains = noise_gains(measure(speech), measure(noise, filtered=True), ratios)
+        levels = self.stage.noise.snr
+        gains = noise_gains(measure(speech, snr=levels), measure(noise, filtered=True, snr=levels), ratios)
         speech.addcmul_(noise, gains.float().unsqueeze(1))
         silent = rows[(gains == 0.0).cpu().numpy()]
         noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan

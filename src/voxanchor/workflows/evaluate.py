@@ -1,7 +1,7 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import voxanchor
 from voxanchor import config
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.downmix import Channel
+from voxanchor.audio.level import SnrLevels
+from voxanchor.conditions.suites import Suite, snr_note
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
@@ -57,6 +59,7 @@ class Comparison:
         note: what a reader of the report has to know before its figures, a paragraph a line.
         rooms: folders of room impulse responses; needed by suites with measured rooms.
         heard_noise: noise folders of the models' training; a suite of unseen noise leaves their classes out.
+        snr: what signal-to-noise ratios lie between; a suite of ``whole`` ones stays so.
     """
 
     models: Mapping[str, str]
@@ -74,6 +77,17 @@ class Comparison:
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
     precision: Precision = field(default="float32", metadata=config.LATER)
+    snr: SnrLevels = field(default="active", metadata=config.LATER)
+
+    @property
+    def asked(self) -> Suite:
+        """The suite, before classes of noise are put into it.
+
+        Raises:
+            RecipeError: a suite that there is not.
+        """
+        found = named_suite(self.suite)
+        return found if self.snr == "active" else replace(found, snr=self.snr)
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -166,7 +180,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
         segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
-    asked = named_suite(comparison.suite)
+    asked = comparison.asked
     refuse_unclassed(asked, comparison.noise)
     bank = noise_bank(
         comparison.noise,
@@ -249,6 +263,7 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
         ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
         ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
         ("protocol", comparison.protocol),
+        *([("SNR", note.removeprefix("SNR "))] if (note := snr_note(comparison.asked.label)) else []),
         *([("precision", comparison.precision)] if comparison.precision != "float32" else []),
         *([("scores", f"AS-norm with a cohort from {Path(comparison.cohort).name}")] if comparison.cohort else []),
         *(("noise", line) for line in bank.describe()),
