@@ -1,12 +1,18 @@
 """How near the estimate of the signal-to-noise ratio comes to the ratio that was mixed.
 
 python docs/figures/snr.py SPEECH NOISE [SECONDS]
+
+With --whole: what the ratio between the levels of whole signals, pauses included, is where 0 dB between active levels
+was asked for, in the built-in kinds of noise.
+
+python docs/figures/snr.py --whole SPEECH [SECONDS]
 """
 
 import sys
 
 import numpy as np
 
+from voxanchor.audio.level import active_s, level_db
 from voxanchor.audio.mix import mix
 from voxanchor.audio.quality import estimate_snr_db
 from voxanchor.conditions.render import render
@@ -16,7 +22,7 @@ from voxanchor.corpus.segments import segment
 from voxanchor.corpus.utterance import Utterance
 from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.rng import generator
-from voxanchor.types import Waveform
+from voxanchor.types import SAMPLE_RATE, Waveform
 
 RATIOS_DB = (0, 5, 10, 15, 20, 25)
 
@@ -49,5 +55,34 @@ def main(speech: str, noise: str, seconds: float = 3.0) -> None:
     print(f"\nclean: {middle:.0f} ({low:.0f} to {high:.0f})")
 
 
+def whole(speech: str, seconds: float = 3.0) -> None:
+    """Print a table: the whole-signal ratio (dB) of mixtures that were asked for at 0 dB between active levels."""
+    recordings = scan(speech)
+    bank = noise_bank((), recordings, built_in_share=0.0, for_evaluation=True)
+    pieces = segment(recordings, seconds, 1).utterances
+    waves = [piece.read() for piece in pieces]
+    pauses = [100 * (1 - active_s(wave) * SAMPLE_RATE / len(wave)) for wave in waves]
+    print(f"{len(pieces)} segments of {seconds:g} s; {np.mean(pauses):.0f} % of the speech is pauses\n")
+    print("| noise | least | 5th percentile | median | mean | 95th percentile | most |")
+    print("|---|---|---|---|---|---|---|")
+    everything: list[float] = []
+    for kind in bank.kinds:
+        found = []
+        for piece, wave in zip(pieces, waves, strict=True):
+            noise = bank.draw(kind, len(wave), generator(0, 0, piece.id, f"whole/{kind}"), voices(piece)).waveform
+            found.append(level_db(wave) - level_db(noise) - mix(wave, noise, 0.0).noise_gain_db)
+        print(_row(kind, found))
+        everything += found
+    print(_row("all", everything))
+
+
+def _row(kind: str, found: list[float]) -> str:
+    figures = (*np.percentile(found, (0, 5, 50)), np.mean(found), *np.percentile(found, (95, 100)))
+    return f"| {kind} | " + " | ".join(f"{figure:+.1f}" for figure in figures) + " |"
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--whole":
+        whole(sys.argv[2], *map(float, sys.argv[3:4]))
+        sys.exit()
     main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:4]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from voxanchor.audio import batched
 from voxanchor.audio.batched import activity, frame_energy, measure, noise_gains
-from voxanchor.audio.level import ACTIVITY_MARGIN_DB, active_level_db, active_s, high_pass
+from voxanchor.audio.level import ACTIVITY_MARGIN_DB, active_level_db, active_s, high_pass, level_db
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -71,6 +71,17 @@ def test_padding_and_dc_change_no_level(seed: int, lengths: list[int], offset: f
         np.testing.assert_allclose(energy[row, : own.shape[1]], own[0], rtol=1e-3, atol=1e-9)
         assert samples[row, : own.shape[1]].tolist() == counts.tolist()
         assert not samples[row, own.shape[1] :].any()
+
+
+def test_gains_set_the_ratio_of_whole_levels_where_that_is_asked_for() -> None:
+    speech, noise = (torch.from_numpy(bursts(seed, 4, 16_100)) for seed in (2, 3))
+    speech[2], noise[3] = 0.0, 0.0
+    gains = noise_gains(measure(speech, snr="whole"), measure(noise, snr="whole"), torch.tensor([-5.0, 12.5, 0.0, 0.0]))
+    assert gains[2:].tolist() == [0.0, 0.0]
+    for row, ratio in enumerate((-5.0, 12.5)):
+        added = noise[row].numpy().astype(np.float64) * float(gains[row])
+        assert abs(level_db(speech[row].numpy()) - level_db(added) - ratio) < 1e-5
+        assert abs(active_level_db(speech[row].numpy()) - active_level_db(added) - ratio) > 0.05
 
 
 def test_gains_set_the_ratio_of_the_active_levels_and_leave_silence_alone() -> None:

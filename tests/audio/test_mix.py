@@ -6,7 +6,7 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.level import active_level_db, high_pass
+from voxanchor.audio.level import active_level_db, high_pass, level_db
 from voxanchor.audio.mix import mix
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
@@ -39,6 +39,31 @@ def test_snr_is_exact_at_any_level_of_either_signal(
     assert mixture.snr_db == pytest.approx(snr_db, abs=1e-6)
     assert mixture.noise_gain_db == pytest.approx(20 * np.log10(scale), abs=0.01)
     assert mixture.speech_level_db - mixture.noise_level_db == pytest.approx(mixture.snr_db, abs=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), speech_db=LEVELS_DB, noise_db=LEVELS_DB, snr_db=st.floats(-20, 40))
+@settings(max_examples=100, deadline=None)
+def test_between_whole_signals_the_ratio_counts_pauses(
+    seed: int, speech_db: float, noise_db: float, snr_db: float
+) -> None:
+    speech, noise = speech_like(seed, 16_000, speech_db), speech_like(seed + 1, 16_000, noise_db)
+    mixture = mix(speech, noise, snr_db, "whole")
+    added = mixture.waveform.astype(np.float64) - speech
+    heard = high_pass(noise)
+    scale = float(added @ heard) / float(heard @ heard)
+    ratio_db = 10 * np.log10(np.mean(high_pass(speech) ** 2) / np.mean((scale * heard) ** 2))
+    assert ratio_db == pytest.approx(snr_db, abs=0.01)
+    assert level_db(speech) - level_db(noise) - 20 * np.log10(scale) == pytest.approx(snr_db, abs=0.01)
+    assert mixture.snr_db == pytest.approx(snr_db, abs=1e-6)
+    assert mixture.speech_level_db == pytest.approx(level_db(speech), abs=1e-9)
+
+
+def test_sparse_noise_is_quieter_by_its_whole_level_than_by_its_active_one() -> None:
+    rng = np.random.default_rng(0)
+    speech, noise = (0.1 * rng.standard_normal((2, 32_000))).astype(np.float32)
+    noise[3_200:] = 0.0  # sounds for a tenth of the time: 10 dB between its levels
+    active, whole = (mix(speech, noise, 0.0, snr).noise_gain_db for snr in ("active", "whole"))
+    assert whole - active == pytest.approx(10.0, abs=0.01)
 
 
 def test_stationary_signals_have_the_textbook_power_ratio() -> None:

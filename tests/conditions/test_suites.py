@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from voxanchor.conditions.spec import Condition, Reverb
-from voxanchor.conditions.suites import Suite, suite, suite_names, where
+from voxanchor.conditions.suites import Suite, snr_note, suite, suite_names, where
 from voxanchor.errors import RecipeError
 
 
@@ -124,3 +124,26 @@ def test_errors_name_the_file_and_the_fault(tmp_path: Path, text: str, words: st
 def test_a_suite_made_in_code_is_checked_alike() -> None:
     with pytest.raises(RecipeError, match="first condition must be clean"):
         Suite("a", (Condition("babble", 0.0),))
+
+
+def test_a_suite_says_what_its_ratios_lie_between(tmp_path: Path) -> None:
+    path = tmp_path / "street.yaml"
+    path.write_text("name: street\nconditions: [clean, noise_5db, reverb_0.4s]\neach_class: [0]\nsnr: whole\n")
+    street = suite(path)
+    assert (street.name, street.label) == ("street", "street-whole-snr")
+    assert snr_note(street.label) == "SNR between whole-signal levels"
+    levels = {condition.name: condition.snr for condition in street.expanded(["traffic"]).conditions}
+    assert levels == {"clean": "active", "noise_5db": "whole", "reverb_0.4s": "active", "traffic_0db": "whole"}
+    usual = suite("noise")
+    assert usual.label == usual.name
+    assert snr_note(usual.label) == ""
+    assert {condition.snr for condition in usual.conditions} == {"active"}
+
+
+def test_other_levels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "street.yaml"
+    path.write_text("name: street\nconditions: [clean, noise_5db]\nsnr: loud\n")
+    with pytest.raises(RecipeError, match="'snr' is active or whole"):
+        suite(path)
+    with pytest.raises(RecipeError, match="'active' or 'whole' levels"):
+        Condition("noise", 5.0, snr="loud")  # type: ignore[arg-type]

@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from numpy.typing import NDArray
 
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.conditions.spec import Condition
@@ -17,9 +19,11 @@ from voxanchor.errors import AudioError, CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.embed import embed, embed_with
-from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.models.batches import pad
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.scoring.bootstrap import interval
+from voxanchor.types import FloatArray
 
 SUITE = Suite("small", (Condition(), Condition("noise", 5.0), Condition("babble", 0.0)))
 
@@ -108,6 +112,43 @@ def test_protocols_differ_in_noise_and_agree_on_clean(
     assert noisy.rows[1].protocol == "both-noisy"
 
 
+def test_other_levels_are_other_audio_under_another_name(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    model, whole = {"one": make_encoder(1)}, replace(SUITE, snr="whole")
+    cache, keep = EmbeddingCache(tmp_path), Keep(tuple(condition.name for condition in SUITE.conditions))
+    usual = evaluate(model, manifest, trials, bank, Setup(SUITE), cache, keep=keep)
+    other = evaluate(model, manifest, trials, bank, Setup(whole), cache, keep=keep)
+    assert {row.suite for row in usual.rows} == {"small"}
+    assert {row.suite for row in other.rows} == {row.suite for row in other.geometry} == {"small-whole-snr"}
+    assert [row.condition for row in other.rows] == [row.condition for row in usual.rows]
+    same = {
+        name: np.array_equal(made, other.embeddings[key]) for key, made in usual.embeddings.items() for name in key[1:]
+    }
+    assert same == {"clean": True, "noise_5db": False, "babble_0db": False}
+    deaf: dict[str, SpeakerEncoder] = {"one": Deaf(make_encoder(1).config, seed=1)}
+    assert listen(deaf, manifest, trials, bank, tmp_path, Setup(SUITE)).rows == usual.rows
+    assert listen(deaf, manifest, trials, bank, tmp_path, Setup(whole)).rows == other.rows
+
+
+def test_the_interval_is_of_the_convention_of_the_error_rate(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    scores: dict[str, FloatArray] = {}
+
+    def keep(system: str, condition: Condition, seed: int, found: FloatArray) -> None:
+        scores[condition.name] = found
+
+    setup = Setup(SUITE, eer_method="convex_hull")
+    found = evaluate({"one": make_encoder(1)}, manifest, trials, bank, setup, EmbeddingCache(tmp_path), scored=keep)
+    bootstrap = bootstrap_of(manifest, trials, setup.replicates)
+    for row in found.rows:
+        hull, linear = (bootstrap.eer(scores[row.condition], method) for method in ("convex_hull", "linear"))
+        assert (row.eer_low, row.eer_high) == interval(100 * hull)
+        assert interval(100 * hull) != interval(100 * linear)
+        np.testing.assert_array_equal(found.replicates["one", row.condition, 0], 100 * hull)
+
+
 def test_noise_seeds_give_other_noise_and_the_same_clean(
     manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
 ) -> None:
@@ -192,8 +233,10 @@ def test_embeddings_in_bfloat16_are_kept_apart_and_nearly_the_same(
     manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
 ) -> None:
     model = {"a": make_encoder(0)}
-    exact = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE))
-    quick = listen(model, manifest, trials, bank, tmp_path, Setup(SUITE, precision="bfloat16"))
+    cache, keep = EmbeddingCache(tmp_path), Keep(tuple(condition.name for condition in SUITE.conditions))
+    exact = evaluate(model, manifest, trials, bank, Setup(SUITE), cache, keep=keep)
+    quick = evaluate(model, manifest, trials, bank, Setup(SUITE, precision="bfloat16"), cache, keep=keep)
+    assert len(exact.embeddings) == len(SUITE.conditions)
     for key, embeddings in exact.embeddings.items():
         agreement = np.sum(embeddings * quick.embeddings[key], axis=1)
         assert not np.array_equal(embeddings, quick.embeddings[key])
@@ -210,3 +253,46 @@ def test_noise_that_cannot_be_used_is_told_of(
     noise_bank([str(tmp_path)], manifest, built_in_share=0.0, for_evaluation=True)
     told = f"{tmp_path}: 1 file cannot be used and is left out, for example:\n  b.wav: is not a readable recording"
     assert told in capsys.readouterr().err
+
+
+class Watched(EmbeddingCache):
+    """Keeps nothing, and counts how many of the embeddings that went through it are still in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.alive: list[weakref.ref[NDArray[np.float32]]] = []
+        self.most = 0
+
+    def get(self, *key: str | int) -> NDArray[np.float32] | None:
+        return None
+
+    def put(self, embeddings: NDArray[np.float32], *key: str | int) -> None:
+        self.alive = [one for one in self.alive if one() is not None] + [weakref.ref(embeddings)]
+        self.most = max(self.most, len(self.alive))
+
+
+def test_memory_does_not_grow_with_the_conditions(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    suite = Suite("long", (Condition(), *(Condition("noise", float(ratio)) for ratio in range(8))))
+    systems = {"one": make_encoder(1), "two": make_encoder(2)}
+    cache = Watched(tmp_path)
+    outcome = evaluate(systems, manifest, trials, bank, Setup(suite, noise_seeds=(0, 1), replicates=2), cache)
+    assert len(outcome.rows) == 2 * 2 * 9
+    assert outcome.embeddings == {}
+    assert cache.most == 2 * 2  # clean, and the condition that was listened to last, of either model
+
+
+def test_embeddings_are_kept_of_what_was_asked_for(
+    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+) -> None:
+    places = np.array([5, 0, 3])
+    cache, model = EmbeddingCache(tmp_path), {"one": make_encoder(1)}
+    whole = evaluate(
+        model, manifest, trials, bank, Setup(SUITE), cache, keep=Keep(("clean", "noise_5db", "babble_0db"))
+    )
+    part = evaluate(model, manifest, trials, bank, Setup(SUITE), cache, keep=Keep(("clean", "noise_5db"), places))
+    assert set(part.embeddings) == {("one", "clean"), ("one", "noise_5db")}
+    for key, rows in part.embeddings.items():
+        np.testing.assert_array_equal(rows, whole.embeddings[key][places])
+        assert rows.base is None  # not a window into the whole array, which would then stay

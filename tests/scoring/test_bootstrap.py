@@ -101,6 +101,53 @@ def test_copies_of_a_trial_weigh_as_much() -> None:
         assert rate == pytest.approx(eer(np.repeat(scores, copies), np.repeat(targets, copies)).eer, abs=1e-12)
 
 
+@pytest.mark.parametrize("block", [1, 5_000, 1 << 23])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("ties", [False, True])
+def test_on_the_hull_a_replicate_is_the_hull_of_its_copies(
+    ties: bool, dtype: type, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resampled, "_HULL_VALUES", block)
+    scores, targets, enrol, test = pairs(12, 4, 5, ties)
+    scores = scores.astype(dtype)
+    bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(3), replicates=30)
+    rates = bootstrap.eer(scores, "convex_hull")
+    for replicate, rate in enumerate(rates):
+        copies = weights_of(bootstrap, replicate).astype(np.int64)
+        direct = eer(np.repeat(scores, copies), np.repeat(targets, copies), "convex_hull").eer
+        assert rate == pytest.approx(direct, abs=1e-12)
+    linear = bootstrap.eer(scores)
+    assert (rates <= linear + 1e-12).all()
+    assert not np.allclose(rates, linear, atol=1e-6)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-3, 3), st.booleans(), st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60
+    ).filter(lambda rows: len({target for _, target, *_ in rows}) == 2),
+    st.integers(0, 100),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_trials_have_the_hull_of_their_copies(rows: list[tuple[int, bool, int, int]], seed: int) -> None:
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    scores, targets, enrol, test = columns[0].astype(np.float64), *columns[1:]
+    bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(seed), replicates=12)
+    for replicate, rate in enumerate(bootstrap.eer(scores, "convex_hull")):
+        copies = weights_of(bootstrap, replicate).astype(np.int64)
+        if copies[targets].sum() and copies[~targets].sum():
+            direct = eer(np.repeat(scores, copies), np.repeat(targets, copies), "convex_hull").eer
+            assert rate == pytest.approx(direct, abs=1e-12)
+        else:
+            assert np.isnan(rate)
+
+
+def test_an_unknown_way_to_join_points_is_refused() -> None:
+    scores, targets, enrol, test = pairs(5, 2, 0)
+    bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(0), replicates=2)
+    with pytest.raises(ValueError, match="Unknown EER method 'hull'"):
+        bootstrap.eer(scores, "hull")  # type: ignore[arg-type]
+
+
 def test_large_weights_are_summed_exactly() -> None:
     generator = np.random.default_rng(2)
     scores, targets = generator.standard_normal(3000), generator.random(3000) < 0.3

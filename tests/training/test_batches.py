@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.level import SnrLevels
 from voxanchor.audio.mix import mix
 from voxanchor.audio.speed import play, source_samples
 from voxanchor.corpus.layouts import scan
@@ -111,7 +112,7 @@ def alone(batches: Batches, step: int) -> list[np.ndarray]:
                 whole = batches.pool.recording(int(made.layers.items[layer])).waveform()
                 crop = np.resize(np.roll(whole, -int(made.layers.starts[layer])), batches.crop_samples)
                 noise += made.layers.gains[layer] * crop
-            mixture = mix(wave, noise.astype(np.float32), float(made.snr_db[row]))
+            mixture = mix(wave, noise.astype(np.float32), float(made.snr_db[row]), batches.stage.noise.snr)
             assert mixture.snr_db == pytest.approx(made.snr_db[row], abs=1e-6)
             wave = mixture.waveform
         noisy += int(made.kinds[row] >= 0)
@@ -119,11 +120,11 @@ def alone(batches: Batches, step: int) -> list[np.ndarray]:
     return rows
 
 
-@pytest.mark.parametrize("gain_db", [(0.0, 0.0), (-10.0, 6.0)])
+@pytest.mark.parametrize(("gain_db", "snr"), [((0.0, 0.0), "active"), ((-10.0, 6.0), "active"), ((0.0, 0.0), "whole")])
 def test_a_batch_is_what_its_rows_are_alone(
-    manifest: Manifest, bank: NoiseBank, stage: Train, gain_db: tuple[float, float]
+    manifest: Manifest, bank: NoiseBank, stage: Train, gain_db: tuple[float, float], snr: SnrLevels
 ) -> None:
-    stage = replace(stage, batch_size=12, gain_db=gain_db)
+    stage = replace(stage, batch_size=12, gain_db=gain_db, noise=replace(stage.noise, snr=snr))
     batches = Batches(manifest.with_voices((0.9, 1.1)), bank, stage, 0)
     kinds: set[int] = set()
     for step in range(6):

@@ -7,6 +7,7 @@ import pytest
 
 from voxanchor.cli.plan import show
 from voxanchor.errors import RecipeError
+from voxanchor.training.contest import Tuning
 from voxanchor.training.recipe import Recipe, read_recipe
 from voxanchor.workflows.plan import make_plan
 from voxanchor.workflows.plans import effort, in_words, plan_of, reuse, select, unequal
@@ -100,25 +101,39 @@ def test_systems_are_chosen_with_base_and_ours(small: Recipe) -> None:
         select(small, ["joined"])
 
 
-def test_all_are_tuned_with_one_grid(on_ge2e: Recipe) -> None:
+def test_all_are_tuned_with_as_many_trials(on_ge2e: Recipe) -> None:
     assert on_ge2e.contest is not None
     tuning = on_ge2e.contest.tuning
-    rates, weights = len(tuning.learning_rates), len(tuning.weights)
-    sizes = {}
+    budget = len(tuning.learning_rates) * len(tuning.weights)
+    tried: dict[str, list[float]] = {}
     for name, stage in on_ge2e.stages.items():
         if stage.train is not None:
             points = grid(stage.train, tuning)
-            sizes[name] = len(points)
-            assert {point["learning_rate.peak"] for point in points} == set(tuning.learning_rates)
-    both = rates * weights
-    assert sizes == {
-        "finetune": rates,
-        "joint": rates,
-        "anchored_unlabelled": rates,
-        "anchored": both,
-        "anchored_frames": both,
-        "joint_consistency": both,
-    }
+            assert len({tuple(point.items()) for point in points}) == len(points) == budget, name
+            tried[name] = sorted({point["learning_rate.peak"] for point in points})
+            assert set(tried[name]) >= set(tuning.learning_rates)
+            assert (tried[name][0], tried[name][-1]) == (min(tuning.learning_rates), max(tuning.learning_rates))
+    for name in ("anchored", "anchored_frames", "joint_consistency"):
+        assert tried[name] == sorted(tuning.learning_rates)
+    for name in ("finetune", "joint", "anchored_unlabelled"):
+        assert tried[name] == pytest.approx([2.5e-4, 2.97e-4, 3.54e-4, 5e-4, 7.07e-4, 1e-3, 1.41e-3, 2e-3])
+
+
+@pytest.mark.parametrize(
+    ("tuning", "trials"),
+    [
+        (Tuning(), 1),
+        (Tuning(learning_rates=(1e-3, 5e-4)), 2),
+        (Tuning(weights=(5.0, 10.0, 20.0)), 3),
+        (Tuning(learning_rates=(1e-3,), weights=(5.0, 10.0)), 2),
+        (Tuning(learning_rates=(1e-3, 2e-3), weights=(5.0,)), 2),
+    ],
+)
+def test_any_grid_is_as_many_trials_for_all(on_ge2e: Recipe, tuning: Tuning, trials: int) -> None:
+    for name, stage in on_ge2e.stages.items():
+        if stage.train is not None:
+            points = grid(stage.train, tuning)
+            assert len({tuple(point.items()) for point in points}) == len(points) == trials, name
 
 
 def test_settings_change_a_stage_and_nothing_else(on_ge2e: Recipe) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxanchor.audio.level import ACTIVITY_MARGIN_DB, AVERAGED_SAMPLES, FRAME_SAMPLES
+from voxanchor.audio.level import ACTIVITY_MARGIN_DB, AVERAGED_SAMPLES, FRAME_SAMPLES, SnrLevels
 
 _RATIO = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
 
@@ -113,20 +113,27 @@ def activity(energy: Tensor, samples: Tensor) -> Activity:
     return Activity((energy * active).sum(dim=1) / heard.clamp(min=1.0), heard.long())
 
 
-def measure(waves: Tensor, *, filtered: bool = False) -> Activity:
-    """Return what of the waveforms (N, T) is active; `filtered` where they went through `high_pass` already."""
-    return activity(*frame_energy(waves, heard=waves if filtered else None))
+def measure(waves: Tensor, *, filtered: bool = False, snr: SnrLevels = "active") -> Activity:
+    """Return what of the waveforms (N, T) is active; `filtered` where they went through `high_pass` already.
+
+    With `snr` ``whole`` all of their samples count, pauses as well.
+    """
+    energy, samples = frame_energy(waves, heard=waves if filtered else None)
+    if snr == "active":
+        return activity(energy, samples)
+    counted = samples.sum(dim=-1).expand(len(waves))
+    return Activity(energy.sum(dim=1) / counted, counted.long())
 
 
 def noise_gains(speech: Activity, noise: Activity, snr_db: Tensor) -> Tensor:
-    """Return the (N,) float64 factors that bring noise to a signal-to-noise ratio below speech, level to active level.
+    """Return the (N,) float64 factors that bring noise to a signal-to-noise ratio below speech, level to level.
 
     0 where either is silent: nothing is added, and the caller says so.
 
     Args:
         speech: of N waveforms.
         noise: of N waveforms.
-        snr_db: (N,) ratio of the active levels.
+        snr_db: (N,) ratio of the levels as `measure` took them.
     """
     wanted = speech.power * 10.0 ** (-snr_db.double() / 10.0)
     audible = (speech.power > 0.0) & (noise.power > 0.0)

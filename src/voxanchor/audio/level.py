@@ -1,5 +1,7 @@
 """How loud a waveform is, over all of it and over the parts where something is heard. DC and drift are no sound."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,9 @@ ACTIVITY_MARGIN_DB = 15.9
 """A frame this far below the active level, or further, is a pause (the margin of ITU-T P.56)."""
 
 _ACTIVITY_RATIO = 10.0 ** (-ACTIVITY_MARGIN_DB / 10.0)
+
+SnrLevels = Literal["active", "whole"]
+"""What a signal-to-noise ratio lies between: the levels of active frames, or of the whole signals, pauses included."""
 
 USUAL_LEVEL_DB = -26.0
 """Active level that speech usually has on a line and in a corpus, in dB relative to full scale (ITU-T P.56, P.830)."""
@@ -48,11 +53,12 @@ def _moving_average(x: FloatArray) -> FloatArray:
     return average
 
 
-def level_db(waveform: NDArray[np.floating]) -> float:
+def level_db(waveform: NDArray[np.floating], *, filtered: bool = False) -> float:
     """Return the RMS level over the whole waveform, without DC and drift, in dB relative to full scale.
 
     Args:
         waveform: (T,) samples, full scale at 1.0.
+        filtered: it went through `high_pass` already, and does not go again.
 
     Returns:
         ``20 log10(rms)``; ``-inf`` for digital silence, ``nan`` where a sample is not finite.
@@ -60,7 +66,7 @@ def level_db(waveform: NDArray[np.floating]) -> float:
     Raises:
         AudioError: the waveform is empty or not one-dimensional.
     """
-    energy, _ = frames_of(waveform)
+    energy, _ = frames_of(waveform, filtered=filtered)
     return _decibels(float(energy.sum()) / len(waveform))
 
 

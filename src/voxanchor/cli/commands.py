@@ -300,6 +300,7 @@ def evaluate(
     segment_s: SomeSeconds = None,
     max_segments: int = 4,
     noise_seeds: int = 1,
+    snr: Literal["active", "whole"] = "active",
     eer: Literal["linear", "convex_hull"] = "linear",
     enrol_model: Model = "",
     cohort: Folder = "",
@@ -336,7 +337,9 @@ def evaluate(
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
         noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
-        eer: how the points of the ROC are joined.
+        snr: what signal-to-noise ratios lie between: active levels (pauses left out), or those of the whole signals, as
+            in published tables whose mixers count pauses. A suite file may say "snr: whole" itself.
+        eer: how the points of the ROC are joined, for error rates and intervals.
         enrol_model: enrol with this (older) model instead of the one under test.
         cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
             them that are most like it (AS-norm).
@@ -366,6 +369,7 @@ def evaluate(
         max_segments=max_segments,
         noise_seeds=noise_seeds,
         eer_method=eer,
+        snr=snr,
         enrol_model=enrol_model,
         cohort=cohort,
         precision=precision,

@@ -19,8 +19,8 @@ class Rendered:
     Attributes:
         waveform: (T,) float32, never clipped or normalised; as long as the recording, and not late against it.
         condition: what was asked for.
-        snr_db: what was measured after mixing, against the speech as heard in the room and before any channel; None
-            without noise.
+        snr_db: what was measured after mixing, between the levels that the condition names: against the speech as heard
+            in the room and before any channel; None without noise.
         peak: largest absolute sample; 1.0 is full scale.
         description: the room, what was added, and the channel, for a listener.
     """
@@ -61,7 +61,7 @@ def render(
         told.append(room.description)
     if condition.noise is not None and condition.snr_db is not None:
         noise = bank.draw(condition.noise, len(waveform), generator, exclude)
-        mixture = mix(waveform, noise.waveform, condition.snr_db)
+        mixture = mix(waveform, noise.waveform, condition.snr_db, condition.snr)
         waveform, snr_db = mixture.waveform, mixture.snr_db
         told.append(noise.description)
     if condition.channel is not None:

@@ -3,9 +3,11 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
+from voxanchor.audio.level import SnrLevels
 from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.conditions import channel as channels
 from voxanchor.conditions.channel import Channel, number
@@ -63,24 +65,28 @@ class Condition:
 
     Attributes:
         noise: kind of noise, such as ``"babble"``; None without noise.
-        snr_db: ratio of the active levels of speech, as heard in the room, and noise, before the channel; None without
-            noise.
+        snr_db: ratio of the levels of speech, as heard in the room, and noise, before the channel; None without noise.
         room: what the speech is heard in; None for no room.
         channel: the line or device that speech and noise go through; None for none.
+        snr: what the ratio lies between: ``active`` levels, or those of the ``whole`` signals. The name does not tell:
+            a suite is of one kind throughout.
 
     Raises:
         RecipeError: noise without a ratio or a ratio without noise, a kind that is not a name in lower case or that is
-            the name of a channel, or a ratio beyond -100 to 100 dB.
+            the name of a channel, a ratio beyond -100 to 100 dB, or one between other levels.
     """
 
     noise: str | None = None
     snr_db: float | None = None
     room: Reverb | None = None
     channel: Channel | None = None
+    snr: SnrLevels = "active"
 
     def __post_init__(self) -> None:
         if (self.noise is None) != (self.snr_db is None):
             raise RecipeError(f"a condition has a noise and an SNR, or neither: got {self.noise!r} and {self.snr_db!r}")
+        if self.snr not in get_args(SnrLevels):
+            raise RecipeError(f"a signal-to-noise ratio lies between 'active' or 'whole' levels, not {self.snr!r}")
         if self.noise is None or self.snr_db is None:
             return
         if not _KIND.fullmatch(self.noise) or self.noise == "clean":

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import yaml
 
+from voxanchor.audio.level import SnrLevels
 from voxanchor.conditions.spec import Condition
 from voxanchor.errors import RecipeError
 
-_KEYS = ("name", "conditions", "each_class")
-_SPOKEN_KEYS = "name and conditions, and each_class where it goes through classes of noise"
+_KEYS = ("name", "conditions", "each_class", "snr")
+_SPOKEN_KEYS = "name and conditions, and each_class where it goes through classes of noise, and snr"
+
+_WHOLE = "-whole-snr"
+"""Behind the name of a suite in tables, where its ratios lie between whole-signal levels: figures are never mixed."""
+
+FIELD_SUITES = ("noise", f"noise{_WHOLE}")
+"""Suites whose averages the field calls avg15 and avg16, as tables name them."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Suite:
         name: stands in the column ``suite`` of every table.
         conditions: clean first, as the reference for all others; none twice.
         each_class: signal-to-noise ratios in dB that `expanded` adds for every class of noise.
+        snr: what the ratios of all its conditions lie between.
 
     Raises:
         RecipeError: no name, a condition or ratio twice, or clean not in the first place.
@@ -31,8 +39,10 @@ class Suite:
     name: str
     conditions: tuple[Condition, ...]
     each_class: tuple[float, ...] = ()
+    snr: SnrLevels = "active"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", tuple(self._measured(condition) for condition in self.conditions))
         if not self.name:
             raise RecipeError("a suite needs a name")
         names = [condition.name for condition in (*self.conditions, *_class_conditions(("class",), self.each_class))]
@@ -41,6 +51,14 @@ class Suite:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise RecipeError(f"suite '{self.name}': listed twice: {', '.join(twice)}")
+
+    def _measured(self, condition: Condition) -> Condition:
+        return condition if condition.noise is None else replace(condition, snr=self.snr)
+
+    @property
+    def label(self) -> str:
+        """What tables and reports call it: the name, and what its ratios lie between where that is not usual."""
+        return self.name if self.snr == "active" else self.name + _WHOLE
 
     @property
     def noisy(self) -> tuple[Condition, ...]:
@@ -56,7 +74,7 @@ class Suite:
         Raises:
             RecipeError: a class that cannot name a kind of noise.
         """
-        added = _class_conditions(classes, self.each_class)
+        added = tuple(map(self._measured, _class_conditions(classes, self.each_class)))
         new = tuple(condition for condition in added if condition not in self.conditions)
         return replace(self, conditions=self.conditions + new, each_class=())
 
@@ -64,6 +82,11 @@ class Suite:
     def where(self) -> str:
         """Where its conditions but clean are, for a sentence: ``"in noise"``, ``"in rooms"``, ``"over channels"``."""
         return where(self.noisy) if self.noisy else "in noise"
+
+
+def snr_note(label: str) -> str:
+    """Return what is to be said of the ratios of a suite by its `Suite.label`; nothing where they are the usual."""
+    return "SNR between whole-signal levels" if label.endswith(_WHOLE) else ""
 
 
 def where(conditions: Sequence[Condition]) -> str:
@@ -98,6 +121,7 @@ def suite(reference: str | Path) -> Suite:
                 name: street
                 conditions: [clean, traffic_-5db, reverb_0.4s, reverb_0.4s+traffic_5db+gsm]
                 each_class: [0, 10]   # may be left out: ratios for every class of noise there is
+                snr: whole            # may be left out: ratios of active levels
 
     Raises:
         RecipeError: no suite of that name and no such file, or a file that does not describe a suite.
@@ -135,7 +159,10 @@ def _parse(text: str, source: str) -> Suite:
     ratios = data.get("each_class", [])
     if not isinstance(ratios, list) or not all(type(ratio) in (int, float) for ratio in ratios):
         raise RecipeError(f"{source}: 'each_class' is a list of signal-to-noise ratios in dB, such as [0, 10]")
+    levels = data.get("snr", "active")
+    if levels not in ("active", "whole"):
+        raise RecipeError(f"{source}: 'snr' is active or whole, the levels that ratios lie between, not {levels!r}")
     try:
-        return Suite(name, tuple(Condition.parse(str(item)) for item in conditions), tuple(map(float, ratios)))
+        return Suite(name, tuple(Condition.parse(str(item)) for item in conditions), tuple(map(float, ratios)), levels)
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from error

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from voxanchor.audio import channels
 from voxanchor.audio.bank import NoiseBank
+from voxanchor.audio.level import SnrLevels
 from voxanchor.audio.mix import VERSION as MIX_VERSION
 from voxanchor.audio.quality import VERSION as QUALITY_VERSION
 from voxanchor.audio.quality import Quality
@@ -23,6 +24,8 @@ from voxanchor.models.registry import Embedder
 from voxanchor.progress import track
 from voxanchor.rng import generator
 from voxanchor.types import Embeddings, Waveform
+
+_LEVELS: dict[SnrLevels, str] = {"active": "", "whole": "/whole"}  # what was kept before there were two has no mark
 
 ENROL = "\0enrolment"
 """Name of the model that enrols, where it is not one under test: no system can be called so."""
@@ -124,7 +127,7 @@ def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
     """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
     parts = [
         bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
-        f"{bank.fingerprint}/{MIX_VERSION}" if condition.noise else "",
+        f"{bank.fingerprint}/{MIX_VERSION}{_LEVELS[condition.snr]}" if condition.noise else "",
         channels.fingerprint(condition.channel.kind) if condition.channel else "",
     ]
     return "+".join(part for part in parts if part)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxanchor.conditions.suites import FIELD_SUITES
 from voxanchor.evaluation.compared_figures import GAIN, seeded_figures
 from voxanchor.evaluation.paired import Contrast, contrast
 from voxanchor.evaluation.protocol import Outcome
@@ -183,7 +184,7 @@ def write_compared_summary(path: str | Path, compared: ComparedSystems) -> None:
 
 def _aliases(compared: ComparedSystems) -> dict[str, tuple[str, ...]]:
     """The keys of each figure; the suite "noise" has the field's names for its averages."""
-    field = compared.suites[0] == "noise"
+    field = compared.suites[0] in FIELD_SUITES
     return {
         CLEAN: ("clean",),
         NOISY: ("avg15", "avg_noisy") if field else ("avg_noisy",),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from voxanchor.conditions.suites import FIELD_SUITES
 from voxanchor.evaluation.compared import ComparedSystem, ComparedSystems
 from voxanchor.evaluation.compared_figures import GAIN
 from voxanchor.evaluation.markup import Cell, paragraph, section, table, text
@@ -20,7 +21,7 @@ def figure_label(compared: ComparedSystems, figure: str) -> tuple[str, str]:
     if figure == CLEAN:
         return "clean", "no noise"
     known = {NOISY: ("noisy", "avg15"), OVERALL: ("all", "avg16")}
-    if figure in known and compared.suites[0] == "noise":
+    if figure in known and compared.suites[0] in FIELD_SUITES:
         return known[figure]
     name = known[figure][0] if figure in known else text(figure.replace("-", " "))
     return name, f"mean of {compared.mean_of(figure)}"
@@ -61,7 +62,7 @@ def headline(compared: ComparedSystems) -> str:
         if several
         else "."
     )
-    if compared.suites[0] == "noise":
+    if compared.suites[0] in FIELD_SUITES:
         explanation += (
             " avg15 is the mean of the 15 noisy conditions and avg16 that of all 16, as the literature reports them."
         )

@@ -157,7 +157,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
         old=Model(examined.names[0], old.fingerprint),
         new=Model(examined.names[1], new.fingerprint),
         dimension=old.embedding_dim,
-        suite=setup.suite.name,
+        suite=setup.suite.label,
         where=setup.suite.where,
         noise_seeds=setup.noise_seeds,
         material=material,

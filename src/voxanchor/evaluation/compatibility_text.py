@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from voxanchor.conditions.suites import snr_note
 from voxanchor.config import to_plain
 from voxanchor.evaluation import compatibility_verdict as rules
 from voxanchor.evaluation.compatibility import Findings
@@ -91,6 +92,7 @@ def described(findings: Findings) -> str:
     trials = f", {material.trials:,} trials, {material.targets:,} of them of one speaker" if material.trials else ""
     seeds = len(findings.noise_seeds)
     drawn = f", {seeds} noise seeds" if seeds > 1 else ""
+    drawn += f", {note}" if (note := snr_note(suite)) else ""
     return (
         f"old: {findings.old.reference}, new: {findings.new.reference}; {speakers}{material.segments:,} segments of "
         f"{material.recordings:,} recordings{trials}; suite {suite}{drawn}"

@@ -30,7 +30,7 @@ from voxanchor.scoring.geometry import geometry
 from voxanchor.scoring.judge import Judge
 from voxanchor.scoring.metrics import EerMethod, ranked_eer, ranked_min_cllr, ranked_min_dcf
 from voxanchor.scoring.scores import trial_scores
-from voxanchor.types import Embeddings, FloatArray
+from voxanchor.types import Embeddings, FloatArray, IntArray
 
 Protocol = Literal["clean-enrol", "both-noisy"]
 
@@ -44,7 +44,7 @@ class Setup:
 
     Attributes:
         noise_seeds: each gives one row per system and condition; published figures take at least five.
-        eer_method: how the ROC's points are joined.
+        eer_method: how the ROC's points are joined, for the error rates and their intervals.
         replicates: how often the speakers are drawn anew, for intervals.
         precision: of the models' matrix products, ``float32`` or ``bfloat16``.
     """
@@ -57,6 +57,19 @@ class Setup:
     precision: str = "float32"
 
 
+@dataclass(frozen=True)
+class Keep:
+    """Embeddings that are wanted after an evaluation: they are large, so none are kept that nobody asks for.
+
+    Attributes:
+        conditions: by their names.
+        rows: (R,) places of the segments; None for all.
+    """
+
+    conditions: tuple[str, ...] = ()
+    rows: IntArray | None = None
+
+
 @dataclass
 class Outcome:
     """What an evaluation found.
@@ -64,7 +77,7 @@ class Outcome:
     Attributes:
         det: (system, "clean" or all noise at one SNR) -> miss and false-alarm rates, trials of all seeds pooled.
         replicates: (system, condition, noise seed) -> EERs in percent over resampled speakers.
-        embeddings: (system, condition) -> (N, D) of the first noise seed.
+        embeddings: (system, condition) -> (R, D) of the first noise seed, of what `Keep` names.
         decisions: of systems with a calibration, a row for each of its thresholds in every condition and seed.
     """
 
@@ -87,6 +100,7 @@ def evaluate(
     cohort: Manifest | None = None,
     scored: Scored | None = None,
     judges: Mapping[str, Judge] | None = None,
+    keep: Keep = Keep(),
 ) -> Outcome:
     """Return error rates and geometry of every system in every condition.
 
@@ -102,6 +116,7 @@ def evaluate(
         scored: given the scores as they come, in the order of seeds, conditions (clean first) and systems.
         judges: calibrations of systems that have one, by name; they are for scores of a model with itself, and count
             only where neither `enrol` nor `cohort` is given.
+        keep: whose embeddings the outcome holds; beside them those of one condition at a time are in memory, and clean.
 
     Raises:
         CorpusError: a cohort that cannot serve, a suite with measured rooms where the bank has none, or one that still
@@ -119,7 +134,7 @@ def evaluate(
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
     plain = enrol is None and cohort is None
-    decider = Decider(judges, trials, setup.protocol, setup.suite.name) if plain and judges else None
+    decider = Decider(judges, trials, setup.protocol, setup.suite.label) if plain and judges else None
     audience = Audience(systems, enrol, manifest, bank, cache, setup.precision, with_quality=decider is not None)
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
@@ -154,8 +169,10 @@ def evaluate(
                     pooled.setdefault((name, panel), []).append(scores.astype(np.float32))
                 if known and len(set(speakers)) > 1:
                     outcome.geometry.append(_geometry(name, condition, seed, heard[name], clean[name], speakers, setup))
-                if seed == setup.noise_seeds[0]:
-                    outcome.embeddings[name, condition.name] = heard[name]
+                if seed == setup.noise_seeds[0] and condition.name in keep.conditions:
+                    rows = heard[name] if keep.rows is None else heard[name][keep.rows]
+                    outcome.embeddings[name, condition.name] = rows
+            del heard, enrolled  # before the next condition is listened to
     for shown, parts in pooled.items():
         curve = det_curve(np.concatenate(parts), np.tile(trials.target, len(parts)))
         outcome.det[shown] = (curve.p_miss, curve.p_fa)
@@ -200,13 +217,13 @@ def _row(
     outcome: Outcome,
 ) -> ResultRow:
     ranked = rank_trials(scores, trials.target)
-    replicates = 100 * bootstrap.eer(scores)
+    replicates = 100 * bootstrap.eer(scores, setup.eer_method)
     ends = interval(replicates) if np.isfinite(replicates).any() else (None, None)
     outcome.replicates[name, condition.name, seed] = replicates
     return ResultRow(
         system=name,
         protocol=setup.protocol,
-        suite=setup.suite.name,
+        suite=setup.suite.label,
         condition=condition.name,
         noise=condition.kind,
         snr_db=condition.snr_db,
@@ -234,7 +251,7 @@ def _geometry(
 ) -> GeometryRow:
     return GeometryRow(
         system=name,
-        suite=setup.suite.name,
+        suite=setup.suite.label,
         condition=condition.name,
         noise=condition.kind,
         snr_db=condition.snr_db,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from voxanchor.conditions.suites import snr_note
 from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation import sections
 from voxanchor.evaluation.canvas import panel_grid
@@ -95,7 +96,7 @@ def _header(data: ReportData) -> str:
     described = text(row.protocol) + (f" ({protocol})" if protocol else "")
     parts = [
         f"<b>Protocol</b> {described}",
-        f"<b>Suite</b> {text(row.suite)}",
+        f"<b>Suite</b> {text(row.suite)}" + (f" ({note})" if (note := snr_note(row.suite)) else ""),
         f"<b>Trials</b> {count(row.trials)} per condition, {count(row.targets)} of the same speaker",
     ]
     if data.enrol_model is not None:

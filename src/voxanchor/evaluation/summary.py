@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voxanchor.conditions.suites import FIELD_SUITES
 from voxanchor.evaluation.results import ResultRow
 from voxanchor.files import write_text
 from voxanchor.scoring.bootstrap import interval
@@ -179,7 +180,7 @@ def _plain(summary: SystemSummary) -> dict[str, object]:
 
 def _ends(suite: str, figures: Mapping[str, Estimate]) -> dict[str, float]:
     aliases = {CLEAN: ["clean"], NOISY: ["avg_noisy"], OVERALL: ["avg_all"]}
-    if suite == "noise":
+    if suite in FIELD_SUITES:
         aliases[NOISY].insert(0, "avg15")
         aliases[OVERALL].insert(0, "avg16")
     ends = {}

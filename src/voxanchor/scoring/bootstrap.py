@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxanchor.scoring.det import check_trials
-from voxanchor.scoring.resampled import WeightedClass, weighted_eers
+from voxanchor.scoring.metrics import EerMethod
+from voxanchor.scoring.resampled import WeightedClass, weighted_eers, weighted_hull_eers
 from voxanchor.scoring.thresholds import weighted_below, weighted_thresholds
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
 _TABLE_VALUES = 1 << 24  # multiplicities held as floating-point numbers at once: 64 MB
 _BATCH = 256  # replicates worked on at once
+_WEIGHTED = {"linear": weighted_eers, "convex_hull": weighted_hull_eers}
 
 
 class Interval(NamedTuple):
@@ -88,22 +90,26 @@ class TrialBootstrap:
         """What is resampled: "speaker" or "trial"."""
         return "trial" if self.enrol is None else "speaker"
 
-    def eer(self, scores: ArrayLike) -> FloatArray:
-        """Return the EER (linear, a fraction) of every replicate: (R,) float64.
+    def eer(self, scores: ArrayLike, method: EerMethod = "linear") -> FloatArray:
+        """Return the EER (a fraction) of every replicate: (R,) float64.
 
         NaN where a replicate holds no target or no non-target trial, as happens with very few speakers.
         Two calls meet the same resampled speakers, so their difference is a paired sample. Scores are sorted once;
         beside that the cost is a few operations per trial and replicate. Memory, whatever the number of replicates:
-        about 32 bytes a trial, 64 where single trials are drawn, and up to 200 MB.
+        about 32 bytes a trial, 64 where single trials are drawn, and up to 200 MB. On the convex hull every trial is
+        weighed in every replicate: 5 s for 200 replicates of 300,000 trials, where the other takes 0.2 s.
 
         Args:
             scores: (K,) finite scores of the trials the bootstrap was drawn for.
+            method: how the points of the ROC are joined, as in `metrics.eer`; that of the figure the interval is for.
 
         Raises:
-            ValueError: see `det.check_trials`.
+            ValueError: see `det.check_trials`; an unknown method.
         """
+        if method not in _WEIGHTED:
+            raise ValueError(f"Unknown EER method '{method}': use 'linear' or 'convex_hull'.")
         same, other = self._classes(scores)
-        return np.concatenate([weighted_eers(same, other, table) for table in self._tables()])
+        return np.concatenate([_WEIGHTED[method](same, other, table) for table in self._tables()])
 
     def thresholds(self, scores: ArrayLike, false_acceptances: ArrayLike) -> FloatArray:
         """Return in every replicate the thresholds with which stated shares of its non-target trials are accepted.

@@ -16,6 +16,8 @@ from voxanchor.types import FloatArray, IntArray
 
 _BIN = 1024  # trials of either class in a bin ...
 _BINS = 2048  # ... as long as there are not more bins than about twice this
+_HULL_VALUES = 1 << 23  # weights of single trials held at once for a hull: 64 MB
+_ROUNDING = 1e-14  # of rates and their products
 _CHUNK = 1024  # rows of the table gathered at once, which then stay in the processor's cache
 
 
@@ -95,6 +97,56 @@ def weighted_eers(targets: WeightedClass, nontargets: WeightedClass, table: NDAr
         before = after - 1
         rates[columns] = crossing(excess[before, each], excess[after, each], miss[before, each], miss[after, each])
     return rates
+
+
+def weighted_hull_eers(targets: WeightedClass, nontargets: WeightedClass, table: NDArray[np.integer]) -> FloatArray:
+    """Return the EER on the convex hull (a fraction) of every weighting: (B,) float64, NaN where a class has no weight.
+
+    The arguments are those of `weighted_eers`. The hull depends on trials far from where it is read off, so all are
+    weighed anew every time, as many weightings at once as fit a block of memory.
+    """
+    values = exact_table(table)
+    # a corner of the hull lies at a score of a target, or where everything is rejected: see `ranked_min_dcf`
+    thresholds = np.append(np.unique(targets.scores), np.array(np.inf, targets.scores.dtype))
+    places = [np.searchsorted(part.scores, thresholds) for part in (targets, nontargets)]
+    size = max(1, _HULL_VALUES // (len(targets.scores) + len(nontargets.scores)))
+    rates = np.full(table.shape[1], np.nan)
+    for start in range(0, table.shape[1], size):
+        columns = np.arange(start, min(start + size, table.shape[1]))
+        missed, rejected = (
+            part.running_sums(0, len(part.scores), values, columns)[own]
+            for part, own in zip((targets, nontargets), places, strict=True)
+        )
+        usable = (missed[-1] > 0) & (rejected[-1] > 0)
+        if usable.any():
+            missed, rejected = missed[:, usable], rejected[:, usable]
+            rates[columns[usable]] = _hull_crossing(missed / missed[-1], (rejected[-1] - rejected) / rejected[-1])
+    return rates
+
+
+def _hull_crossing(miss: FloatArray, false_alarm: FloatArray) -> FloatArray:
+    """Return where the lower convex hull of P operating points meets equal rates, for each of C weightings: (C,).
+
+    The side of the hull that is crossed is found from a chord across it: the point furthest below the chord is a corner
+    of the hull, and takes the place of the end that lies on its side, until there is none.
+
+    Args:
+        miss: (P, C), the first 0 and the last 1.
+        false_alarm: (P, C), the last 0.
+    """
+    each = np.arange(miss.shape[1])
+    before = np.stack([np.zeros(len(each)), np.ones(len(each))])  # rates of misses and of false alarms
+    after = before[::-1].copy()
+    while True:
+        slope = before[1] - after[1], after[0] - before[0]
+        height = slope[0] * miss + slope[1] * false_alarm
+        lowest = height.argmin(axis=0)
+        corner = np.stack([miss[lowest, each], false_alarm[lowest, each]])
+        below = height[lowest, each] < slope[0] * before[0] + slope[1] * before[1] - _ROUNDING
+        if not below.any():
+            return crossing(before[0] - before[1], after[0] - after[1], before[0], after[0])
+        left = corner[0] < corner[1]
+        before, after = np.where(below & left, corner, before), np.where(below & ~left, corner, after)
 
 
 def _rates(

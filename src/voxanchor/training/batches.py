@@ -207,8 +207,9 @@ class Batches:
         # clean rows come first, so the noisy ones are a view
         speech = waves[rows[0] :]
         noise = high_pass(noise)
+        levels = self.stage.noise.snr
         ratios = sent(snr_db[rows], self.device)
-        gains = noise_gains(measure(speech), measure(noise, filtered=True), ratios)
+        gains = noise_gains(measure(speech, snr=levels), measure(noise, filtered=True, snr=levels), ratios)
         speech.addcmul_(noise, gains.float().unsqueeze(1))
         silent = rows[(gains == 0.0).cpu().numpy()]
         noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan

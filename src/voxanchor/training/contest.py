@@ -7,11 +7,12 @@ from voxanchor.errors import RecipeError
 
 @dataclass(frozen=True)
 class Tuning:
-    """The grid that all systems of a comparison are tuned with, on the validation speakers.
+    """The grid that all systems of a comparison are tuned with, on the validation speakers, in equally many trials.
 
     Attributes:
         learning_rates: peaks that every stage in the comparison tries; empty for none but its own.
-        weights: of the term that a stage adds to classification: the pull to its anchors, or consistency.
+        weights: of the term that a stage adds to classification: the pull to its anchors, or consistency. Each is tried
+            with each learning rate; a stage without such a term tries as many more learning rates in its place.
     """
 
     learning_rates: tuple[float, ...] = ()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voxanchor import config
+from voxanchor.audio.level import SnrLevels
 from voxanchor.errors import RecipeError
 from voxanchor.models.precision import Precision
 
@@ -47,6 +48,8 @@ class Evaluation:
             those that are kept aside to watch the training by.
         precision: of the models' matrix products; ``auto`` is bfloat16 where the device multiplies it natively,
             which is quicker and moves the error rate of a single condition by some tenths of a percent.
+        snr: what signal-to-noise ratios lie between: ``active`` levels, or those of the ``whole`` signals; a suite of
+            ``whole`` ones stays so.
         suites: further suites by their names; each leaves its tables in ``suite-<name>/``.
     """
 
@@ -63,6 +66,7 @@ class Evaluation:
     trials: str = field(default="", metadata=config.LATER)
     speakers: Literal["held_out", "validation"] = field(default="held_out", metadata=config.LATER)
     precision: Precision = field(default="float32", metadata=config.LATER)
+    snr: SnrLevels = field(default="active", metadata=config.LATER)
     suites: dict[str, FurtherSuite] = field(default_factory=dict, metadata=config.LATER)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voxanchor import config
+from voxanchor.audio.level import SnrLevels
 from voxanchor.audio.synthetic_room import check_rt60
 from voxanchor.errors import RecipeError
 from voxanchor.models.precision import Precision
@@ -27,11 +28,13 @@ class Noise:
         snr_db: range of the ratio, drawn uniformly in dB.
         easing_share: share of the stage's steps over which the lower end of the range comes down from its upper end:
             easy mixtures first; 0 for the whole range from the first step.
+        snr: what the ratio lies between: ``active`` levels, or those of the ``whole`` crops.
     """
 
     kinds: dict[str, float] = field(default_factory=lambda: {"noise": 1.0, "music": 1.0, "babble": 1.0})
     snr_db: tuple[float, float] = (0.0, 20.0)
     easing_share: float = field(default=0.0, metadata=config.LATER)
+    snr: SnrLevels = field(default="active", metadata=config.LATER)
 
     def __post_init__(self) -> None:
         if not 0 <= self.easing_share <= 1:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from voxanchor.audio.downmix import Channel
+from voxanchor.conditions.suites import snr_note
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
@@ -122,7 +123,8 @@ def calibrate(
     facts = {
         "speech": f"{Path(material.speech).name}: {trials.speakers} speakers, {len(trials.pieces.utterances)} pieces "
         f"of {min(map(min, PIECES_S)):g} to {max(map(max, PIECES_S)):g} s",
-        "conditions": f"suite {suite.name}: {len(suite.conditions)}",
+        "conditions": f"suite {suite.label}: {len(suite.conditions)}"
+        + (f"; {note}" if (note := snr_note(suite.label)) else ""),
         "noise": "; ".join(bank.describe()),
         "precision": arithmetic,
     }

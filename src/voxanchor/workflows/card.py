@@ -207,6 +207,7 @@ def _trained_on(making: Making) -> list[str]:
 def _how(making: Making) -> list[str]:
     stage, guard = making.stage, making.guard
     low, high = stage.noise.snr_db
+    levels = "" if stage.noise.snr == "active" else " between whole-signal levels"
     rate = guard["attempts"][guard["attempt"] - 1]["learning_rate"] if guard else stage.learning_rate.peak
     anchor, classes = stage.anchor, stage.classification
     return [
@@ -214,7 +215,7 @@ def _how(making: Making) -> list[str]:
         "(Gu et al., arXiv 2510.18530).",
         "",
         f"* {stage.steps:,} steps of {stage.batch_size} crops of {stage.crop_s:g} s, {stage.clean_share:.0%} of them "
-        f"clean, the others at {low:g} to {high:g} dB; learning rate {rate:.3g}",
+        f"clean, the others at {low:g} to {high:g} dB{levels}; learning rate {rate:.3g}",
         f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
         + (f"classification of {classes.classes}: weight {classes.weight:g}" if classes.weight else "no classification")
         + ("" if stage.labelled else "; no speaker labels"),

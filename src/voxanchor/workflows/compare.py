@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from voxanchor import processes
-from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.errors import RecipeError
 from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compared import run_name
@@ -172,7 +171,8 @@ def _assess(
     cache = EmbeddingCache(out / CACHE_FOLDER)
     measured = []
     for assessment in (each.of(models) for each in planned):
-        name = assessment.name or named_suite(assessment.comparison.suite).name
+        asked = assessment.comparison.asked
+        name = replace(asked, name=assessment.name or asked.name).label
         say(f"suite {name}")
         found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
         measured.append(Suite(name, assessment.comparison, found))

@@ -1,7 +1,7 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import voxanchor
 from voxanchor import config
 from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.downmix import Channel
+from voxanchor.audio.level import SnrLevels
+from voxanchor.conditions.suites import Suite, snr_note
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
@@ -22,7 +24,7 @@ from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
 from voxanchor.evaluation.embed import embeddings_key
 from voxanchor.evaluation.projection import EmbeddingMap, project
-from voxanchor.evaluation.protocol import Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
 from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.summary import summarise, write_summary
@@ -33,6 +35,7 @@ from voxanchor.models.precision import Precision, best_device, resolve
 from voxanchor.outputs import claim
 from voxanchor.progress import counted, say
 from voxanchor.scoring.metrics import EerMethod
+from voxanchor.types import IntArray
 from voxanchor.verification.loading import judge_of
 
 MAP_SPEAKERS = 10
@@ -56,6 +59,7 @@ class Comparison:
         note: what a reader of the report has to know before its figures, a paragraph a line.
         rooms: folders of room impulse responses; needed by suites with measured rooms.
         heard_noise: noise folders of the models' training; a suite of unseen noise leaves their classes out.
+        snr: what signal-to-noise ratios lie between; a suite of ``whole`` ones stays so.
     """
 
     models: Mapping[str, str]
@@ -73,6 +77,17 @@ class Comparison:
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
     precision: Precision = field(default="float32", metadata=config.LATER)
+    snr: SnrLevels = field(default="active", metadata=config.LATER)
+
+    @property
+    def asked(self) -> Suite:
+        """The suite, before classes of noise are put into it.
+
+        Raises:
+            RecipeError: a suite that there is not.
+        """
+        found = named_suite(self.suite)
+        return found if self.snr == "active" else replace(found, snr=self.snr)
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
@@ -165,7 +180,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
         segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
-    asked = named_suite(comparison.suite)
+    asked = comparison.asked
     refuse_unclassed(asked, comparison.noise)
     bank = noise_bank(
         comparison.noise,
@@ -196,7 +211,9 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     cohort = scan(comparison.cohort) if comparison.cohort else None
     judges = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
     calibrated = {name: judge for name, judge in judges.items() if judge.record is not None}
-    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated)
+    shown = _shown([condition.name for condition in suite.noisy], segments)
+    keep = Keep(("clean", shown.condition), shown.places) if shown else Keep()
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated, keep=keep)
     return Measured(outcome, segments, trials, bank, tuple(notes))
 
 
@@ -246,6 +263,7 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
         ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
         ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
         ("protocol", comparison.protocol),
+        *([("SNR", note.removeprefix("SNR "))] if (note := snr_note(comparison.asked.label)) else []),
         *([("precision", comparison.precision)] if comparison.precision != "float32" else []),
         *([("scores", f"AS-norm with a cohort from {Path(comparison.cohort).name}")] if comparison.cohort else []),
         *(("noise", line) for line in bank.describe()),
@@ -256,25 +274,46 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
     ]
 
 
-def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
-    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is."""
-    noisy = [row.condition for row in outcome.rows if row.noise]
+@dataclass(frozen=True)
+class _Shown:
+    """What the maps show beside clean: a condition, and (R,) places of segments with (R,) numbers of their speakers."""
+
+    condition: str
+    places: IntArray
+    speakers: IntArray
+
+
+def _shown(noisy: Sequence[str], segments: Manifest) -> _Shown | None:
+    """Return what the maps show: babble at 5 dB, or the first noisy condition there is; None where there is no map."""
     speakers = [name for name in segments.speakers if name][:MAP_SPEAKERS]
     if not noisy or len(speakers) < 2:
-        return []
-    condition = next((name for name in noisy if name == "babble_5db"), noisy[0])
+        return None
     owners = np.array([utterance.speaker for utterance in segments.utterances])
     places = np.concatenate([np.flatnonzero(owners == name)[:MAP_UTTERANCES] for name in speakers])
-    numbers = np.array([speakers.index(name) for name in owners[places]])
     if len(places) < 2:
+        return None
+    numbers = np.array([speakers.index(name) for name in owners[places]])
+    return _Shown("babble_5db" if "babble_5db" in noisy else noisy[0], places, numbers)
+
+
+def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest) -> list[EmbeddingMap]:
+    """Return a map per system: ten speakers, clean and in babble at 5 dB, or the first noisy condition there is.
+
+    Args:
+        outcome: as `measure` finds it: with the embeddings that the maps show.
+        systems: names of models.
+        segments: of the evaluation.
+    """
+    shown = _shown([row.condition for row in outcome.rows if row.noise], segments)
+    if shown is None:
         return []
     maps = []
     for name in systems:
-        pair = np.concatenate([outcome.embeddings[name, kind][places] for kind in ("clean", condition)])
+        pair = np.concatenate([outcome.embeddings[name, kind] for kind in ("clean", shown.condition)])
         try:
             points = project(pair)
         except MissingExtraError:
             return []
-        is_noisy = np.arange(len(pair)) >= len(places)
-        maps.append(EmbeddingMap(name, points, np.concatenate([numbers, numbers]), is_noisy))
+        is_noisy = np.arange(len(pair)) >= len(shown.places)
+        maps.append(EmbeddingMap(name, points, np.concatenate([shown.speakers, shown.speakers]), is_noisy))
     return maps

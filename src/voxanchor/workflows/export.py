@@ -17,7 +17,7 @@ from voxanchor.corpus.utterance import read_known
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.protocol import Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Setup, evaluate
 from voxanchor.export.onnx import Export, Precision, check_target, describe, export
 from voxanchor.files import temporary_folder
 from voxanchor.models import registry
@@ -126,7 +126,9 @@ def measure_loss(encoder: SpeakerEncoder, path: Path, manifest: Manifest, noise:
     bank = noise_bank(noise, manifest, built_in_share=0.0, for_evaluation=True)
     systems = {"model": encoder, "file": registry.load_embedder(path)}
     with temporary_folder("voxanchor-loss-") as folder:
-        found = evaluate(systems, segments, trials, bank, Setup(SUITE, replicates=1), EmbeddingCache(folder))
+        keep = Keep(tuple(condition.name for condition in SUITE.conditions))
+        setup = Setup(SUITE, replicates=1)
+        found = evaluate(systems, segments, trials, bank, setup, EmbeddingCache(folder), keep=keep)
     cosines = np.concatenate(
         [
             (found.embeddings["model", condition.name] * found.embeddings["file", condition.name]).sum(axis=1)

@@ -4,12 +4,13 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import suite as named_suite
-from voxanchor.config import fingerprint
+from voxanchor.config import fingerprint, to_plain
 from voxanchor.corpus.downloads import size
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError
@@ -18,7 +19,7 @@ from voxanchor.models.precision import best_device
 from voxanchor.progress import counted, load_average
 from voxanchor.training.evaluating import Evaluation
 from voxanchor.training.recipe import Recipe
-from voxanchor.training.stage import Train
+from voxanchor.training.stage import SCRATCH, Train
 from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
 from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
 from voxanchor.workflows.planned import ONCE, Plan, Repeats, StagePlan
@@ -136,6 +137,20 @@ def _look_at_test(evaluation: Evaluation, max_unusable_share: float) -> tuple[li
     return places, amount
 
 
+_NO_PART_IN_A_STEP = ("start", "anchors", "steps", "learning_rate", "validate_every", "checkpoint_every")
+"""Settings of a stage that change neither the time nor the memory of one of its steps."""
+
+
+def _cost_settings(stage: Train) -> dict[str, Any]:
+    """Return what the cost of a step may depend on.
+
+    All settings of the stage but those known to have no part in it: one that is added to `Train` later is then measured
+    once too often at worst, and is never planned with the time and memory of another.
+    """
+    settings = {key: value for key, value in to_plain(stage).items() if key not in _NO_PART_IN_A_STEP}
+    return {**settings, "scratch": stage.start == SCRATCH, "anchored": bool(stage.anchors)}
+
+
 class _Measuring:
     """The stages of a recipe with what they cost; what is alike is measured once."""
 
@@ -155,18 +170,7 @@ class _Measuring:
         if self.training:
             recordings = stage.classification.classes == "recordings"
             classes = max(1, round(self.training.recordings)) if recordings else self.training.speakers
-        encoder = encoder_of(self.recipe, stage.start)
-        terms = (
-            stage.classification.weight > 0,
-            stage.classification.classes,
-            stage.classification.sampled,
-            stage.consistency.weight > 0,
-            stage.anchor.kind if stage.anchors else "",
-            stage.frozen,
-            stage.average > 0,
-        )
-        alike = (stage.batch_size, stage.accumulate, stage.crop_s, stage.precision, terms, encoder.config)
-        key = fingerprint(*alike)
+        key = fingerprint(_cost_settings(stage), classes, encoder_of(self.recipe, stage.start).config)
         step = self._steps.get(key)
         if step is None:
             step = self._steps[key] = measure_step(lambda: encoder_of(self.recipe, stage.start), stage, classes)

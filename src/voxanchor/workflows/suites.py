@@ -102,4 +102,5 @@ def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
         noise_seeds=evaluation.noise_seeds,
         note=evaluation.note,
         precision=evaluation.precision,
+        snr=evaluation.snr,
     )

@@ -1,11 +1,12 @@
-"""Every system of a comparison tuned with the same small grid, on the validation speakers and nobody else."""
+"""Every system of a comparison tuned with as many trials, on the validation speakers and nobody else."""
 
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 from voxanchor import processes
@@ -43,17 +44,41 @@ def grid(train: Train, tuning: Tuning) -> list[dict[str, float]]:
     """Return the settings to try for a stage, one with its own values where the grid is empty.
 
     The weight is that of the term beside classification; where the pull to the anchors is all there is, a weight
-    would change nothing but the scale of the loss.
+    would change nothing but the scale of the loss. A stage without such a term tries more learning rates, of the same
+    range, so that the best of equally many trials is taken of every stage.
     """
     axes: dict[str, Sequence[float]] = {}
     if tuning.learning_rates:
         axes["learning_rate.peak"] = tuning.learning_rates
-    if tuning.weights and train.classification.weight:
-        if train.pulled:
+    if tuning.weights:
+        if train.classification.weight and train.pulled:
             axes["anchor.weight"] = tuning.weights
-        elif train.consistency.weight:
+        elif train.classification.weight and train.consistency.weight:
             axes["consistency.weight"] = tuning.weights
+        else:
+            rates = tuning.learning_rates or (train.learning_rate.peak,)
+            axes["learning_rate.peak"] = _more(rates, len(rates) * len(tuning.weights))
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _more(rates: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return `count` learning rates, rising: those given, and others put where the ratio of neighbours is largest.
+
+    Around a single one they lie on either side in turn, half an octave further each time.
+    """
+    found = sorted(set(rates))
+    if len(found) == 1:
+        steps = ((place + 1) // 2 * (1 if place % 2 else -1) for place in range(count))
+        return tuple(sorted(_rounded(found[0] * 2.0 ** (step / 2)) if step else found[0] for step in steps))
+    while len(found) < count:
+        ratios = [round(above / below, 6) for below, above in pairwise(found)]
+        place = ratios.index(max(ratios)) + 1
+        found.insert(place, math.sqrt(found[place] * found[place - 1]))
+    return tuple(rate if rate in rates else _rounded(rate) for rate in found)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
 
 
 def with_settings(train: Train, settings: Mapping[str, float]) -> Train:
