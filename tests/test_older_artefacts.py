@@ -117,22 +117,19 @@ def test_a_command_answers_as_it_did(here: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "models"),
     [
-        pytest.param(FULL, ["runs/full/base", "runs/full/anchored", "runs/full/agreeing"], marks=pytest.mark.slow),
-        (ROBUST, ["runs/robust/run/anchored"]),
-        (
-            "compare recipes/compared.yaml --out runs/compared",
-            ["runs/compared/seed-3/base", "runs/compared/seed-3/anchored"],
-        ),
+        pytest.param(FULL, ["base", "anchored", "agreeing"], marks=pytest.mark.slow, id="train"),
+        pytest.param(ROBUST, ["run/anchored"], id="robustify"),
+        pytest.param(COMPARED, ["seed-3/base", "seed-3/anchored"], marks=pytest.mark.slow, id="compare"),
     ],
-    ids=["train", "robustify", "compare"],
 )
 def test_a_finished_run_is_known_and_not_trained_again(here: Path, command: str, models: list[str]) -> None:
-    stamps = {model: stamp(here / model) for model in models}
+    folder = here / command.partition("--out ")[2].split()[0]
+    stamps = [stamp(folder / model) for model in models]
     done = run(f"{command} --json")
     assert done.status == 0, done.errors
     assert "finished before" in done.errors
     same(json.loads(done.out.replace(str(here), HERE)), ANSWERS[f"{command} --json"]["answer"])
-    assert stamps == {model: stamp(here / model) for model in models}
+    assert stamps == [stamp(folder / model) for model in models]
 
 
 def stamp(model: Path) -> int:
