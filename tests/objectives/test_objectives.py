@@ -112,6 +112,18 @@ def test_classes_left_out_are_not_compared_with_but_the_own_is(seed: int) -> Non
     assert abs(loss.item()) < 1e-5
 
 
+def test_labels_of_a_part_of_a_batch_are_sampled_without_a_warning() -> None:
+    torch.set_warn_always(True)  # else torch says it once per process, and a test before this one may have heard it
+    try:
+        module = head(classes=12)
+        module.sampled = 6
+        labels = torch.tensor([3, 11, 3, 0])
+        loss, _ = module(unit(2, 8, 0), labels[::2], 0.2)
+        assert torch.isfinite(loss)
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_what_is_left_out_is_asked_for_the_classes_that_were_sampled() -> None:
     module, asked = head(classes=12), []
     module.sampled = 6

@@ -91,4 +91,4 @@ class AAMSoftmax(nn.Module):
         # as many as asked, also where the batch alone has more: shapes stay the same from step to step
         count = min(len(self.centres), max(self.sampled, len(labels)))
         chosen = order.topk(count, sorted=False).indices.sort().values
-        return chosen, torch.searchsorted(chosen, labels)
+        return chosen, torch.searchsorted(chosen, labels.contiguous())
