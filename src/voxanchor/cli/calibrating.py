@@ -3,6 +3,7 @@
 from typing import Literal
 
 from voxanchor.cli.shared import Folder, Folders, Json, Model, OutFolder, Share, Suite, loading, print_json
+from voxanchor.corpus.owners import Layout
 
 
 def calibrate(
@@ -15,7 +16,7 @@ def calibrate(
     normalise: bool = False,
     suite: Suite = "noise",
     seed: int = 0,
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -42,7 +43,7 @@ def calibrate(
         suite: the conditions, a named suite (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
             combined, level, compatibility) or a YAML file.
         seed: of the noise.
-        layout: how the folder names its speakers.
+        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest still serves.
         precision: of the model's matrix products.

@@ -29,6 +29,7 @@ from voxanchor.cli.shared import (
     print_json,
     report,
 )
+from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
 from voxanchor.progress import say
 
@@ -292,6 +293,7 @@ def evaluate(
     speech: Folder,
     out: OutFolder,
     trials: Trials = "",
+    enrolments: Trials = "",
     noise: Folders = (),
     rooms: Folders = (),
     heard_noise: Folders = (),
@@ -303,7 +305,7 @@ def evaluate(
     eer: Literal["linear", "convex_hull"] = "linear",
     enrol_model: Model = "",
     cohort: Folder = "",
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -324,6 +326,8 @@ def evaluate(
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
             model has a calibration.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
+        enrolments: a list of models, "model a.wav b.wav" a line (CN-Celeb's enroll.map, Kaldi's spk2utt): the trials
+            then compare a model, the mean of the embeddings of its recordings, with a recording.
         noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
             number in a file's name, DIR::odd being the field's test part of MUSAN. Without it the built-in kinds are
             used. Without speech/ the babble is made of the recordings themselves, played faster or slower so that
@@ -340,7 +344,7 @@ def evaluate(
         enrol_model: enrol with this (older) model instead of the one under test.
         cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
             them that are most like it (AS-norm).
-        layout: how the folder names its speakers.
+        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
         precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves
@@ -360,6 +364,7 @@ def evaluate(
         rooms=rooms,
         heard_noise=heard_noise,
         trials=trials,
+        enrolments=enrolments,
         suite=suite,
         protocol=protocol,
         segment_s=segment_s,

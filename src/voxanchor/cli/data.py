@@ -4,12 +4,13 @@ What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from voxanchor.cli.arguments import Group
 from voxanchor.cli.shared import Folder, Folders, Json, Name, OutFolder, OutFolders, Share, print_json
+from voxanchor.corpus.owners import Layout
 from voxanchor.progress import counted
 
 
@@ -18,7 +19,7 @@ def pack(
     speech: Folders = (),
     noise: Folder = "",
     rooms: Folder = "",
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     shard_mb: int = 1024,
     workers: int = 0,
@@ -37,7 +38,7 @@ def pack(
         speech: folder of recordings, one sub-folder per speaker.
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
         rooms: folder of room impulse responses.
-        layout: how the folders name their speakers.
+        layout: how the folders, or lists of other toolkits, name their speakers; auto tells by what is there.
         channel: which channel of the speech is packed: mix (the mean of all), loudest, left, right, or its number.
         shard_mb: largest size of a shard, in MB.
         workers: threads that decode; 0 for as many as there are cores.
@@ -62,6 +63,7 @@ def pack(
         facts = {
             "pack": str(made.folder),
             "kind": made.kind,
+            "layout": manifest.layout,
             "fingerprint": made.fingerprint,
             "utterances": len(manifest),
             "speakers": len(manifest.speakers),

@@ -20,6 +20,7 @@ from voxanchor.cli.shared import (
     loading,
     print_json,
 )
+from voxanchor.corpus.owners import Layout
 from voxanchor.progress import counted
 
 
@@ -29,7 +30,7 @@ def embed(
     out: Annotated[Path | None, arg(metavar="FILE|DIR")] = None,
     speech: Folder = "",
     manifest: SomeFile = None,
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     processes: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -53,7 +54,7 @@ def embed(
             embeddings, index.json and failures.jsonl; the same command resumes there.
         speech: a corpus: folder of recordings, one sub-folder per speaker.
         manifest: a corpus as a manifest file, of any length.
-        layout: how the folder names its speakers.
+        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number; of a manifest the
             one that it names.
         processes: of a corpus, workers; they share the processor, and take GPUs in turn.
