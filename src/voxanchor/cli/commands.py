@@ -13,6 +13,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     Models,
     OutFolder,
@@ -29,7 +30,6 @@ from voxanchor.cli.shared import (
     print_json,
     report,
 )
-from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
 from voxanchor.progress import say
 
@@ -215,7 +215,7 @@ def robustify(
 
     Args:
         model: the model to start from; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         out: the model directory to make; the same command resumes there.
         noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
             number in a file's name. Without it the built-in kinds of noise are used, and babble from the speech.
@@ -322,7 +322,7 @@ def evaluate(
 
     Args:
         model: a model to measure; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
             model has a calibration.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
@@ -344,7 +344,8 @@ def evaluate(
         enrol_model: enrol with this (older) model instead of the one under test.
         cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
             them that are most like it (AS-norm).
-        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
         precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves

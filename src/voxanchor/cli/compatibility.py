@@ -7,6 +7,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     OutFolder,
     Share,
@@ -17,7 +18,6 @@ from voxanchor.cli.shared import (
     loading,
     print_json,
 )
-from voxanchor.corpus.owners import Layout
 from voxanchor.progress import console
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def compatibility(
         noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
-        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         max_unusable: largest share of unusable recordings with which the rest is still used.
         precision: of the models' matrix products.
         cache: folder of embeddings that several commands share; by default each keeps its own.

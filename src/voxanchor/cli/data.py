@@ -9,8 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from voxanchor.cli.arguments import Group
-from voxanchor.cli.shared import Folder, Folders, Json, Name, OutFolder, OutFolders, Share, print_json
-from voxanchor.corpus.owners import Layout
+from voxanchor.cli.shared import Folder, Folders, Json, Layout, Name, OutFolder, OutFolders, Share, print_json
 from voxanchor.progress import counted
 
 
@@ -35,10 +34,11 @@ def pack(
     Args:
         out: folder for the pack; the same command resumes there. Given several times, the shards are spread over these
             folders, on several disks say; the first is then the pack's.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
         rooms: folder of room impulse responses.
-        layout: how the folders, or lists of other toolkits, name their speakers; auto tells by what is there.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel of the speech is packed: mix (the mean of all), loudest, left, right, or its number.
         shard_mb: largest size of a shard, in MB.
         workers: threads that decode; 0 for as many as there are cores.

@@ -11,6 +11,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     OutFolder,
     Recordings,
@@ -20,7 +21,6 @@ from voxanchor.cli.shared import (
     loading,
     print_json,
 )
-from voxanchor.corpus.owners import Layout
 from voxanchor.progress import counted
 
 
@@ -54,7 +54,8 @@ def embed(
             embeddings, index.json and failures.jsonl; the same command resumes there.
         speech: a corpus: folder of recordings, one sub-folder per speaker.
         manifest: a corpus as a manifest file, of any length.
-        layout: how the folder, or a list of another toolkit, names its speakers; auto tells by what is there.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number; of a manifest the
             one that it names.
         processes: of a corpus, workers; they share the processor, and take GPUs in turn.
