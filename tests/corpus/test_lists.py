@@ -16,6 +16,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.owners import LAYOUTS, detect
 from voxanchor.corpus.trials import read_enrolments, read_trials
 from voxanchor.errors import CorpusError, RecipeError
+from voxanchor.workflows.pack import pack
 
 RATE = 8_000  # not that of the models: times of a list are of the recording
 
@@ -257,9 +258,40 @@ def test_kaldi_starts_from_the_current_directory_first(
     monkeypatch.chdir(tmp_path / "here")
     assert [u.duration_s for u in scan(tmp_path / "data").utterances] == [1.0, 2.0, 1.0]
     said = " ".join(capsys.readouterr().err.split())
-    assert "1 relative paths were found from the current directory" in said
+    assert "data: 1 relative path found from the current directory" in said
     assert "data: 2 of 3 utterances have no speaker" in said
-    assert "1 utterances of utt2spk are not in wav.scp" in said
+    assert "1 utterance with a speaker, but not in wav.scp: left out" in said
+
+
+def test_an_utterance_of_two_speakers_is_refused(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    lines(tmp_path / "wav.scp", ["a a.wav"])
+    lines(tmp_path / "spk2utt", ["ann a", "bob a"])
+    with pytest.raises(CorpusError, match="spk2utt, line 2: a belongs to ann already"):
+        scan(tmp_path)
+
+
+def test_times_beyond_all_numbers_are_listed(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    times = ["NaN", "Infinity", "1" + "0" * 400, "-3", "1e400", '"0.25"', "null"]
+    texts = [f'{{"audio_filepath": "a.wav", "offset": 0.{n + 1}, "duration": {time}}}' for n, time in enumerate(times)]
+    found = scan(lines(tmp_path / "m.json", texts), max_unusable_share=0.9)
+    assert len(found) == 1  # to the end; 0.25 s are too short
+    assert len(found.unusable) == 6
+
+
+@pytest.mark.parametrize("name", ["kaldi", "lhotse cuts"])
+def test_stretches_of_a_pack_are_those_of_the_list(name: str, tmp_path: Path) -> None:
+    rows: list[Row] = [("a/1.wav", "a", 0.5, 1.0), ("a/1.wav", "a", 1.0, 1.75), ("b/2.wav", "b", 0.25, 2.0)]
+    for number, path in enumerate(("a/1.wav", "b/2.wav")):
+        sound(tmp_path / "speech" / path, 2.0, number)
+    place = WRITERS[name][1](tmp_path / "speech", rows)
+    pack([tmp_path / "pack"], speech=[str(place)])
+    listed, packed = scan(place), scan(tmp_path / "pack")
+    for one, other in zip(listed.utterances, packed.utterances, strict=True):
+        assert (one.id, one.speaker, one.recording) == (other.id, other.speaker, other.recording)
+        assert one.duration_s == other.duration_s
+        np.testing.assert_allclose(one.read(), other.read(), atol=1e-4)
 
 
 def test_commands_are_named_by_their_line(tmp_path: Path) -> None:

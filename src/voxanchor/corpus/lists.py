@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections import Counter
@@ -20,6 +21,7 @@ from typing import Any
 
 from voxanchor.corpus.owners import EVALUATION, OWNER
 from voxanchor.errors import CorpusError
+from voxanchor.progress import counted
 
 OURS = "voxanchor-manifest"
 """What the first line of a manifest of voxanchor says it is."""
@@ -204,7 +206,7 @@ class _Places:
     def notes(self) -> list[str]:
         """Return from where relative paths were read, where there are any."""
         where = {base: "the current directory" if base == Path() else str(base) for base in self.used}
-        return [f"{count} relative paths were found from {where[base]}" for base, count in self.used.items()]
+        return [f"{counted(count, 'relative path')} found from {where[base]}" for base, count in self.used.items()]
 
 
 # --- text
@@ -268,7 +270,10 @@ def _seconds(value: object) -> float:
     """Return a time of a list in seconds; what is no number raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is no time")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 def _word(value: object) -> str:
@@ -306,7 +311,8 @@ def _kaldi(place: Path) -> Listing:
         path = Path(source) if reason else places.find(source)
         listing.items.append(replace(piece, path=path, speaker=speakers.get(piece.id, ""), reason=reason))
     if unknown := len(speakers.keys() - {piece.id for piece in pieces}):
-        listing.notes.append(f"{unknown} utterances of utt2spk are not in {'segments' if cut else 'wav.scp'}")
+        where = "segments" if cut else "wav.scp"
+        listing.notes.append(f"{counted(unknown, 'utterance')} with a speaker, but not in {where}: left out")
     listing.notes += places.notes()
     return listing
 
@@ -316,7 +322,12 @@ def _kaldi_speakers(folder: Path) -> dict[str, str]:
         return {name: rest for _, name, rest in _once(folder / "utt2spk", "speaker")}
     if not (folder / "spk2utt").is_file():
         return {}
-    return {name: speaker for _, speaker, rest in _once(folder / "spk2utt", "utterance") for name in rest.split()}
+    owners: dict[str, str] = {}
+    for number, speaker, rest in _once(folder / "spk2utt", "utterance"):
+        for name in rest.split():
+            if owners.setdefault(name, speaker) != speaker:
+                raise CorpusError(f"{folder / 'spk2utt'}, line {number}: {name} belongs to {owners[name]} already")
+    return owners
 
 
 def _kaldi_segments(path: Path) -> list[Listed]:

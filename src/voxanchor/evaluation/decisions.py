@@ -59,7 +59,7 @@ class Decider:
             qualities: (N, 5) of the utterances as they are heard on either side.
         """
         judge = self.judges[system]
-        worth = _together(qualities[0], self.trials.models), qualities[1]
+        worth = together(qualities[0], self.trials.models), qualities[1]
         sides = [_voices(*side) for side in zip(embeddings, worth, strict=True)]
         llrs = judge.ratios(sides[0], sides[1], self.trials.enrol, self.trials.test)
         ranked = rank_trials(llrs, self.trials.target)
@@ -81,7 +81,7 @@ def _thresholds(judge: Judge) -> Iterator[tuple[str, float]]:
             yield f"{item.false_acceptance:g} %", item.llr
 
 
-def _together(qualities: Qualities, models: Sequence[tuple[int, ...]]) -> Qualities:
+def together(qualities: Qualities, models: Sequence[tuple[int, ...]]) -> Qualities:
     """Return what each model's recordings are worth together, as of enrolled people: speech summed, others averaged."""
     if not models:
         return qualities
