@@ -16,6 +16,7 @@ from voxanchor.corpus.trials import all_pairs
 from voxanchor.evaluation.audience import Audience
 from voxanchor.evaluation.background import noise_bank
 from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.decisions import together
 from voxanchor.evaluation.decisions_section import decisions_table
 from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -111,3 +112,11 @@ def test_only_calibrated_systems_have_a_cost_and_old_enrolments_have_none(
     old = evaluate({"m": encoder}, manifest, trials, bank, setup, cache, enrol=encoder, judges={"m": judge})
     assert not old.decisions
     assert all(row.cllr is None for row in old.rows)
+
+
+def test_a_model_is_worth_what_its_recordings_are_together() -> None:
+    qualities = np.array([[2.0, 10.0, -20.0, 8e3, 0.0], [4.0, 20.0, -30.0, 8e3, 0.5], [1.0, 0.0, -40.0, 4e3, 0.0]])
+    found = together(qualities, [(0, 1), (2,)])
+    assert found[0].tolist() == [6.0, 15.0, -25.0, 8e3, 0.25]
+    assert found[1].tolist() == qualities[2].tolist()
+    assert together(qualities, ()) is qualities

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from voxanchor.cli.shared import Folder, Folders, Json, Model, OutFolder, Share, Suite, loading, print_json
+from voxanchor.cli.shared import Folder, Folders, Json, Layout, Model, OutFolder, Share, Suite, loading, print_json
 
 
 def calibrate(
@@ -15,7 +15,7 @@ def calibrate(
     normalise: bool = False,
     suite: Suite = "noise",
     seed: int = 0,
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -31,7 +31,8 @@ def calibrate(
 
     Args:
         model: the model to calibrate; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker, of speakers that the model was not trained on.
+        speech: folder of recordings, one sub-folder per speaker, or a list that names both (see --layout), of speakers
+            that the model was not trained on.
         out: the model directory to make; that of --model itself gets the calibration added.
         noise: folder with noise/, music/ and speech/ (MUSAN layout). Without it the built-in kinds are used, and babble
             from the speech.
@@ -42,7 +43,8 @@ def calibrate(
         suite: the conditions, a named suite (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
             combined, level, compatibility) or a YAML file.
         seed: of the noise.
-        layout: how the folder names its speakers.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest still serves.
         precision: of the model's matrix products.

@@ -13,6 +13,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     Models,
     OutFolder,
@@ -214,7 +215,7 @@ def robustify(
 
     Args:
         model: the model to start from; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         out: the model directory to make; the same command resumes there.
         noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
             number in a file's name. Without it the built-in kinds of noise are used, and babble from the speech.
@@ -292,6 +293,7 @@ def evaluate(
     speech: Folder,
     out: OutFolder,
     trials: Trials = "",
+    enrolments: Trials = "",
     noise: Folders = (),
     rooms: Folders = (),
     heard_noise: Folders = (),
@@ -304,7 +306,7 @@ def evaluate(
     eer: Literal["linear", "convex_hull"] = "linear",
     enrol_model: Model = "",
     cohort: Folder = "",
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -321,10 +323,12 @@ def evaluate(
 
     Args:
         model: a model to measure; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
             model has a calibration.
         trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
+        enrolments: a list of models, "model a.wav b.wav" a line (CN-Celeb's enroll.map, Kaldi's spk2utt): the trials
+            then compare a model, the mean of the embeddings of its recordings, with a recording.
         noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
             number in a file's name, DIR::odd being the field's test part of MUSAN. Without it the built-in kinds are
             used. Without speech/ the babble is made of the recordings themselves, played faster or slower so that
@@ -343,7 +347,8 @@ def evaluate(
         enrol_model: enrol with this (older) model instead of the one under test.
         cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
             them that are most like it (AS-norm).
-        layout: how the folder names its speakers.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
         max_unusable: largest share of unusable recordings with which the rest is still evaluated.
         precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves
@@ -363,6 +368,7 @@ def evaluate(
         rooms=rooms,
         heard_noise=heard_noise,
         trials=trials,
+        enrolments=enrolments,
         suite=suite,
         protocol=protocol,
         segment_s=segment_s,

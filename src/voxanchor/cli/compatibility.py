@@ -7,6 +7,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     OutFolder,
     Share,
@@ -36,7 +37,7 @@ def compatibility(
     noise_seeds: int = 1,
     segment_s: SomeSeconds = None,
     max_segments: int = 4,
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    layout: Layout = "auto",
     max_unusable: Share = 0.2,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
     cache: SomeFolder = None,
@@ -65,7 +66,8 @@ def compatibility(
         noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
         segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
         max_segments: at most so many segments from one recording.
-        layout: how the folder names its speakers.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         max_unusable: largest share of unusable recordings with which the rest is still used.
         precision: of the models' matrix products.
         cache: folder of embeddings that several commands share; by default each keeps its own.

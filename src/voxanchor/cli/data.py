@@ -4,12 +4,12 @@ What a command needs is imported inside it, so that ``--help`` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from voxanchor.cli.arguments import Group
-from voxanchor.cli.shared import Folder, Folders, Json, Name, OutFolder, OutFolders, Share, print_json
+from voxanchor.cli.shared import Folder, Folders, Json, Layout, Name, OutFolder, OutFolders, Share, print_json
 from voxanchor.progress import counted
 
 
@@ -18,7 +18,7 @@ def pack(
     speech: Folders = (),
     noise: Folder = "",
     rooms: Folder = "",
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     shard_mb: int = 1024,
     workers: int = 0,
@@ -34,10 +34,11 @@ def pack(
     Args:
         out: folder for the pack; the same command resumes there. Given several times, the shards are spread over these
             folders, on several disks say; the first is then the pack's.
-        speech: folder of recordings, one sub-folder per speaker.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
         noise: folder with noise/, music/ and speech/ (MUSAN layout).
         rooms: folder of room impulse responses.
-        layout: how the folders name their speakers.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel of the speech is packed: mix (the mean of all), loudest, left, right, or its number.
         shard_mb: largest size of a shard, in MB.
         workers: threads that decode; 0 for as many as there are cores.
@@ -62,6 +63,7 @@ def pack(
         facts = {
             "pack": str(made.folder),
             "kind": made.kind,
+            "layout": manifest.layout,
             "fingerprint": made.fingerprint,
             "utterances": len(manifest),
             "speakers": len(manifest.speakers),

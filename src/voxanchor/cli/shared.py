@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
+from voxanchor.corpus import owners
 from voxanchor.errors import EnrolmentError
 from voxanchor.progress import console, say
 
@@ -28,6 +29,7 @@ File = Annotated[Path, arg(metavar="FILE")]
 SomeFile = Annotated[Path | None, arg(metavar="FILE")]
 Trials = Annotated[str, arg(metavar="FILE")]
 Suite = Annotated[str, arg(metavar="SUITE")]
+Layout = Annotated[owners.Layout, arg(metavar="LAYOUT")]
 Store = Annotated[str, arg(metavar="STORE")]
 Device = Annotated[str, arg(metavar="DEVICE")]
 Seconds = Annotated[float, arg(metavar="SECONDS")]

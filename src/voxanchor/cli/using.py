@@ -12,6 +12,7 @@ from voxanchor.cli.shared import (
     Folder,
     Folders,
     Json,
+    Layout,
     Model,
     OutFolder,
     Recordings,
@@ -30,7 +31,7 @@ def embed(
     out: Annotated[Path | None, arg(metavar="FILE|DIR")] = None,
     speech: Folder = "",
     manifest: SomeFile = None,
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto",
+    layout: Layout = "auto",
     channel: str = "mix",
     processes: int = 1,
     precision: Literal["auto", "float32", "bfloat16"] = "float32",
@@ -55,7 +56,8 @@ def embed(
             embeddings, index.json and failures.jsonl; the same command resumes there.
         speech: a corpus: folder of recordings, one sub-folder per speaker.
         manifest: a corpus as a manifest file, of any length.
-        layout: how the folder names its speakers.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         channel: which channel is heard: mix (the mean of all), loudest, left, right, or its number; of a manifest the
             one that it names.
         processes: of a corpus, workers; they share the processor, and take GPUs in turn.

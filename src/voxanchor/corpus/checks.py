@@ -2,12 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,10 +23,33 @@ from voxanchor.types import SAMPLE_RATE, Waveform
 CANCEL = "the channels cancel each other; of these the loudest alone is heard"
 
 _THREADS = 8
+_ROUNDED_S = 0.05  # a list may round times, or state the length before a conversion
 _LONG_S = 600.0
 
 _one_long_file = threading.Lock()
 """Held while a file of more than ten minutes is in memory: an hour takes half a gigabyte, eight of them eight times."""
+
+
+class Stretch(NamedTuple):
+    """A stretch of a recording that a list names.
+
+    Attributes:
+        start: in seconds, or in samples of the file.
+        length: in the same unit; to the end of the recording when None.
+        in_samples: which of the two it is.
+    """
+
+    start: float = 0.0
+    length: float | None = None
+    in_samples: bool = False
+
+
+class CheckedStretch(NamedTuple):
+    """What a stretch of a recording turned out to be, in seconds; its length is None where it is the whole of it."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,12 +61,14 @@ class Checked:
         reason: why it cannot be used; empty when it can.
         channel: which channel of it is to be heard: as was asked, and the loudest by its number.
         remarks: what is wrong with it, although it can be used.
+        stretches: what was found of those that were asked for, in their order.
     """
 
     duration_s: float = 0.0
     reason: str = ""
     channel: Channel = "mix"
     remarks: tuple[str, ...] = ()
+    stretches: tuple[CheckedStretch, ...] = ()
 
 
 def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
@@ -61,11 +87,34 @@ def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
         return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
 
 
-def _check(path: Path, min_duration_s: float, min_active_s: float, channel: Channel) -> Checked:
+def _check(
+    path: Path, stretches: Sequence[Stretch], min_duration_s: float, min_active_s: float, channel: Channel
+) -> Checked:
     file = io.AudioFile(path)
     with file.decoder() as decoder, _turn(decoder):
         waveform, channel, remarks = _heard(file, decoder, channel)
-        return _judged(waveform, min_duration_s, min_active_s, channel, remarks)
+        whole = _judged(waveform, min_duration_s, min_active_s, channel, remarks)
+        if whole.reason:
+            return whole
+        parts = [_stretch(waveform, item, decoder.rate, min_duration_s, min_active_s) for item in stretches]
+        return replace(whole, stretches=tuple(parts))
+
+
+def _stretch(
+    waveform: Waveform, asked: Stretch, rate: int, min_duration_s: float, min_active_s: float
+) -> CheckedStretch:
+    """Return what a stretch of a usable recording is; one that covers all of it is the recording."""
+    whole_s, unit = len(waveform) / SAMPLE_RATE, rate if asked.in_samples else 1
+    start_s = asked.start / unit
+    end_s = whole_s if asked.length is None else start_s + asked.length / unit
+    if not 0.0 <= start_s < end_s <= whole_s + _ROUNDED_S:
+        return CheckedStretch(reason=f"from {start_s:g} s to {end_s:g} s of a recording of {whole_s:.2f} s")
+    if start_s == 0.0 and end_s >= whole_s - _ROUNDED_S:
+        return CheckedStretch()
+    duration_s = min(end_s, whole_s) - start_s
+    piece = waveform[round(start_s * SAMPLE_RATE) : round((start_s + duration_s) * SAMPLE_RATE)]
+    reason = _judged(piece, min_duration_s, min_active_s, "mix", ()).reason
+    return CheckedStretch(start_s, duration_s, f"from {start_s:g} s to {end_s:g} s {reason}" if reason else "")
 
 
 def _turn(decoder: io.Decoder) -> AbstractContextManager[object]:
@@ -106,7 +155,12 @@ def _heard(file: io.AudioFile, decoder: io.Decoder, channel: Channel) -> tuple[W
 
 
 def check_files(
-    paths: list[Path], min_duration_s: float, min_active_s: float, label: str, channel: Channel = "mix"
+    paths: list[Path],
+    min_duration_s: float,
+    min_active_s: float,
+    label: str,
+    channel: Channel = "mix",
+    stretches: Sequence[Sequence[Stretch]] | None = None,
 ) -> list[Checked]:
     """Return what decoding each file showed, in the order of the paths; several are decoded at once.
 
@@ -118,15 +172,17 @@ def check_files(
         min_active_s: least active sound of a usable one.
         label: what the progress display calls the job.
         channel: which channel of them is heard; where channels cancel each other, the loudest under ``mix``, too.
+        stretches: of each file, what is looked at beside the whole of it; none when None.
 
     Raises:
         RecipeError: nothing names a channel so.
     """
     channel = channel_of(channel)
     results: list[Checked] = []
+    wanted = [()] * len(paths) if stretches is None else stretches
     check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
     with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(lambda path: checked(path, partial(check, path)), paths):
+        for result in pool.map(lambda path, parts: checked(path, partial(check, path, parts)), paths, wanted):
             results.append(result)
             advance(1)
     for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):

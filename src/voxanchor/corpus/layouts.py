@@ -3,11 +3,7 @@
 Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
 """
 
-import contextlib
-import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
@@ -15,18 +11,17 @@ from pathlib import Path, PurePosixPath
 from voxanchor.audio import io
 from voxanchor.audio.clips import Clip
 from voxanchor.audio.downmix import Channel
-from voxanchor.corpus.checks import check_files
-from voxanchor.corpus.manifest import OTHER_LISTS, REWRITE, Manifest, Unusable, examples, kind_of_list
-from voxanchor.corpus.owners import EXPECTED, OWNER, detect
+from voxanchor.corpus.checks import Checked, CheckedStretch, Stretch, check_files
+from voxanchor.corpus.lists import KINDS, Listed, kind_of_list, read_list
+from voxanchor.corpus.manifest import Manifest, Unusable, examples
+from voxanchor.corpus.owners import EXPECTED, LAYOUTS, OWNER, detect
+from voxanchor.corpus.owners import Layout as Layout
 from voxanchor.corpus.pack import Kind, Pack, is_pack, read_manifest, read_pack
 from voxanchor.corpus.parts import in_part, split_part
 from voxanchor.corpus.utterance import Part, Utterance
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.files import printable
-from voxanchor.progress import counted
-
-LAYOUTS = ("auto", "speakers", "voxceleb", "librispeech", "flat")
-"""Names `scan` knows."""
+from voxanchor.progress import counted, say
 
 MIN_DURATION_S = 0.3
 """Shortest usable recording."""
@@ -37,8 +32,6 @@ MIN_ACTIVE_S = 0.1
 NOISE_KINDS = ("noise", "music", "speech")
 """Folder names that say what the recordings below them are."""
 
-_ROUNDED_S = 0.05  # a list may round times, or state the length before a conversion
-_NEMO_SPEAKERS = ("speaker", "speaker_id", "label")
 _MIN_NOISE_S = 0.02  # a click is noise too: only silence is not
 
 
@@ -52,12 +45,15 @@ def scan(
 
     Layouts: ``speakers`` (the first folder names the speaker, folders below it the session), ``voxceleb``
     (``idXXXXX/<video>/<n>.wav``), ``librispeech`` (``<speaker>/<chapter>/<speaker>-<chapter>-<n>.flac``, also without
-    the chapter's folder), ``flat`` (speakers unknown), ``auto`` (whichever fits most files). Utterances are called by
-    their path inside the folder and sorted by it. Files that are not audio are ignored.
+    the chapter's folder), ``cnceleb`` (``idXXXXX/<genre>-<n>-<n>.flac`` or ``idXXXXX-<genre>-<n>-<n>.flac``), ``flat``
+    (speakers unknown), ``auto`` (whichever fits most files). Utterances are called by their path inside the folder and
+    sorted by it. Files that are not audio are ignored.
 
-    A pack is opened without decoding anything; its recordings are those it was packed from, in their order. A Kaldi
-    data directory (``wav.scp``, with ``utt2spk`` and ``segments`` where they are) and a NeMo manifest (lines of JSON)
-    name recordings and speakers themselves; commands in them are not run.
+    A list names recordings and speakers itself, and utterances are called as it calls them, in its order (see
+    `voxanchor.corpus.lists`): ``kaldi``, ``nemo``, ``lhotse``, ``speechbrain``, ``csv``, and ``cnceleb`` where the
+    lists of its evaluation lie in the folder. ``auto`` tells it by its content; ``flat`` forgets its speakers.
+
+    A pack is opened without decoding anything; its recordings are those it was packed from, in their order.
 
     Args:
         folder: where the recordings lie, at any depth; or a list of them.
@@ -78,8 +74,13 @@ def scan(
         if channel != "mix":
             raise RecipeError(f"{folder}: a pack holds one channel; choose the channel when it is made")
         return _owned_by(read_manifest(pack), layout, pack)
-    if is_list(folder):
-        return _scan_list(folder, layout, max_unusable_share, channel)
+    if kind := _list_kind(folder, layout):
+        return _scan_list(folder, kind, layout, max_unusable_share, channel)
+    if folder.is_file():
+        raise CorpusError(
+            f"{folder}: is a file, and no list of recordings that is known; give the folder that holds the recordings, "
+            f"or a list with --layout, {', '.join(KINDS)}"
+        )
     paths = io.find_audio(folder)
     if not paths:
         raise CorpusError(f"no audio in {folder}: it needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
@@ -105,146 +106,82 @@ def scan(
                     recording=str(name),
                 )
             )
-    manifest = Manifest(tuple(utterances), tuple(unusable), str(folder))
+    manifest = Manifest(tuple(utterances), tuple(unusable), str(folder), layout)
     _refuse_too_many(manifest, max_unusable_share)
     return manifest
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """An utterance as a list of another toolkit names it; with a reason where it cannot be used."""
-
-    id: str
-    path: Path
-    speaker: str = ""
-    start_s: float = 0.0
-    duration_s: float | None = None
-    reason: str = ""
-
-    def problem(self, whole_s: float) -> str:
-        """Return what is wrong with the stretch of a recording of `whole_s` that it names."""
-        end_s = whole_s if self.duration_s is None else self.start_s + self.duration_s
-        if not 0.0 <= self.start_s < end_s <= whole_s + _ROUNDED_S:
-            return f"from {self.start_s:g} s to {end_s:g} s of a recording of {whole_s:.2f} s"
-        if end_s - self.start_s < MIN_DURATION_S:
-            return f"too short: {end_s - self.start_s:.2f} s, {MIN_DURATION_S:g} s needed"
-        return ""
-
-
-def is_list(place: Path) -> bool:
-    """Return whether a corpus is given as another toolkit's list of recordings, and not as a folder.
+def is_list(place: Path, layout: str = "auto") -> bool:
+    """Return whether a corpus is given as a list of recordings, and not as a folder of them.
 
     Raises:
-        CorpusError: it is a list that is not read; says what to do.
+        CorpusError: it is a manifest of voxanchor, which only `embed` takes.
+        RecipeError: the layout is none that it can be read by.
     """
-    kind = kind_of_list(place)
-    if kind == "voxanchor":
+    return bool(_list_kind(place, layout))
+
+
+def _list_kind(place: Path, layout: str) -> str:
+    """Return which list is to be read, or nothing where the folders are to say who speaks."""
+    found = kind_of_list(place)
+    if found == "voxanchor":
         raise CorpusError(f"{place}: is a manifest of voxanchor; 'embed' takes it with --manifest, others its folder")
-    if kind in OTHER_LISTS and kind not in _LISTS:
-        raise CorpusError(f"{place}: is {OTHER_LISTS[kind]}. {REWRITE}")
-    return kind in _LISTS
-
-
-def _scan_list(place: Path, layout: str, max_unusable_share: float, channel: Channel) -> Manifest:
-    if layout != "auto":
+    if layout == "auto" or found == layout:
+        return found
+    if layout in KINDS:
+        if place.is_dir() and layout in OWNER:
+            return ""
+        if place.is_dir() and layout not in ("kaldi", "lhotse"):
+            raise RecipeError(f"{place}: layout {layout} is a file: give that file in the place of its folder")
+        return layout
+    if found and layout != "flat":
+        if place.is_dir() and io.find_audio(place):
+            return ""
         raise RecipeError(f"{place}: names the speakers itself: leave the layout at auto, not {layout}")
-    listed = _LISTS[kind_of_list(place)](place)
-    if not listed:
-        raise CorpusError(f"{place}: names no recordings")
-    paths = list(dict.fromkeys(item.path for item in listed if not item.reason))
-    checks = check_files(paths, MIN_DURATION_S, MIN_ACTIVE_S, f"reading {place}", channel)
-    found = dict(zip(paths, checks, strict=True))
+    return found
+
+
+def _scan_list(place: Path, kind: str, layout: str, max_unusable_share: float, channel: Channel) -> Manifest:
+    listing = read_list(place, kind)
+    for note in listing.notes:
+        say(f"{printable(place)}: {note}")
+    wanted: dict[Channel, dict[Path, list[Listed]]] = {}
+    for item in listing.items:
+        if not item.reason:
+            heard: Channel = item.channel if item.channel and channel == "mix" else channel
+            wanted.setdefault(heard, {}).setdefault(item.path, []).append(item)
+    found: dict[Listed, tuple[Checked, CheckedStretch]] = {}
+    for heard, by_path in wanted.items():
+        stretches = [[_stretch(item) for item in items] for items in by_path.values()]
+        label = f"reading {printable(place)}"
+        checks = check_files(list(by_path), MIN_DURATION_S, MIN_ACTIVE_S, label, heard, stretches)
+        for items, checked in zip(by_path.values(), checks, strict=True):
+            parts = checked.stretches or (CheckedStretch(reason=checked.reason),) * len(items)
+            found |= {item: (checked, part) for item, part in zip(items, parts, strict=True)}
     utterances: list[Utterance] = []
     unusable: list[Unusable] = []
-    for item in listed:
-        whole_s = 0.0 if item.reason else found[item.path].duration_s
-        if reason := item.reason or found[item.path].reason or item.problem(whole_s):
-            unusable.append(Unusable.file(item.id if item.reason else item.path, reason))
+    for item in listing.items:
+        if item.reason:
+            unusable.append(Unusable.file(item.id, item.reason))
             continue
-        length_s = whole_s - item.start_s
-        part = Part(str(item.path), channel=found[item.path].channel)
-        if item.start_s > 0.0 or (item.duration_s is not None and item.duration_s < whole_s - _ROUNDED_S):
-            length_s = length_s if item.duration_s is None else min(item.duration_s, length_s)
-            part = replace(part, start_s=item.start_s, duration_s=length_s)
-        utterances.append(Utterance(item.id, item.speaker, length_s, (part,), recording=str(item.path)))
-    manifest = Manifest(tuple(utterances), tuple(unusable), str(place))
+        checked, part = found[item]
+        if part.reason:
+            unusable.append(Unusable.file(item.path, part.reason))
+            continue
+        speaker = "" if layout == "flat" else item.speaker
+        length_s = checked.duration_s if part.duration_s is None else part.duration_s
+        piece = Part(str(item.path), part.start_s, part.duration_s, channel=checked.channel)
+        utterances.append(Utterance(item.id, speaker, length_s, (piece,), item.session, str(item.path)))
+    manifest = Manifest(tuple(utterances), tuple(unusable), str(place), kind)
     _refuse_too_many(manifest, max_unusable_share)
     return manifest
 
 
-def _kaldi(place: Path) -> list[_Listed]:
-    folder = place if place.is_dir() else place.parent
-    recordings = dict(_pairs(folder / "wav.scp"))
-    speakers = dict(_pairs(folder / "utt2spk")) if (folder / "utt2spk").is_file() else {}
-    pieces: dict[str, tuple[str, float, float | None]] = {name: (name, 0.0, None) for name in recordings}
-    if (folder / "segments").is_file():
-        pieces = {}
-        for name, rest in _pairs(folder / "segments"):
-            try:
-                recording, start, end = rest.split()
-                length_s = float(end) - float(start)
-                pieces[name] = recording, float(start), None if float(end) < 0.0 else length_s  # -1: to the end
-            except ValueError:
-                reason = f"'{name} {rest}' is not an id, a recording and two times"
-                raise CorpusError(f"{folder / 'segments'}: {reason}") from None
-    listed = []
-    for name, (recording, start_s, duration_s) in pieces.items():
-        source = recordings.get(recording, "")
-        reason = "" if source else f"wav.scp names no recording {recording}"
-        if source.endswith("|"):
-            reason = "a command in wav.scp, and no command is run: write its output to a file"
-        elif re.search(r"\.ark:\d+$", source):
-            reason = "in an archive of Kaldi: write it to a file of its own (wav-copy)"
-        listed.append(_Listed(name, _beside(folder, source), speakers.get(name, ""), start_s, duration_s, reason))
-    return listed
-
-
-def _nemo(place: Path) -> list[_Listed]:
-    listed: list[_Listed] = []
-    for number, line in enumerate(_lines(place), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            source, start_s = str(record["audio_filepath"]), float(record.get("offset") or 0.0)
-            duration_s = float(record.get("duration") or 0.0)
-            speaker = next((str(record[key]) for key in _NEMO_SPEAKERS if record.get(key) not in (None, "")), "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
-        listed.append(
-            _Listed(source, _beside(place.parent, source), speaker, start_s, duration_s if duration_s > 0.0 else None)
-        )
-    listed = list(dict.fromkeys(listed))  # a line that is there twice names one recording
-    times = Counter(item.id for item in listed)
-    return [replace(item, id=f"{item.id}:{item.start_s:g}") if times[item.id] > 1 else item for item in listed]
-
-
-def _pairs(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the first word of every line, and the rest of the line."""
-    for line in _lines(path):
-        name, _, rest = line.strip().partition(" ")
-        if name:
-            yield name, rest.strip()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").replace("\t", " ").split("\n")
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise CorpusError(f"{path}: is not UTF-8 text; save it so") from None
-
-
-def _beside(folder: Path, source: str) -> Path:
-    """Return where a recording is that a list in a folder names: below that folder, or else as it says."""
-    with contextlib.suppress(OSError, ValueError):  # text that is no path, such as a long command
-        if (folder / source).exists():
-            return folder / source
-    return Path(source)
-
-
-_LISTS: dict[str, Callable[[Path], list[_Listed]]] = {"kaldi": _kaldi, "nemo": _nemo}
+def _stretch(item: Listed) -> Stretch:
+    if item.samples is None:
+        return Stretch(item.start_s, item.duration_s)
+    first, end = item.samples
+    return Stretch(first, None if end is None else end - first, in_samples=True)
 
 
 def pack_of(folder: Path, kind: Kind) -> Pack:
@@ -263,6 +200,8 @@ def _owned_by(manifest: Manifest, layout: str, pack: Pack) -> Manifest:
     """Return a pack's manifest with the speakers that `layout` reads from the names its recordings had as files."""
     if layout == "auto":
         return manifest
+    if layout not in OWNER:
+        raise RecipeError(f"{pack.folder}: is a pack, which knows its speakers: leave the layout at auto, not {layout}")
     if pack.corpora > 1 and layout != "flat":
         raise RecipeError(f"{pack.folder}: was packed of several folders: leave the layout at auto, not {layout}")
     utterances: list[Utterance] = []

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,7 @@ from typing import Any
 
 from voxanchor.audio.downmix import channel_of
 from voxanchor.audio.pcm import Stored
+from voxanchor.corpus.lists import KINDS, OURS, kind_of_list
 from voxanchor.corpus.utterance import Part as Part
 from voxanchor.corpus.utterance import Utterance as Utterance
 from voxanchor.errors import CorpusError, RecipeError
@@ -20,23 +21,7 @@ from voxanchor.files import ENCODING_ERRORS, printable, replacing
 from voxanchor.progress import counted, say
 from voxanchor.rng import generator
 
-_FORMAT = "voxanchor-manifest"
 _SCHEMA_VERSION = 1
-_LONGEST_LINE = 1 << 20
-
-OTHER_LISTS = {
-    "kaldi": "a Kaldi data directory",
-    "nemo": "a NeMo manifest",
-    "lhotse": "a list of lhotse",
-    "speechbrain": "a table of SpeechBrain",
-}
-"""What other toolkits describe a corpus by."""
-
-REWRITE = (
-    'Write it as lines of JSON, {"audio_filepath": "a.wav", "speaker": "ann"} for every recording, and give that file '
-    "with --speech; or give the folder of the recordings"
-)
-"""What to do with a description that is not read."""
 
 _FIELDS = tuple(field.name for field in fields(Utterance))
 
@@ -76,6 +61,7 @@ class Manifest:
         utterances: with ids that are unique.
         unusable: recordings left out.
         root: folder the corpus was found in; empty when there is no single one.
+        layout: how it says who speaks, one of `voxanchor.corpus.owners.LAYOUTS`, where it was scanned; not saved.
 
     Raises:
         CorpusError: if two utterances share an id.
@@ -84,6 +70,7 @@ class Manifest:
     utterances: tuple[Utterance, ...]
     unusable: tuple[Unusable, ...] = ()
     root: str = ""
+    layout: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -170,14 +157,15 @@ class Manifest:
         return digest.hexdigest()[:16]
 
     def describe(self) -> str:
-        """Return one line: speakers, utterances, hours, typical length, and how many recordings were left out."""
+        """Return one line: speakers, utterances, hours, typical length, how many were left out, and of what list."""
         if not self.utterances:
             return f"no utterances, {counted(len(self.unusable), 'recording')} left out"
         speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers unknown"
         typical = median(utterance.duration_s for utterance in self.utterances)
         left_out = f", {counted(len(self.unusable), 'recording')} left out" if self.unusable else ""
         utterances = counted(len(self.utterances), "utterance")
-        return f"{speakers}, {utterances}, {self.hours:.2f} h (median {typical:.1f} s){left_out}"
+        listed = f"; from {KINDS[self.layout]}" if self.layout in KINDS else ""
+        return f"{speakers}, {utterances}, {self.hours:.2f} h (median {typical:.1f} s){left_out}{listed}"
 
     def save(self, path: Path | str) -> None:
         """Write the manifest as JSON lines: a heading, then one utterance or unusable recording a line.
@@ -216,7 +204,7 @@ class Manifest:
                 for number, line in enumerate(file, start=1):  # noqa: B007 - named in the error
                     record = json.loads(line)
                     if reader is None:
-                        if (record["format"], record["schema_version"]) != (_FORMAT, _SCHEMA_VERSION):
+                        if (record["format"], record["schema_version"]) != (OURS, _SCHEMA_VERSION):
                             raise ValueError(f"this is no manifest of schema version {_SCHEMA_VERSION}")
                         reader = _Reader(str(record["root"] if root is None else root))
                     elif "unusable" in record:
@@ -234,49 +222,14 @@ class Manifest:
         return cls(tuple(utterances), tuple(unusable), reader.root)
 
 
-def kind_of_list(path: Path) -> str:
-    """Return which toolkit's description of a corpus lies at a path: kaldi, nemo, lhotse, speechbrain, voxanchor or "".
-
-    Raises:
-        CorpusError: the file cannot be read.
-    """
-    try:
-        if (path / "wav.scp").is_file():
-            return "kaldi"
-        if not path.is_file():
-            return ""
-        if path.name in ("wav.scp", "utt2spk", "spk2utt", "segments"):
-            return "kaldi"
-        if path.name.endswith((".jsonl.gz", ".json.gz")):
-            return "lhotse"
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            line = file.readline(_LONGEST_LINE)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        columns = {name.strip().strip('"').lower() for name in line.split(",")}
-        return "speechbrain" if "wav" in columns and columns & {"id", "duration"} else ""
-    keys = set(record) if isinstance(record, dict) else set()
-    if "audio_filepath" in keys:
-        return "nemo"
-    if "supervisions" in keys or {"sources", "sampling_rate"} <= keys or {"recording_id", "speaker"} <= keys:
-        return "lhotse"
-    return "voxanchor" if "format" in keys and record["format"] == _FORMAT else ""
-
-
 def refuse_foreign(path: Path) -> None:
     """Do nothing but where another toolkit's description of a corpus stands in the place of a manifest.
 
     Raises:
         CorpusError: it does; says what it is, and what to do.
     """
-    kind = kind_of_list(path)
-    if kind in ("kaldi", "nemo"):
-        raise CorpusError(f"{path}: is {OTHER_LISTS[kind]}, no manifest of voxanchor; give it with --speech")
-    if kind in OTHER_LISTS:
-        raise CorpusError(f"{path}: is {OTHER_LISTS[kind]}, no manifest of voxanchor. {REWRITE}")
+    if (kind := kind_of_list(path)) in KINDS:
+        raise CorpusError(f"{path}: is {KINDS[kind]}, no manifest of voxanchor; give it with --speech")
 
 
 class _Records:
@@ -287,7 +240,7 @@ class _Records:
         self._above = os.path.join(Path(manifest.root), "") if manifest.root else ""  # noqa: PTH118 - ends with a slash
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        yield {"format": _FORMAT, "schema_version": _SCHEMA_VERSION, "root": self.manifest.root}
+        yield {"format": OURS, "schema_version": _SCHEMA_VERSION, "root": self.manifest.root}
         for utterance in self.manifest.utterances:
             record = {name: getattr(utterance, name) for name in _FIELDS}
             record["parts"] = [self._part(part) for part in utterance.parts]

@@ -4,8 +4,24 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal, get_args
+
+Layout = Literal[
+    "auto", "speakers", "voxceleb", "librispeech", "cnceleb", "flat", "kaldi", "nemo", "lhotse", "speechbrain", "csv"
+]
+"""How a corpus says who speaks: by its folders, or in a list of another toolkit."""
+
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+"""Names of the layouts."""
+
+EVALUATION = "cnceleb"
+"""The layout whose evaluation comes with lists of enrolments and trials."""
 
 _VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
+_CNCELEB_FILE = re.compile(
+    r"(?:(id\d{5})-)?(enroll|(?:advertisement|drama|entertainment|interview|live_broadcast|movie|play|recitation|singing"
+    r"|speech|vlog)-\d+)(?:-\d+)?"
+)
 _LIBRISPEECH_FILE = re.compile(r"(\d+)-(\d+)-\d+")
 
 
@@ -32,6 +48,12 @@ def _librispeech(path: PurePosixPath) -> Owner | None:
     return Owner(match[1], match[2])
 
 
+def _cnceleb(path: PurePosixPath) -> Owner | None:
+    match = _CNCELEB_FILE.fullmatch(path.stem)
+    speaker = "" if match is None else match[1] or path.parent.name
+    return Owner(speaker, match[2]) if match and _VOXCELEB_SPEAKER.fullmatch(speaker) else None
+
+
 def _speakers(path: PurePosixPath) -> Owner | None:
     folders = path.parts[:-1]
     return Owner(folders[0], "/".join(folders[1:])) if folders else None
@@ -45,6 +67,7 @@ OWNER: dict[str, Callable[[PurePosixPath], Owner | None]] = {
     "speakers": _speakers,
     "voxceleb": _voxceleb,
     "librispeech": _librispeech,
+    "cnceleb": _cnceleb,
     "flat": _flat,
 }
 """What each layout says about a path relative to the corpus folder; None when the path does not fit it."""
@@ -53,6 +76,7 @@ EXPECTED = {
     "speakers": "not in a speaker's folder",
     "voxceleb": "not in a folder idXXXXX",
     "librispeech": "not named <speaker>-<chapter>-<number> in its speaker's folder",
+    "cnceleb": "not named <genre>-<number>-<number> or enroll, in its speaker's folder idXXXXX or after idXXXXX-",
 }
 """What a path that does not fit is told."""
 
@@ -60,7 +84,7 @@ EXPECTED = {
 def detect(paths: Iterable[PurePosixPath]) -> str:
     """Return the layout that fits most of the paths (relative to the corpus folder)."""
     paths = list(paths)
-    for name in ("voxceleb", "librispeech", "speakers"):
+    for name in ("cnceleb", "voxceleb", "librispeech", "speakers"):
         if 2 * sum(OWNER[name](path) is not None for path in paths) > len(paths):
             return name
     return "flat"

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from voxanchor.corpus.lists import text_of
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.name_codes import NameCodes
 from voxanchor.corpus.names import MISSING, SEVERAL, NameIndex
-from voxanchor.corpus.trial_lines import trial_lines
+from voxanchor.corpus.trial_lines import TrialLines, trial_lines
 from voxanchor.errors import CorpusError
 from voxanchor.rng import generator
-from voxanchor.types import BoolArray, IntArray
+from voxanchor.types import BoolArray, Embeddings, IntArray
+
+_MODEL_HEADINGS = ("model", "modelid", "model_id", "id", "speaker")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,8 @@ class Trials:
         ids: (N,) ids of the utterances taking part, in the manifest's order.
         speakers: (N,) their speakers; empty strings where unknown.
         note: how the trials were chosen, one sentence for the report.
+        models: of trials between enrolled models and recordings, the rows of `ids` that each of M models is enrolled
+            with; `enrol` then holds indices into them. Empty where utterances are compared with utterances.
     """
 
     enrol: IntArray
@@ -34,9 +39,33 @@ class Trials:
     ids: tuple[str, ...]
     speakers: tuple[str, ...]
     note: str = ""
+    models: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def enrolled(self, embeddings: Embeddings) -> Embeddings:
+        """Return what the trials' enrolment sides are compared by: (M, D) for models, else the (N, D) embeddings.
+
+        A model is the mean of its recordings' unit vectors at unit length, as an enrolled person is.
+
+        Args:
+            embeddings: (N, D) of the utterances.
+        """
+        if not self.models:
+            return embeddings
+        vectors = np.asarray(embeddings, dtype=np.float64)
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        means = np.stack([vectors[list(rows)].mean(axis=0) for rows in self.models])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        return means.astype(np.float32)
+
+    @property
+    def enrol_rows(self) -> IntArray:
+        """(K,) rows of `ids` that say who is enrolled: of a model the first of its recordings."""
+        if not self.models:
+            return self.enrol
+        return np.array([rows[0] for rows in self.models], dtype=np.int64)[self.enrol]
 
 
 def _codes(names: list[str]) -> IntArray:
@@ -89,7 +118,10 @@ def all_pairs(manifest: Manifest, max_trials: int = 5_000_000, seed: int = 0) ->
     """
     where = manifest.root or "the manifest"
     if any(not utterance.speaker for utterance in manifest.utterances):
-        raise CorpusError(f"trials need to know who speaks: put each speaker's recordings of {where} in a folder")
+        raise CorpusError(
+            f"trials need to know who speaks: put each speaker's recordings of {where} in a folder, "
+            "or let a list name all speakers"
+        )
     if len(manifest.speakers) < 2:
         raise CorpusError(f"no non-target trials in {where}: it has {len(manifest.speakers)} speaker; add another")
     speaker = _codes([utterance.speaker for utterance in manifest.utterances])
@@ -125,8 +157,8 @@ def all_pairs(manifest: Manifest, max_trials: int = 5_000_000, seed: int = 0) ->
     )
 
 
-def read_trials(path: Path | str, manifest: Manifest) -> Trials:
-    """Return the trials of a list, between utterances of a manifest.
+def read_trials(path: Path | str, manifest: Manifest, enrolments: Path | str = "") -> Trials:
+    """Return the trials of a list, between utterances of a manifest, or between enrolled models and utterances.
 
     A line holds a label and two utterances, apart by blanks, tabs, commas or semicolons: ``1 a.wav b.wav`` (VoxCeleb),
     ``a b target`` (Kaldi). docs/formats.md lists the labels, headings and encodings. Utterances are named by their id,
@@ -137,20 +169,21 @@ def read_trials(path: Path | str, manifest: Manifest) -> Trials:
     Args:
         path: the list, UTF-8 text, or UTF-16 that begins with its mark.
         manifest: of the recordings it speaks of.
+        enrolments: a list of models and the recordings that each is enrolled with, as `read_enrolments` takes it; the
+            first side of every trial is then one of these models. Empty for trials between recordings.
 
     Raises:
-        CorpusError: if the file cannot be read, a line is not a trial (with its number), utterances are missing from
+        CorpusError: if a file cannot be read, a line is not a trial (with its number), utterances are missing from
             the manifest or could be several (counted), or there are no targets or no non-targets.
     """
     path = Path(path)
     index = NameIndex(manifest)
+    if enrolments:
+        return _model_trials(path, manifest, index, Path(enrolments))
     names = NameCodes(index.find)
     portions = list(trial_lines(path, names))
     _refuse_unknown(path, names, index, manifest)
-    is_target = np.concatenate([portion.targets for portion in portions])
-    if is_target.all() or not is_target.any():  # an empty list is both
-        kind = "trials" if not is_target.size else "non-target trials" if is_target[0] else "target trials"
-        raise CorpusError(f"{path} holds no {kind}; error rates need both targets and non-targets")
+    is_target = _targets(path, portions)
     sides = np.concatenate([portion.sides for portion in portions])
     del portions
     used = np.zeros(len(manifest), dtype=np.bool_)
@@ -164,6 +197,90 @@ def read_trials(path: Path | str, manifest: Manifest) -> Trials:
         ids=tuple(utterance.id for utterance in taking_part),
         speakers=tuple(utterance.speaker for utterance in taking_part),
         note=f"trial list {path.name}",
+    )
+
+
+def _targets(path: Path, portions: list[TrialLines]) -> BoolArray:
+    is_target: BoolArray = np.concatenate([portion.targets for portion in portions])
+    if is_target.all() or not is_target.any():  # an empty list is both
+        kind = "trials" if not is_target.size else "non-target trials" if is_target[0] else "target trials"
+        raise CorpusError(f"{path} holds no {kind}; error rates need both targets and non-targets")
+    return is_target
+
+
+def read_enrolments(path: Path | str) -> dict[str, tuple[str, ...]]:
+    """Return the recordings that each model is enrolled with, by its name.
+
+    A line holds a model and one or more recordings, apart by blanks, tabs or commas; further lines of a model add to
+    it. So are CN-Celeb's ``enroll.map`` and ``enroll.lst``, Kaldi's ``spk2utt``, and NIST's ``modelid segmentid``. A
+    file called ``utt2spk`` has the recording first, as Kaldi has it.
+
+    Raises:
+        CorpusError: the file cannot be read, is empty, or a line names a model without recordings (with its number).
+    """
+    path = Path(path)
+    models: dict[str, dict[str, None]] = {}
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
+        words = line.replace(",", " ").split()
+        if not words or words[0].startswith("#") or (not models and words[0].lower() in _MODEL_HEADINGS):
+            continue
+        if len(words) < 2:
+            raise CorpusError(f"{path}, line {number}: model {words[0]} has no recordings")
+        name, *recordings = words[::-1] if path.name == "utt2spk" else words
+        models.setdefault(name, {}).update(dict.fromkeys(recordings))
+    if not models:
+        raise CorpusError(f"{path}: names no models; a line holds a model and the recordings it is enrolled with")
+    return {name: tuple(recordings) for name, recordings in models.items()}
+
+
+def _model_trials(path: Path, manifest: Manifest, index: NameIndex, enrolments: Path) -> Trials:
+    """Return the trials of a list whose first side is a model."""
+    enrolled = read_enrolments(enrolments)
+    met: dict[str, int] = {}
+
+    def find(name: str) -> int:
+        # a number of its own for every name, which may be a model's on one side and a recording's on the other; below
+        # zero where it is neither, by which a heading is told
+        number = met.setdefault(name, len(met))
+        return number if name in enrolled or index.find(name) != MISSING else -1 - number
+
+    portions = list(trial_lines(path, NameCodes(find)))
+    is_target = _targets(path, portions)
+    sides = np.concatenate([portion.sides for portion in portions])
+    sides = np.where(sides < 0, -1 - sides, sides)
+    names, rows_of = list(met), NameCodes(index.find)
+    heads, left = np.unique(sides[:, 0], return_inverse=True)
+    tails, right = np.unique(sides[:, 1], return_inverse=True)
+    if strangers := [names[code] for code in heads if names[code] not in enrolled]:
+        raise CorpusError(
+            f"{path}: {len(strangers)} of its {len(heads)} first sides are no models of {enrolments}: "
+            f"{', '.join(strangers[:5])}{', ...' if len(strangers) > 5 else ''}. Where recordings are compared with "
+            "recordings, leave the enrolments out"
+        )
+    right = np.array([rows_of[names[code]] for code in tails])[right]
+    _refuse_unknown(path, rows_of, index, manifest)
+    members = NameCodes(index.find)
+    rows = [tuple(dict.fromkeys(members[name] for name in enrolled[names[code]])) for code in heads]
+    _refuse_unknown(enrolments, members, index, manifest)
+    for code, found in zip(heads, rows, strict=True):
+        if len(speakers := {manifest.utterances[row].speaker for row in found}) > 1:
+            who = ", ".join(sorted(speakers)[:3])
+            raise CorpusError(f"{enrolments}: model {names[code]} has recordings of several speakers ({who})")
+    used = np.zeros(len(manifest), dtype=np.bool_)
+    used[right] = True
+    used[[row for found in rows for row in found]] = True
+    compact = np.cumsum(used) - 1
+    taking_part = [manifest.utterances[row] for row in np.flatnonzero(used)]
+    counts = sorted(len(found) for found in rows)
+    return Trials(
+        enrol=left.astype(np.int64),
+        test=compact[right],
+        target=is_target,
+        ids=tuple(utterance.id for utterance in taking_part),
+        speakers=tuple(utterance.speaker for utterance in taking_part),
+        note=f"trial list {path.name}; {len(rows)} models of {enrolments.name}, each the mean of {counts[0]} to "
+        f"{counts[-1]} recordings (median {counts[len(counts) // 2]})",
+        models=tuple(tuple(int(compact[row]) for row in found) for found in rows),
     )
 
 

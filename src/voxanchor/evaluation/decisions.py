@@ -55,11 +55,12 @@ class Decider:
             system: whose calibration.
             condition: of the test.
             seed: of the noise.
-            embeddings: (N, D) of the enrolments, and of the tests.
-            qualities: of both.
+            embeddings: of the enrolments, as `Trials.enrolled` gives them, and (N, D) of the tests.
+            qualities: (N, 5) of the utterances as they are heard on either side.
         """
         judge = self.judges[system]
-        sides = [_voices(*side) for side in zip(embeddings, qualities, strict=True)]
+        worth = together(qualities[0], self.trials.models), qualities[1]
+        sides = [_voices(*side) for side in zip(embeddings, worth, strict=True)]
         llrs = judge.ratios(sides[0], sides[1], self.trials.enrol, self.trials.test)
         ranked = rank_trials(llrs, self.trials.target)
         cost, least = cllr(llrs, self.trials.target), ranked_min_cllr(ranked)
@@ -78,6 +79,15 @@ def _thresholds(judge: Judge) -> Iterator[tuple[str, float]]:
     for item in judge.record.thresholds if judge.record else ():
         if item.llr is not None:
             yield f"{item.false_acceptance:g} %", item.llr
+
+
+def together(qualities: Qualities, models: Sequence[tuple[int, ...]]) -> Qualities:
+    """Return what each model's recordings are worth together, as of enrolled people: speech summed, others averaged."""
+    if not models:
+        return qualities
+    found = np.stack([qualities[list(rows)].mean(axis=0) for rows in models])
+    found[:, 0] = [qualities[list(rows), 0].sum() for rows in models]
+    return found
 
 
 def _voices(embeddings: Embeddings, qualities: Qualities) -> Voices:

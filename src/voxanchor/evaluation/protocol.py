@@ -150,9 +150,10 @@ def evaluate(
             enrolled = clean if setup.protocol == "clean-enrol" else heard
             for name in systems:
                 key = ENROL if enrol is not None else name
-                scores = trial_scores(enrolled[key], heard[name], trials.enrol, trials.test)
+                voiceprints = trials.enrolled(enrolled[key])
+                scores = trial_scores(voiceprints, heard[name], trials.enrol, trials.test)
                 if normaliser is not None:
-                    sides = (key, enrolled[key]), (name, heard[name])
+                    sides = (key, voiceprints), (name, heard[name])
                     scores = normaliser.apply(scores, *sides, trials.enrol, trials.test)
                 if scored is not None:
                     scored(name, condition, seed, scores)
@@ -160,7 +161,7 @@ def evaluate(
                 if decider is not None and name in decider.judges:
                     before = Condition(None, None) if setup.protocol == "clean-enrol" else condition
                     qualities = [audience.quality(heard_in, seed) for heard_in in (before, condition)]
-                    decided = decider.decide(name, condition, seed, (enrolled[key], heard[name]), qualities)
+                    decided = decider.decide(name, condition, seed, (voiceprints, heard[name]), qualities)
                     outcome.decisions += decided
                     row = replace(row, cllr=decided[0].cllr)
                 outcome.rows.append(row)
@@ -189,7 +190,7 @@ def bootstrap_of(manifest: Manifest, trials: Trials, replicates: int) -> TrialBo
     known = all(speakers)
     return TrialBootstrap.draw(
         trials.target,
-        numbers[trials.enrol] if known else None,
+        numbers[trials.enrol_rows] if known else None,
         numbers[trials.test] if known else None,
         generator(0, 0, 0, "bootstrap"),
         replicates,

@@ -44,6 +44,8 @@ class Evaluation:
         note: what a reader of the report has to know before its figures, a paragraph a line; printed, too.
         speech: folder of a test corpus, in the place of the speakers that were held out.
         trials: a trial list between recordings of `speech`; without one all pairs of segments are compared.
+        enrolments: a list of models and their recordings (CN-Celeb's ``enroll.map``, Kaldi's ``spk2utt``), where the
+            trials compare such models with recordings.
         speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,
             those that are kept aside to watch the training by.
         precision: of the models' matrix products; ``auto`` is bfloat16 where the device multiplies it natively,
@@ -64,6 +66,7 @@ class Evaluation:
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     speech: str = field(default="", metadata=config.LATER)
     trials: str = field(default="", metadata=config.LATER)
+    enrolments: str = field(default="", metadata=config.LATER)
     speakers: Literal["held_out", "validation"] = field(default="held_out", metadata=config.LATER)
     precision: Precision = field(default="float32", metadata=config.LATER)
     snr: SnrLevels = field(default="active", metadata=config.LATER)
@@ -72,6 +75,10 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.trials and not self.speech:
             raise RecipeError("a trial list needs the corpus that it names recordings of: set 'speech'")
+        if self.enrolments and not self.trials:
+            raise RecipeError(
+                "a list of enrolments serves a trial list between its models and recordings: set 'trials'"
+            )
         if self.trials and self.segment_s:
             raise RecipeError("a trial list names whole recordings: set segment_s: 0")
         for name in self.suites:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from voxanchor import config
 from voxanchor.audio.downmix import channel_of
+from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
 from voxanchor.training.contest import Contest
 from voxanchor.training.evaluating import Evaluation as Evaluation
@@ -25,7 +26,7 @@ class Speech:
     """
 
     path: str
-    layout: Literal["auto", "speakers", "voxceleb", "librispeech", "flat"] = "auto"
+    layout: Layout = "auto"
     name: str = ""
     hold_out_speakers: int = 0
     channel: str | int = "mix"

@@ -47,7 +47,7 @@ def anchor_paths(values: Mapping[str, Any], root: Path, beside: Path) -> None:
         for key in ("noise", "rooms"):
             if isinstance(owner.get(key), list):
                 owner[key] = [_anchored(item, root) for item in owner[key]]
-    for key in ("speech", "trials"):
+    for key in ("speech", "trials", "enrolments"):
         if isinstance(evaluation.get(key), str) and evaluation[key]:
             evaluation[key] = str(root / evaluation[key])
     for entry in (evaluation, *further):

@@ -51,6 +51,8 @@ class Comparison:
         models: reference of each model by the name its rows carry.
         noise: folders in MUSAN layout; without any, the built-in kinds.
         trials: a trial list; empty for all pairs of the segments.
+        enrolments: a list of the recordings that each model on the trials' first side is enrolled with; empty for
+            trials between recordings.
         segment_s: length of the segments recordings are cut into; 0 for whole recordings.
         max_segments: at most so many from one recording.
         noise_seeds: how many seeds of the noise, counted from 0.
@@ -76,6 +78,7 @@ class Comparison:
     note: str = ""
     rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    enrolments: str = field(default="", metadata=config.LATER)
     precision: Precision = field(default="float32", metadata=config.LATER)
     snr: SnrLevels = field(default="active", metadata=config.LATER)
 
@@ -92,6 +95,8 @@ class Comparison:
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
             raise RecipeError("a trial list names whole recordings: leave segment_s out, or set it to 0")
+        if self.enrolments and not self.trials:
+            raise RecipeError("a list of enrolments serves a trial list between its models and recordings: give trials")
         if self.noise_seeds < 1:
             raise RecipeError("noise_seeds must be at least 1")
         if not self.models:
@@ -176,7 +181,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     """Evaluate on the recordings of a manifest, and return what was found without writing it anywhere but the cache."""
     segments = cut(manifest, comparison.segment_s, comparison.max_segments)
     if comparison.trials:
-        trials = read_trials(comparison.trials, segments)
+        trials = read_trials(comparison.trials, segments, comparison.enrolments)
         segments = segments.restrict(trials.ids)
     else:
         trials = all_pairs(segments)
@@ -260,6 +265,7 @@ def facts(comparison: Comparison, measured: Measured) -> list[tuple[str, str]]:
     targets = int(np.count_nonzero(trials.target))
     return [
         ("speech", segments.describe()),
+        *([("layout", segments.layout)] if segments.layout else []),
         ("segments", f"{comparison.segment_s:g} s" if comparison.segment_s else "whole recordings"),
         ("trials", f"{len(trials.target):,}, of which {targets:,} same-speaker"),
         ("protocol", comparison.protocol),

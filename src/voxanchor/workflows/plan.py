@@ -129,7 +129,11 @@ def _look_at_test(evaluation: Evaluation, max_unusable_share: float) -> tuple[li
         if not found.problem:
             amount = _Amount(found.usable, found.hours, found.speakers)
         if evaluation.trials:
-            places.append(look_at_trials("trials", evaluation.trials, manifest if not found.problem else Manifest(())))
+            places.append(
+                look_at_trials(
+                    "trials", evaluation.trials, manifest if not found.problem else Manifest(()), evaluation.enrolments
+                )
+            )
     noise = [*evaluation.noise, *(path for entry in evaluation.suites.values() for path in entry.noise)]
     rooms = [*evaluation.rooms, *(path for entry in evaluation.suites.values() for path in entry.rooms)]
     places += [look_at_sounds("test noise", path, "noise") for path in dict.fromkeys(noise)]

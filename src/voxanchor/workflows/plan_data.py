@@ -60,9 +60,9 @@ class Looked:
 def look_at_speech(use: str, path: str, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
     """Return what a folder of speech holds, and its recordings by name, all as long as their mean."""
     try:
-        if is_pack(Path(path)) or is_list(Path(path)):
+        if is_pack(Path(path)) or is_list(Path(path), layout):
             manifest = scan(path, layout)
-            return _packed(use, path, manifest, "pack" if is_pack(Path(path)) else "list"), manifest
+            return _packed(use, path, manifest, "pack" if is_pack(Path(path)) else manifest.layout), manifest
         return _speech(use, Path(path), layout, max_unusable_share)
     except VoxanchorError as error:
         return _failed(use, path, error), Manifest(())
@@ -86,14 +86,14 @@ def look_at_sounds(use: str, path: str, kind: Literal["noise", "rooms"]) -> Look
         return _failed(use, path, error)
 
 
-def look_at_trials(use: str, path: str, manifest: Manifest) -> Looked:
+def look_at_trials(use: str, path: str, manifest: Manifest, enrolments: str = "") -> Looked:
     """Return how many trials a list holds, when all its recordings are there by name."""
     if not Path(path).exists():
         return Looked(use, path, problem="no such file", remedy=where_to_get(path))
     if not manifest.utterances:
         return Looked(use, path, problem="cannot be compared with recordings that are not there")
     try:
-        return Looked(use, path, files=len(read_trials(path, manifest)))
+        return Looked(use, path, files=len(read_trials(path, manifest, enrolments)))
     except VoxanchorError as error:
         return _failed(use, path, error)
 

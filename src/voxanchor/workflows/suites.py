@@ -67,7 +67,7 @@ def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corp
             "corpus as evaluation.speech"
         )
     if evaluation.trials:
-        read_trials(evaluation.trials, manifest)
+        read_trials(evaluation.trials, manifest, evaluation.enrolments)
     else:
         all_pairs(cut(manifest, evaluation.segment_s, evaluation.max_segments))
     first = replace(comparison(evaluation, models), heard_noise=data.noise)
@@ -95,6 +95,7 @@ def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
         noise=evaluation.noise,
         rooms=evaluation.rooms,
         trials=evaluation.trials,
+        enrolments=evaluation.enrolments,
         suite=evaluation.suite,
         protocol=evaluation.protocol,
         segment_s=evaluation.segment_s,
