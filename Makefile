@@ -6,8 +6,14 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 BENCH  := benchmarks/.venv
 LOWEST := .venv-lowest
+OTHER  := .venv-$(notdir $(PYTHON))
+# what rests most on other packages
+SMOKE  := tests/audio tests/cli tests/enrolments tests/evaluation tests/export tests/models tests/service \
+	tests/test_end_to_end.py tests/test_extras.py
+# CONSTRAINTS= (nothing) takes the newest versions instead of those that the project is tested with
+CONSTRAINTS ?= --constraint constraints.txt
 
-.PHONY: help setup quickstart test slow lowest lint types check bench clean
+.PHONY: help setup quickstart test slow lowest other lint types check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,9 +26,9 @@ setup: $(VENV)/.ready ## make .venv with everything installed
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "voxanchor needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(PIP) install --quiet --constraint constraints.txt --no-deps resemblyzer
+	$(PIP) install --quiet $(CONSTRAINTS) torch
+	$(PIP) install --quiet $(CONSTRAINTS) --editable '.[dev]'
+	$(PIP) install --quiet $(CONSTRAINTS) --no-deps resemblyzer
 	touch $@
 
 quickstart: setup ## synthetic voices, three stages, table and report in runs/quickstart
@@ -44,9 +50,17 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt .ci/lowest.py
 	touch $@
 
 lowest: $(LOWEST)/.ready ## the tests of what rests on other packages, with the lowest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default \
-		tests/audio tests/cli tests/enrolments tests/evaluation tests/export tests/models tests/service \
-		tests/test_end_to_end.py tests/test_extras.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' -o filterwarnings=default $(SMOKE)
+
+$(OTHER)/.ready: pyproject.toml constraints.txt
+	test -x $(OTHER)/bin/python || $(PYTHON) -m venv $(OTHER)
+	$(OTHER)/bin/python -m pip install --quiet $(CONSTRAINTS) torch
+	$(OTHER)/bin/python -m pip install --quiet $(CONSTRAINTS) --editable '.[test]'
+	$(OTHER)/bin/python -m pip install --quiet $(CONSTRAINTS) --no-deps resemblyzer
+	touch $@
+
+other: $(OTHER)/.ready ## the same tests with another Python: make other PYTHON=python3.13
+	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest -n $(WORKERS) -m 'not slow' $(SMOKE)
 
 lint: setup ## style
 	$(BIN)/ruff check .
@@ -73,4 +87,4 @@ bench: $(BENCH)/.ready ## voxanchor and its peers side by side, in one run: docs
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) $(LOWEST) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -144,5 +144,5 @@ def browser(folder: Path, microphone: Path) -> Iterator[Tab]:
     finally:
         os.close(commands[1])
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         os.close(answers[0])

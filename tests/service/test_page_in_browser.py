@@ -37,7 +37,7 @@ def address(calibrated: Verifier, other_embedder: TorchEmbedder, noise: NoiseBan
         time.sleep(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
-    thread.join(20)
+    thread.join(chromium.PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -63,6 +63,11 @@ class Visitor:
     def click(self, name: str) -> None:
         self.ready(name)
         self.tab.run(f"document.getElementById('{name}').click()")
+
+    def focus(self, name: str) -> None:
+        self.ready(name)  # what is disabled cannot be focused
+        self.tab.run(f"document.getElementById('{name}').focus()")
+        self.tab.wait(f"document.activeElement.id === '{name}'")
 
     def write(self, name: str, value: str) -> None:
         self.ready(name)
@@ -102,8 +107,7 @@ def test_the_page(visitor: Visitor, address: str, recording: Callable[..., bytes
     assert tab.run("document.getElementById('enroll').disabled")
     visitor.choose(file)
     visitor.write("name", "Ada <b>")
-    visitor.ready("enroll")  # what is disabled cannot be focused
-    tab.run("document.getElementById('enroll').focus()")
+    visitor.focus("enroll")
     click("enroll")
     reads("Ada <b> is enrolled")
     tab.wait("document.activeElement.id === 'enroll'")
@@ -225,7 +229,7 @@ def test_the_keyboard_stays_where_it_is_needed(
         visitor.reads(f"{name} is enrolled")
     visitor.write("name", "bob")
     visitor.ready("verify")
-    tab.run("document.getElementById('name').focus()")
+    visitor.focus("name")
     for kind in ("rawKeyDown", "char", "keyUp"):
         tab.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
     visitor.reads("Accepted")
@@ -234,8 +238,9 @@ def test_the_keyboard_stays_where_it_is_needed(
     def delete(place: int) -> None:
         visitor.ready("record")
         button = f"document.querySelectorAll('#people button')[{place}]"
+        name = tab.run(f"{button}.getAttribute('aria-label')").removeprefix("Delete ")
         tab.run(f"{button}.focus(); setTimeout(() => {button}.click())")
-        visitor.reads("is deleted")
+        visitor.reads(f"{name} is deleted")  # not the one before
 
     delete(1)
     tab.wait("document.activeElement.getAttribute('aria-label') === 'Delete cleo'")
