@@ -2,7 +2,7 @@
 
 import ctypes
 
-from voxanchor.heap import keep_freed_memory
+from voxanchor.runtime import keep_freed_memory
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _LARGEST_THRESHOLD = 32 * 2**20

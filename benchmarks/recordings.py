@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.io import find_audio, read
-from voxanchor.audio.noise import coloured
-from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.audio.synthetic import SyntheticNoise, coloured
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.evaluation.background import noise_bank
 from voxanchor.rng import generator
 from voxanchor.types import SAMPLE_RATE, Waveform
 

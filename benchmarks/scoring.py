@@ -23,11 +23,10 @@ import numpy as np
 from machine import describe
 
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
-from voxanchor.corpus.trials import read_trials
+from voxanchor.corpus.trial_lists import read_trials
 from voxanchor.scoring.bootstrap import TrialBootstrap
 from voxanchor.scoring.cohort import Cohort, as_norm
-from voxanchor.scoring.det import rank_trials
-from voxanchor.scoring.metrics import ranked_eer, ranked_min_dcf
+from voxanchor.scoring.metrics import rank_trials, ranked_eer, ranked_min_dcf
 from voxanchor.scoring.scores import trial_scores
 
 SPEAKERS, DIMENSION, COHORT = 1251, 192, 6000

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 
-from voxanchor.enrolments.database import Session
+from voxanchor.enrolments.encryption import new_key
 from voxanchor.enrolments.postgres import PostgresStore
-from voxanchor.enrolments.records import Match, Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.records import EnrolmentEmbedding, Match
+from voxanchor.enrolments.sql import Session
 from voxanchor.enrolments.sqlite import SqliteStore
 from voxanchor.enrolments.sqlstore import SqlStore
 
@@ -114,7 +114,7 @@ def in_file(folder: Path, people: int, asked: np.ndarray, sealed: bool) -> None:
         draw = unit(np.random.default_rng(5).standard_normal((1, DIMENSION)))[0]
         changed = []
         for number in range(5):
-            store.enroll(f"new {number}", [Print(draw, 3.0, 20.0)], MODEL)
+            store.enroll(f"new {number}", [EnrolmentEmbedding(draw, 3.0, 20.0)], MODEL)
             began = time.perf_counter()
             store.search(draw, MODEL, TOP)
             changed.append(1e3 * (time.perf_counter() - began))

@@ -27,9 +27,9 @@ import numpy as np
 import soundfile
 from machine import describe
 
-from voxanchor.heap import keep_freed_memory
 from voxanchor.models.batches import BATCH_S, pad
-from voxanchor.service.batching import BatchingEmbedder
+from voxanchor.runtime import keep_freed_memory
+from voxanchor.service.engine import BatchingEmbedder
 from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.loading import load
 

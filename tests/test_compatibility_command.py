@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from voxanchor.cli.main import run
+from voxanchor.conditions.bank import noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, ModelError, RecipeError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.compatibility_text import markdown, plain
+from voxanchor.evaluation.embed import EmbeddingCache
+from voxanchor.evaluation.text import compatibility_markdown, plain
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.workflows.compatibility import QUICK, Examination, compatibility, write_findings
@@ -150,7 +150,7 @@ def test_encoders_and_a_bank_do_as_well_as_references_and_folders(
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
     write_findings(one, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
-    assert (tmp_path / "out" / "compatibility.md").read_text() == markdown(one)
+    assert (tmp_path / "out" / "compatibility.md").read_text() == compatibility_markdown(one)
     assert json.loads((tmp_path / "out" / "compatibility.json").read_text()) == json.loads(json.dumps(plain(one)))
     plainly = compatibility(encoders[0], str(models / "new"), recordings, bank, cache, asked)
     assert (plainly.old.reference, plainly.new.reference) == ("old", str(models / "new"))
@@ -181,7 +181,7 @@ def test_classes_of_noise_that_were_heard_are_left_out(models: Path, voices_fold
     )
     assert list(findings.conditions) == ["clean", *(f"bell_{level}db" for level in (0, 5, 10, 15, 20))]
     assert findings.remarks == ("Classes of noise that the training heard are left out: rain.",)
-    assert findings.remarks[0] in markdown(findings)
+    assert findings.remarks[0] in compatibility_markdown(findings)
 
 
 @pytest.mark.parametrize("wrong", [{"noise_seeds": 0}, {"trials": "list.txt"}])

@@ -15,8 +15,7 @@ from safetensors.numpy import save_file
 from voxanchor.cli.main import run
 from voxanchor.enrolments.store import open_store
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.scoring.calibration import Calibration
-from voxanchor.scoring.calibration_record import FILE, CalibrationRecord, Threshold
+from voxanchor.scoring.calibration import FILE, Calibration, CalibrationRecord, Threshold
 
 CONFIG = EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16})
 VERIFICATION = {"accepted", "decision", "score", "llr", "threshold", "prior", "sides", "reason"}

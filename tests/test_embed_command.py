@@ -23,8 +23,7 @@ from voxanchor.cli.main import run
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError, RecipeError, VoxanchorError
-from voxanchor.evaluation.bulk import Job
-from voxanchor.evaluation.bulk_workers import do_windows
+from voxanchor.evaluation.bulk import Job, do_windows
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.workflows.embed import FAILURES_FILE, INDEX_FILE, embed_corpus
 

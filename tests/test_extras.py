@@ -19,7 +19,7 @@ def test_training_without_fabric(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quickstart_without_the_synthesiser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from voxanchor.workflows.quickstart import quickstart
+    from voxanchor.workflows.train import quickstart
 
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(MissingExtraError, match=r"voxanchor\[synthetic\]"):

@@ -16,11 +16,11 @@ import torch
 from voxanchor.cli import main
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import OutputError
-from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.files import replacing, reserve, temporary_folder, write_bytes, write_private, write_text, writing
 from voxanchor.models import artefact
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.checkpoint import save_state
+from voxanchor.training.loop import save_state
 
 KINDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.EACCES, errno.EFBIG)
 
@@ -268,7 +268,7 @@ def test_no_place_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_room_for_a_mapped_file_is_taken_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from voxanchor.audio.pool import _Blocks
+    from voxanchor.audio.pcm import _Blocks
 
     with (tmp_path / "samples").open("wb") as file:
         reserve(file.fileno(), 1000)

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from voxanchor.cli.main import run
-from voxanchor.corpus.room_folders import room_clips
+from voxanchor.corpus.noise_folders import room_clips
 from voxanchor.training.corpora import Corpora
 from voxanchor.training.recipe import Data, Evaluation, Speech
-from voxanchor.workflows.plan_data import SAMPLE, look_at_speech, sample
-from voxanchor.workflows.suites import evaluations
+from voxanchor.workflows.evaluate import evaluations
+from voxanchor.workflows.plan import SAMPLE, look_at_speech, sample
 
 RATE = 16_000
 RECIPE = "voxceleb1"
@@ -215,7 +215,7 @@ def test_noise_of_the_rooms_is_no_response(tree: Path) -> None:
 
 def test_suites_share_recordings_and_take_over_what_they_do_not_say(tree: Path) -> None:
     from voxanchor.corpus.layouts import scan
-    from voxanchor.training.evaluating import FurtherSuite
+    from voxanchor.training.recipe import FurtherSuite
 
     held_out = scan(tree / "voxceleb1/test/wav")
     further = {"a": FurtherSuite("reverb"), "b": FurtherSuite(noise=("x",), protocol="both-noisy")}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from voxanchor.heap import keep_freed_memory
+from voxanchor.runtime import keep_freed_memory
 
 PROGRAM = """
 import resource, sys

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from voxanchor.cli import main
-from voxanchor.enrolments.records import Print
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import MissingExtraError, VoxanchorError
 
@@ -77,7 +77,7 @@ def run(*words: str, env: dict[str, str] | None = None, **named: object) -> "sub
 def people(tmp_path: Path) -> Path:
     place = tmp_path / "people.db"
     with open_store(place) as store:
-        store.enroll("Zoë 🎤", [Print(np.array([1.0, 0.0], dtype=np.float32), 1.0, 20.0)], "m")
+        store.enroll("Zoë 🎤", [EnrolmentEmbedding(np.array([1.0, 0.0], dtype=np.float32), 1.0, 20.0)], "m")
     return place
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from voxanchor import processes
+from voxanchor import runtime
 from voxanchor.errors import TrainingError
 
 TOLD = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -20,7 +20,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, **told: str) -> None:
 
 
 def place() -> tuple[int, int, int, bool]:
-    return processes.rank(), processes.world(), processes.local_rank(), processes.first()
+    return runtime.rank(), runtime.world(), runtime.local_rank(), runtime.first()
 
 
 def test_a_launcher_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,9 +59,9 @@ def test_a_command_speaks_beside_a_rank_that_was_left_behind(monkeypatch: pytest
 )
 def test_an_exchange_that_failed_is_told_plainly(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, **TOLD)
-    with pytest.raises(TrainingError, match="lost another one"), processes.others_alive():
+    with pytest.raises(TrainingError, match="lost another one"), runtime.others_alive():
         raise RuntimeError(text)
-    with pytest.raises(TrainingError, match="lost another one"), processes.others_alive():
+    with pytest.raises(TrainingError, match="lost another one"), runtime.others_alive():
         raise torch.distributed.DistStoreError("wait timeout")
 
 
@@ -71,5 +71,5 @@ def test_an_exchange_that_failed_is_told_plainly(text: str, monkeypatch: pytest.
 )
 def test_any_other_error_keeps_its_words(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, **TOLD)
-    with pytest.raises(RuntimeError, match=text), processes.others_alive():
+    with pytest.raises(RuntimeError, match=text), runtime.others_alive():
         raise RuntimeError(text)

@@ -13,49 +13,49 @@ import pytest
 from voxanchor import outputs
 from voxanchor.errors import CorpusError, OutputError
 from voxanchor.files import replacing, write_text
-from voxanchor.outputs import IDENTITY_FILE, LOCK_FILE, OWNER_ENDING, claim, locked
+from voxanchor.outputs import IDENTITY_FILE, LOCK_FILE, OWNER_ENDING, lock_run_dir, locked
 
 
 def test_the_same_job_resumes_and_another_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert not (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {"steps": 3, "paths": ("a",)}):
+    with lock_run_dir(out, "train", {"steps": 3, "paths": ("a",)}):
         pass
     assert (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {"steps": 3, "paths": ("a",)}):
+    with lock_run_dir(out, "train", {"steps": 3, "paths": ("a",)}):
         pass
     with (
         pytest.raises(OutputError, match=r"identity.steps: 3 -> 4"),
-        claim(out, "train", {"steps": 4, "paths": ("a",)}),
+        lock_run_dir(out, "train", {"steps": 4, "paths": ("a",)}),
     ):
         pass
-    with pytest.raises(OutputError, match="kind"), claim(out, "evaluate", {"steps": 3, "paths": ("a",)}):
+    with pytest.raises(OutputError, match="kind"), lock_run_dir(out, "evaluate", {"steps": 3, "paths": ("a",)}):
         pass
 
 
 def test_foreign_files_are_never_mixed_with(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="something else"), claim(tmp_path, "train", {}):
+    with pytest.raises(OutputError, match="something else"), lock_run_dir(tmp_path, "train", {}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    with pytest.raises(OutputError, match="is a file"), claim(tmp_path / "thesis.txt", "train", {}):
+    with pytest.raises(OutputError, match="is a file"), lock_run_dir(tmp_path / "thesis.txt", "train", {}):
         pass
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
     with (
-        claim(tmp_path / "run", "train", {}),
+        lock_run_dir(tmp_path / "run", "train", {}),
         pytest.raises(OutputError, match="at work"),
-        claim(tmp_path / "run", "train", {}),
+        lock_run_dir(tmp_path / "run", "train", {}),
     ):
         pass
 
 
 def test_a_damaged_identity_is_an_error(tmp_path: Path) -> None:
-    with claim(tmp_path / "run", "train", {}):
+    with lock_run_dir(tmp_path / "run", "train", {}):
         pass
     (tmp_path / "run" / IDENTITY_FILE).write_text("{")
-    with pytest.raises(OutputError, match="cannot be read"), claim(tmp_path / "run", "train", {}):
+    with pytest.raises(OutputError, match="cannot be read"), lock_run_dir(tmp_path / "run", "train", {}):
         pass
 
 
@@ -93,15 +93,15 @@ def test_an_unwritable_place_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 def test_a_job_that_made_nothing_leaves_the_folder_free(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(CorpusError), claim(out, "train", {"speech": "mistyped"}):
+    with pytest.raises(CorpusError), lock_run_dir(out, "train", {"speech": "mistyped"}):
         raise CorpusError("no such folder")
     assert not (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {"speech": "right"}):
+    with lock_run_dir(out, "train", {"speech": "right"}):
         (out / "recipe.yaml").write_text("")
-    with pytest.raises(CorpusError), claim(out, "train", {"speech": "right"}):
+    with pytest.raises(CorpusError), lock_run_dir(out, "train", {"speech": "right"}):
         raise CorpusError("gone meanwhile")
     assert (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {"speech": "right"}):
+    with lock_run_dir(out, "train", {"speech": "right"}):
         pass
 
 
@@ -116,14 +116,18 @@ def test_a_folder_made_for_a_job_that_made_nothing_is_removed(tmp_path: Path) ->
     mine = tmp_path / "mine"
     mine.mkdir()
     for folder, stays in ((tmp_path / "new", False), (mine, True)):
-        with pytest.raises(CorpusError), claim(folder, "robustify", {}), claim(folder / "run", "train", {}):
+        with (
+            pytest.raises(CorpusError),
+            lock_run_dir(folder, "robustify", {}),
+            lock_run_dir(folder / "run", "train", {}),
+        ):
             raise CorpusError("no such speech")
         assert folder.exists() is stays
     assert list(mine.iterdir()) == []
 
 
 def test_what_a_job_made_before_it_failed_stays(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError), claim(tmp_path / "run", "train", {}):
+    with pytest.raises(CorpusError), lock_run_dir(tmp_path / "run", "train", {}):
         fail_after(tmp_path / "run" / "stage" / "done.json")
     assert (tmp_path / "run" / IDENTITY_FILE).exists()
 
@@ -140,24 +144,24 @@ def test_a_file_system_without_locks(
     refuse_locks(monkeypatch, number)
     out = tmp_path / "run"
     assert not (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {}):
+    with lock_run_dir(out, "train", {}):
         assert (out / f"{LOCK_FILE}{OWNER_ENDING}").exists()
         with (
             pytest.raises(OutputError, match=rf"at work in this folder: process {os.getpid()} on"),
-            claim(out, "train", {}),
+            lock_run_dir(out, "train", {}),
         ):
             pass
     assert "has no locks" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == [IDENTITY_FILE]
     assert (out / IDENTITY_FILE).exists()
-    with claim(out, "train", {}):
+    with lock_run_dir(out, "train", {}):
         pass
 
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
 def test_a_lock_that_is_held(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_locks(monkeypatch, number)
-    with pytest.raises(OutputError, match="at work"), claim(tmp_path / "run", "train", {}):
+    with pytest.raises(OutputError, match="at work"), lock_run_dir(tmp_path / "run", "train", {}):
         pass
 
 
@@ -165,7 +169,7 @@ def test_a_job_refused_early_leaves_nothing_where_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_locks(monkeypatch, errno.ENOSYS)
-    with pytest.raises(CorpusError), claim(tmp_path / "run", "train", {}):
+    with pytest.raises(CorpusError), lock_run_dir(tmp_path / "run", "train", {}):
         raise CorpusError("no such folder")
     assert not (tmp_path / "run").exists()
 
@@ -200,7 +204,7 @@ def test_a_lock_that_is_freed_while_another_run_looks_at_it_is_not_broken(
         return made(own)
 
     monkeypatch.setattr(outputs, "_made", meanwhile)
-    with pytest.raises(OutputError, match="at work"), claim(tmp_path, "train", {}):
+    with pytest.raises(OutputError, match="at work"), lock_run_dir(tmp_path, "train", {}):
         pass
     assert path.exists()
 
@@ -277,22 +281,22 @@ def test_a_place_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: py
     def identity(speech: str, model: str = "speechbrain:models", noise: str = "speech::odd") -> dict[str, Any]:
         return {"speech": speech, "comparison": {"models": {model: model}, "noise": [noise]}, "steps": 3}
 
-    with claim(out, "evaluate", identity("speech")):
+    with lock_run_dir(out, "evaluate", identity("speech")):
         pass
     for spelt in ("speech", "./speech/", "../here/speech", str(here / "speech"), str(tmp_path / "link" / "speech")):
         assert (out / IDENTITY_FILE).exists()
-        with claim(out, "evaluate", identity(spelt)):
+        with lock_run_dir(out, "evaluate", identity(spelt)):
             pass
     monkeypatch.chdir(tmp_path / "there")
     full = identity(str(here / "speech"), f"speechbrain:{here / 'models'}", f"{tmp_path / 'link' / 'speech'}::odd")
     assert (out / IDENTITY_FILE).exists()
-    with claim(out, "evaluate", full):
+    with lock_run_dir(out, "evaluate", full):
         pass
     for other in (identity(str(here)), {**full, "steps": 4}, {**full, "comparison": {"models": {}, "noise": []}}):
-        with pytest.raises(OutputError, match="holds another run"), claim(out, "evaluate", other):
+        with pytest.raises(OutputError, match="holds another run"), lock_run_dir(out, "evaluate", other):
             pass
     (tmp_path / "there" / "speech").mkdir()  # the same word for another place
-    with pytest.raises(OutputError, match="holds another run"), claim(out, "evaluate", identity("speech")):
+    with pytest.raises(OutputError, match="holds another run"), lock_run_dir(out, "evaluate", identity("speech")):
         pass
 
 
@@ -300,11 +304,11 @@ def test_a_word_that_is_no_path_means_the_same_everywhere(tmp_path: Path, monkey
     for name in ("a/noise", "b/noise"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a")
-    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}):
+    with lock_run_dir(tmp_path / "run", "evaluate", {"suite": "noise"}):
         pass
     monkeypatch.chdir(tmp_path / "b")
     assert (tmp_path / "run" / IDENTITY_FILE).exists()
-    with claim(tmp_path / "run", "evaluate", {"suite": "noise"}):
+    with lock_run_dir(tmp_path / "run", "evaluate", {"suite": "noise"}):
         pass
 
 
@@ -317,5 +321,5 @@ def test_a_run_of_before_resumes_in_the_folder_it_was_started_in(
     (tmp_path / "run" / IDENTITY_FILE).write_text(json.dumps(old))
     monkeypatch.chdir(tmp_path)
     assert (tmp_path / "run" / IDENTITY_FILE).exists()
-    with claim(tmp_path / "run", "train", {"speech": str(tmp_path / "speech")}):
+    with lock_run_dir(tmp_path / "run", "train", {"speech": str(tmp_path / "speech")}):
         pass

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from voxanchor import progress
-from voxanchor.progress import say, track
+from voxanchor import runtime
+from voxanchor.runtime import log_line, track
 
 
 def test_a_log_gets_lines_with_an_estimate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
-    monkeypatch.setattr(progress, "QUIET_BELOW_S", 0.0)
+    monkeypatch.setattr(runtime, "LOG_INTERVAL_S", 0.0)
+    monkeypatch.setattr(runtime, "QUIET_BELOW_S", 0.0)
     with track("job", 6) as advance:
         for _ in range(6):
             advance(1)
@@ -28,7 +28,7 @@ def test_neither_the_first_item_nor_what_was_done_before_counts_in_an_estimate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def at(*moments: float) -> None:
-        monkeypatch.setattr("voxanchor.progress.time", SimpleNamespace(monotonic=iter(moments).__next__))
+        monkeypatch.setattr("voxanchor.runtime.time", SimpleNamespace(monotonic=iter(moments).__next__))
 
     # an hour in the first item (a library is loaded, a network compiled), then a minute each
     at(0, 0, *(3600 + 60 * i for i in range(6)))
@@ -52,7 +52,7 @@ def test_a_short_job_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_thread_may_advance(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(progress, "QUIET_BELOW_S", 0.0)
+    monkeypatch.setattr(runtime, "QUIET_BELOW_S", 0.0)
     with track("job", 400) as advance:
         threads = [threading.Thread(target=lambda: [advance(1) for _ in range(100)]) for _ in range(4)]
         for thread in threads:
@@ -70,15 +70,15 @@ def test_a_terminal_shows_nested_jobs_in_one_display(
         for _ in range(9):
             inner(1)
         outer(1)
-        say("a word in between")
+        log_line("a word in between")
     assert "a word in between" in capsys.readouterr().err
-    assert progress._terminal.display is None
+    assert runtime._terminal.display is None
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(progress, "QUIET_BELOW_S", 0.0)
+    monkeypatch.setattr(runtime, "QUIET_BELOW_S", 0.0)
     with track("job", 1) as advance:
         advance(1)
     assert capsys.readouterr().err == "job: 1 of 1 in 0 s\n"
@@ -87,14 +87,14 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_crowded_machine_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (2.0, 0.0, 0.0))
-    assert progress.crowded() == ""
+    assert runtime.crowded() == ""
     monkeypatch.setattr("os.getloadavg", lambda: (6.25, 0.0, 0.0))
-    assert "load 6.2 on 2 cores" in progress.crowded()
-    assert "OMP_NUM_THREADS=1" in progress.crowded()
+    assert "load 6.2 on 2 cores" in runtime.crowded()
+    assert "OMP_NUM_THREADS=1" in runtime.crowded()
 
 
 def test_a_system_that_counts_no_load_is_not_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (10_000.0, 0.0, 0.0))
-    assert "the machine is busy (load 10000.0" in progress.crowded()
+    assert "the machine is busy (load 10000.0" in runtime.crowded()
     monkeypatch.delattr(os, "getloadavg")  # as on Windows
-    assert progress.crowded() == ""
+    assert runtime.crowded() == ""

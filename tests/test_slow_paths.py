@@ -13,8 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from voxanchor.cli.shared import report
-from voxanchor.workflows.quickstart import quickstart
+from voxanchor.cli.arguments import report
+from voxanchor.workflows.train import quickstart
 
 pytestmark = pytest.mark.slow
 

@@ -45,14 +45,14 @@ def measure(settings: Settings) -> Answer:
         warm=0,
     )
     what = f"ECAPA-512 training step, {size} x {CROP_S:g} s, best precision, with the anchor term"
-    table, without, taught = sides.values()
+    table, without, needs_teacher = sides.values()
     step_s = size / without.median
     shares = in_turn({"voxanchor": lambda: _term_s(size) / step_s}, settings.repeats)
     note = "the teacher hears the noisy crop: what it hears does not change its cost"
     return Answer(
         [
             Row(what, "utterances/s", table, without),
-            Row(what, "utterances/s", table, taught, note=note),
+            Row(what, "utterances/s", table, needs_teacher, note=note),
             Row(
                 "the anchor term by itself, look-up, distance and gradient",
                 "share of a step",

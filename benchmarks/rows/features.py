@@ -5,7 +5,7 @@ import recordings
 import torch
 from measure import Answer, Measure, Row, Settings, Side, attempt, in_turn, seconds
 
-from voxanchor.models.fbank import Fbank, FbankConfig
+from voxanchor.models.frontend import Fbank, FbankConfig
 from voxanchor.types import SAMPLE_RATE, FloatArray, Waveform
 
 BATCH = 64

@@ -7,8 +7,7 @@ from measure import Answer, Measure, Row, Settings, Side, attempt, in_turn, seco
 
 from voxanchor.evaluation.embed import embed, forward
 from voxanchor.models import registry
-from voxanchor.models.batches import by_length, pad
-from voxanchor.models.side_by_side import side_by_side
+from voxanchor.models.batches import by_length, pad, side_by_side
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
 
 

@@ -12,7 +12,7 @@ from steps import ECAPA_512
 
 from rows.pairs import CROP_S, RECORDED
 from voxanchor.models import registry
-from voxanchor.models.precision import Precision
+from voxanchor.runtime import Precision
 from voxanchor.training.batches import Batches
 from voxanchor.training.loop import METRICS_FILE, train
 from voxanchor.training.task import SpeakerTask

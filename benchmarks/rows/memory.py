@@ -17,10 +17,10 @@ from torch import Tensor
 from rows.pairs import RECORDED
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.pack_write import write_pack
-from voxanchor.heap import keep_freed_memory
+from voxanchor.corpus.pack import write_pack
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig
+from voxanchor.runtime import keep_freed_memory
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train
 from voxanchor.training.task import SpeakerTask

@@ -8,8 +8,8 @@ from measure import Answer, Row, Settings, in_turn
 from steps import Steps
 
 from rows.pairs import CROP_S, RECORDED
-from voxanchor.models.precision import Precision
-from voxanchor.training.compiled import compile_network
+from voxanchor.runtime import Precision
+from voxanchor.training.loop import compile_network
 
 BACK = "freed memory given back"
 """No name of ours for `in_turn`: the allocator is then as Python leaves it."""

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from measure import Answer, Measure, Row, Settings, Side, attempt, in_turn, rate
 
-from voxanchor.audio.level import active_level_db
+from voxanchor.audio.snr import active_level_db
 from voxanchor.corpus.manifest import Utterance
 from voxanchor.training.batches import Batches
 from voxanchor.training.stage import Noise, Train

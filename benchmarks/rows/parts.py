@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from rows.pairs import RECORDED
-from voxanchor.heap import keep_freed_memory
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.runtime import keep_freed_memory
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from voxanchor.corpus.layouts import scan
-from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.types import FloatArray
 from voxanchor.workflows.evaluate import CACHE_FOLDER, Comparison, measure
 

@@ -14,24 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from voxanchor.audio.quality import Quality
+from voxanchor.conditions.bank import noise_bank, voices
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.utterance import Utterance
-from voxanchor.enrolments.records import Print
+from voxanchor.corpus.manifest import Utterance
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import open_store
-from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.rng import generator
-from voxanchor.scoring.judge import Voices
+from voxanchor.scoring.backend import EmbeddingSet
 from voxanchor.types import SAMPLE_RATE, IntArray, Waveform
 from voxanchor.verification import embedding
-from voxanchor.verification.identify import Rule, identification
 from voxanchor.verification.loading import load
-from voxanchor.verification.people import People
-from voxanchor.verification.recordings import hear
+from voxanchor.verification.people import People, voices_of
+from voxanchor.verification.recordings import load_audio
 from voxanchor.verification.result import Identification, Side
-from voxanchor.verification.verifier import Verifier
-from voxanchor.verification.voices import voices_of
+from voxanchor.verification.verifier import Rule, Verifier, identification
 
 CONDITIONS = ("clean", "noise_10db", "babble_10db")
 ENROL_S, HEARD_S, LEAST_S, MOST_HEARD = 7.0, 5.0, 3.0, 4
@@ -120,13 +118,15 @@ def main(model: str, speech: str, noise: str = "") -> None:
                 print(f"| {name} | {people} | {looked_for(verifier, known, heard, people)} |", flush=True)
 
 
-def voice(verifier: Verifier, wave: Waveform) -> Voices:
+def voice(verifier: Verifier, wave: Waveform) -> EmbeddingSet:
     """Return a recording as what is compared."""
-    heard = hear(wave)
+    heard = load_audio(wave)
     return voices_of([heard], embedding.embed(verifier.embedder, [heard]))
 
 
-def looked_for(verifier: Verifier, known: dict[str, Voices], heard: list[tuple[str, Voices]], people: int) -> str:
+def looked_for(
+    verifier: Verifier, known: dict[str, EmbeddingSet], heard: list[tuple[str, EmbeddingSet]], people: int
+) -> str:
     """Return a row of the table, over whole lists of so many people."""
     counts, names, stated = Counts(), list(known), set()
     side = Side(Quality(0.0, 0.0, 0.0, 0.0))  # of no matter here
@@ -135,11 +135,11 @@ def looked_for(verifier: Verifier, known: dict[str, Voices], heard: list[tuple[s
         with open_store(":memory:") as store:
             for name in on_list:
                 row = known[name]
-                voiceprint = Print(row.embeddings[0], float(row.speech_s[0]), float(row.snr_db[0]))
+                voiceprint = EnrolmentEmbedding(row.embeddings[0], float(row.speech_s[0]), float(row.snr_db[0]))
                 store.enroll(name, [voiceprint], verifier.fingerprint)
             for speaker, said in heard:
                 rule = Rule(top=people)
-                found = identification(People(store, verifier.fingerprint), verifier.judge, rule, said, side, "")
+                found = identification(People(store, verifier.fingerprint), verifier.backend, rule, said, side, "")
                 counts.add(found, speaker, speaker in on_list)
                 rate = found.false_acceptance
                 highest = "" if rate.highest is None else f", {rate.highest:.2g} in {rate.condition}"

@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import torch
 
-from voxanchor.audio.channels import through
+from voxanchor.audio.channels import apply_channel
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.utterance import Utterance
+from voxanchor.corpus.manifest import Utterance
 from voxanchor.evaluation.embed import embed_with
 from voxanchor.models import registry
 from voxanchor.models.level import AS_IT_COMES
@@ -31,7 +31,7 @@ def heard(model: registry.Embedder, speech: tuple[Utterance, ...], recorder: tup
         wave = utterance.read()
         if recorder is None:
             return wave
-        kept: Waveform = through(torch.from_numpy(wave).unsqueeze(0), *recorder)[0].numpy()
+        kept: Waveform = apply_channel(torch.from_numpy(wave).unsqueeze(0), *recorder)[0].numpy()
         return kept
 
     return embed_with([model], speech, label=f"{recorder}", read=read)[0]

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import matplotlib
 
-from voxanchor.evaluation.results import ResultRow, read_csv
-from voxanchor.evaluation.summary import summarise
+from voxanchor.evaluation.results import ResultRow, read_csv, summarise
 
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "voxanchor"  # the same table gives the same file

@@ -125,7 +125,7 @@ def work(model: str, known: str, pipe: Connection) -> None:
     libc = ctypes.CDLL(None)
     warnings.simplefilter("error")
     verifier = load(model)
-    (clean,) = verifier.hear(known)
+    (clean,) = verifier.load_audio(known)
     verifier.embed(clean)
     limit = status_bytes("VmSize") + SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -138,7 +138,7 @@ def work(model: str, known: str, pipe: Connection) -> None:
             outcome = "abstention" if found.decision == "abstained" else "decision"
             if found.score is not None and not np.isfinite(found.score):
                 outcome = f"a score of {found.score}"
-            json.dumps(found.plain(), allow_nan=False)
+            json.dumps(found.to_dict(), allow_nan=False)
         except VoxanchorError as error:
             outcome = "refusal" if path in str(error) else f"does not name the file: {error}"
             if "memory" in str(error):

@@ -11,8 +11,8 @@ from voxanchor.audio.io import find_audio
 from voxanchor.scoring.calibration import log_odds
 from voxanchor.verification.embedding import embed
 from voxanchor.verification.loading import load
-from voxanchor.verification.recordings import hear_all
-from voxanchor.verification.voices import voices_of
+from voxanchor.verification.people import voices_of
+from voxanchor.verification.recordings import load_all_audio
 
 PRIOR = 0.01
 
@@ -20,11 +20,11 @@ PRIOR = 0.01
 def main(model: str, noise: str) -> None:
     """Print how many clips are refused as no speech, and how many pairs of the others are accepted."""
     verifier = load(model)
-    clips = hear_all([path for path in find_audio(noise) if "speech" not in path.parts[-2:]])
+    clips = load_all_audio([path for path in find_audio(noise) if "speech" not in path.parts[-2:]])
     heard = [clip for clip in clips if not verifier.unfit(clip)]
     voices = voices_of(heard, embed(verifier.embedder, heard))
     left, right = np.triu_indices(len(heard), 1)
-    accepted = verifier.judge.ratios(voices, voices, left, right) >= log_odds(PRIOR)
+    accepted = verifier.backend.ratios(voices, voices, left, right) >= log_odds(PRIOR)
     share = 100 * accepted.mean()
     print(f"{len(clips)} clips, {len(heard)} taken for speech; of {len(left)} pairs {share:.0f} % accepted")
 

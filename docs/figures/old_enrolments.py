@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.summary import CLEAN, NOISY, summarise
+from voxanchor.evaluation.embed import EmbeddingCache
+from voxanchor.evaluation.results import CLEAN, NOISY, summarise
 from voxanchor.training.corpora import gather
 from voxanchor.training.recipe import read_recipe
-from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
-from voxanchor.workflows.suites import comparison
+from voxanchor.workflows.evaluate import CACHE_FOLDER, comparison, measure
 
 
 def main(recipe_path: str, out: str, *words: str) -> None:

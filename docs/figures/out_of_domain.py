@@ -18,8 +18,8 @@ from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.evaluation.embed import embed_with
 from voxanchor.models import registry
+from voxanchor.scoring.backend import EmbeddingSet
 from voxanchor.scoring.calibration import log_odds
-from voxanchor.scoring.judge import Voices
 from voxanchor.scoring.metrics import cllr, eer, min_cllr
 from voxanchor.verification.loading import judge_of
 
@@ -29,10 +29,10 @@ SEGMENT_S, MOST_SEGMENTS = 3.0, 4
 def main(model: str, folders: list[str]) -> None:
     """Print a table, a row for every folder and threshold."""
     encoder = registry.load(model)
-    judge = judge_of(model, encoder)
-    assert judge.record is not None, "calibrate the model first"
+    backend = judge_of(model, encoder)
+    assert backend.record is not None, "calibrate the model first"
     marks = {"prior 0.01": log_odds(0.01), "prior 0.5": log_odds(0.5)}
-    marks |= {f"{item.false_acceptance:g} %": item.llr for item in judge.record.thresholds if item.llr is not None}
+    marks |= {f"{item.false_acceptance:g} %": item.llr for item in backend.record.thresholds if item.llr is not None}
     print("| speech | speakers | pairs, same | different | EER | Cllr | min | threshold | FA | FR |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for folder in folders:
@@ -41,8 +41,8 @@ def main(model: str, folders: list[str]) -> None:
         (embeddings,) = embed_with([encoder], parts.utterances, label=Path(folder).name)
         found = [Quality.of(utterance.read()) for utterance in parts.utterances]
         worth = np.array([(quality.speech_s, quality.snr_db) for quality in found])
-        voices = Voices(embeddings, worth[:, 0], worth[:, 1])
-        llrs = judge.ratios(voices, voices, pairs.enrol, pairs.test)
+        voices = EmbeddingSet(embeddings, worth[:, 0], worth[:, 1])
+        llrs = backend.ratios(voices, voices, pairs.enrol, pairs.test)
         same = pairs.target
         sessions = np.array([utterance.session for utterance in parts.utterances])
         apart = same & (sessions[pairs.enrol] != sessions[pairs.test])

@@ -12,15 +12,14 @@ import sys
 
 import numpy as np
 
-from voxanchor.audio.level import active_s, level_db
-from voxanchor.audio.mix import mix
 from voxanchor.audio.quality import estimate_snr_db
+from voxanchor.audio.snr import active_s, level_db, mix
+from voxanchor.conditions.bank import noise_bank, voices
 from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.layouts import scan
+from voxanchor.corpus.manifest import Utterance
 from voxanchor.corpus.segments import segment
-from voxanchor.corpus.utterance import Utterance
-from voxanchor.evaluation.background import noise_bank, voices
 from voxanchor.rng import generator
 from voxanchor.types import SAMPLE_RATE, Waveform
 

@@ -13,7 +13,7 @@ import torch
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.workflows.upgrade import fit_enrolment_map
+from voxanchor.workflows.compatibility import fit_enrolment_map
 
 MADE_AT = 0.9
 

@@ -11,22 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
+from voxanchor.conditions.bank import noise_bank
 from voxanchor.conditions.suites import suite
 from voxanchor.corpus.layouts import scan
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.calibration_trials import CalibrationTrials, Group
-from voxanchor.evaluation.embed import embed_with
+from voxanchor.evaluation.calibrate import CalibrationTrials, Group
+from voxanchor.evaluation.embed import EmbeddingCache, embed_with
 from voxanchor.models import registry
-from voxanchor.scoring.calibration import Kind, Measure, fit_calibration
+from voxanchor.scoring.bootstrap import threshold_at
+from voxanchor.scoring.calibration import Kind, MeasureName, fit_calibration
 from voxanchor.scoring.cohort import Cohort
-from voxanchor.scoring.det import rank_trials
-from voxanchor.scoring.metrics import cllr, min_cllr
-from voxanchor.scoring.thresholds import threshold_at
+from voxanchor.scoring.metrics import cllr, min_cllr, rank_trials
 
 RATE = 0.01
 
-VARIANTS: dict[str, tuple[Kind, tuple[Measure, ...]]] = {
+VARIANTS: dict[str, tuple[Kind, tuple[MeasureName, ...]]] = {
     "score": ("cosine", ()),
     "AS-norm": ("as-norm", ()),
     "score, speech": ("cosine", ("speech",)),
@@ -56,7 +54,7 @@ def main(model: str, speech: str, noise: str, cohort: str, test: str, test_noise
 
 
 def _row(
-    label: str, trials: dict[str, CalibrationTrials], cohort: Cohort, kind: Kind, measures: tuple[Measure, ...]
+    label: str, trials: dict[str, CalibrationTrials], cohort: Cohort, kind: Kind, measures: tuple[MeasureName, ...]
 ) -> str:
     fit, test = (trials[name].groups(cohort, kind) for name in ("fit", "test"))
     calibration = fit_calibration([(group.trials, group.target) for group in fit], kind, measures)

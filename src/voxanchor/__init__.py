@@ -7,12 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voxanchor.errors import VoxanchorError as VoxanchorError
-    from voxanchor.verification.loading import load as load
-    from voxanchor.verification.result import Enrolled as Enrolled
-    from voxanchor.verification.result import Identification as Identification
-    from voxanchor.verification.result import Verification as Verification
-    from voxanchor.verification.verifier import Verifier as Verifier
+    from voxanchor.errors import VoxanchorError
+    from voxanchor.verification.loading import load
+    from voxanchor.verification.result import Enrolled, Identification, Verification
+    from voxanchor.verification.verifier import Verifier
 
 __version__ = "0.1.0"
 __all__ = ["Enrolled", "Identification", "Verification", "Verifier", "VoxanchorError", "__version__", "load"]

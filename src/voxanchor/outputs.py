@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from voxanchor import processes
+from voxanchor import runtime
 from voxanchor.config import to_plain
 from voxanchor.errors import OutputError, VoxanchorError
 from voxanchor.files import unwritable, write_text, writing
-from voxanchor.progress import say
+from voxanchor.runtime import log_line
 
 IDENTITY_FILE = "run.json"
 """What the job in a folder is: its kind, everything that decides its result, and the folder it was started in."""
@@ -34,7 +34,7 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 @contextlib.contextmanager
-def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterator[None]:
+def lock_run_dir(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterator[None]:
     """Hold `folder` for one job, be it new or one that was here before and is resumed.
 
     Where a job has several processes the first holds the folder, and the others follow it in. Two spellings of a path
@@ -49,20 +49,20 @@ def claim(folder: str | Path, kind: str, identity: Mapping[str, Any]) -> Iterato
         OutputError: the folder holds another job or foreign files, a job is running in it at this moment, or the file
             system failed: a full disk, say.
     """
-    processes.connect()
+    runtime.connect()
     folder = Path(folder)
     with writing(folder, "used"):
-        if not processes.first():
-            processes.wait()
+        if not runtime.first():
+            runtime.wait()
             yield
             return
-        with _claimed(folder, {"kind": kind, "identity": to_plain(identity)}):
-            processes.wait()
+        with _locked_run_dir(folder, {"kind": kind, "identity": to_plain(identity)}):
+            runtime.wait()
             yield
 
 
 @contextlib.contextmanager
-def _claimed(folder: Path, wanted: Mapping[str, Any]) -> Iterator[None]:
+def _locked_run_dir(folder: Path, wanted: Mapping[str, Any]) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file. Give a folder for the output.")
     path = folder / IDENTITY_FILE
@@ -193,7 +193,7 @@ def _at_work(folder: Path, who: str = "") -> OutputError:
 @contextlib.contextmanager
 def _owned(path: Path, folder: Path) -> Iterator[None]:
     """Hold a file that only one process can make, and that says which."""
-    say(f"{folder}: its file system has no locks; {path.name} keeps other runs out instead")
+    log_line(f"{folder}: its file system has no locks; {path.name} keeps other runs out instead")
     if not _made(path):
         _refuse_held(path, folder)
         # whoever may remove the file of a dead process is found in the same way: two at once could each remove the

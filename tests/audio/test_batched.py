@@ -5,9 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio import batched
-from voxanchor.audio.batched import activity, frame_energy, measure, noise_gains
-from voxanchor.audio.level import ACTIVITY_MARGIN_DB, active_level_db, active_s, high_pass, level_db
+from voxanchor.audio import snr
+from voxanchor.audio.snr import (
+    ACTIVITY_MARGIN_DB,
+    active_level_db,
+    active_s,
+    activity,
+    frame_energy,
+    high_pass,
+    level_db,
+    measure,
+    noise_gains,
+)
 from voxanchor.types import SAMPLE_RATE
 
 
@@ -60,11 +69,11 @@ def test_energy_counts_every_sample_once() -> None:
 def test_padding_and_dc_change_no_level(seed: int, lengths: list[int], offset: float) -> None:
     waves = bursts(seed, len(lengths), max(lengths) + 700) + np.float32(offset)
     padded, ends = torch.from_numpy(waves), torch.tensor(lengths)
-    filtered = batched.high_pass(padded, ends)
+    filtered = snr.high_pass_batch(padded, ends)
     energy, samples = frame_energy(padded, ends)
     for row, length in enumerate(lengths):
         alone = padded[row : row + 1, :length]
-        np.testing.assert_allclose(filtered[row, :length], batched.high_pass(alone)[0], atol=1e-6)
+        np.testing.assert_allclose(filtered[row, :length], snr.high_pass_batch(alone)[0], atol=1e-6)
         np.testing.assert_allclose(filtered[row, :length], high_pass(waves[row, :length]), atol=1e-6)
         assert not filtered[row, length:].any()
         own, counts = frame_energy(alone)

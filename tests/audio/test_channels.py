@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.channels import AMOUNTS, PLAIN, clip, fingerprint, through
-from voxanchor.audio.level import active_level_db
+from voxanchor.audio.channels import AMOUNTS, PLAIN, apply_channel, clip, fingerprint
+from voxanchor.audio.snr import active_level_db
 from voxanchor.types import Waveform
 
 CHANNELS = [("telephone", None), ("mulaw", None), ("gsm", None), ("opus", 6.0), ("opus", 12.0), ("clipped", 3.0)]
@@ -20,7 +20,7 @@ def talk(seed: int, length: int) -> Waveform:
 
 
 def alone(wave: Waveform, kind: str, amount: float | None) -> torch.Tensor:
-    return through(torch.from_numpy(wave).unsqueeze(0), kind, amount)[0]
+    return apply_channel(torch.from_numpy(wave).unsqueeze(0), kind, amount)[0]
 
 
 def test_there_are_no_others() -> None:
@@ -75,7 +75,7 @@ def test_what_comes_out_is_as_long_and_the_same_again(kind: str, amount: float |
 def test_a_row_of_a_batch_is_what_it_is_alone(kind: str, amount: float | None) -> None:
     waves = [talk(seed, 8_000) * 10.0**-seed for seed in range(4)]
     waves = [np.asarray(wave, dtype=np.float32) for wave in [*waves, np.zeros(8_000)]]
-    batch = through(torch.from_numpy(np.stack(waves)), kind, amount)
+    batch = apply_channel(torch.from_numpy(np.stack(waves)), kind, amount)
     for wave, heard in zip(waves, batch, strict=True):
         np.testing.assert_allclose(heard, alone(wave, kind, amount), atol=1e-5 * np.abs(wave).max())
     assert (batch[-1] == 0).all()
@@ -102,4 +102,4 @@ def test_the_codecs_of_a_machine_are_in_their_fingerprint(monkeypatch: pytest.Mo
 def test_what_is_no_channel_is_an_error() -> None:
     for kind, amount in (("fax", None), ("opus", None), ("gsm", 3.0)):
         with pytest.raises(KeyError):
-            through(torch.zeros(1, 10), kind, amount)
+            apply_channel(torch.zeros(1, 10), kind, amount)

@@ -10,18 +10,18 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.clips import (
+from voxanchor.audio.noise import (
     Clip,
     ClipCache,
     at_speed,
     clips_digest,
-    fit,
-    piece,
+    crop_or_loop,
+    random_chunk,
     source_length,
     stable_order,
 )
-from voxanchor.audio.level import active_frames
 from voxanchor.audio.pcm import encode
+from voxanchor.audio.snr import active_frames
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 
@@ -49,7 +49,7 @@ def test_a_crop_is_never_silent_while_the_clip_is_not(seed: int, total: int, len
     x = noise(seed, total) * np.float32(1e-4)
     at = int(sound * (total - 960))
     x[at : at + 960] = noise(seed + 1, 960)
-    crop = fit(x, length, np.random.default_rng(seed))
+    crop = crop_or_loop(x, length, np.random.default_rng(seed))
     assert crop.shape == (length,)
     assert crop.dtype == np.float32
     assert np.abs(crop).max() > 0.02
@@ -60,17 +60,17 @@ def test_a_crop_is_never_silent_while_the_clip_is_not(seed: int, total: int, len
 def test_crops_shorter_than_a_frame_are_not_silent_either(seed: int, length: int) -> None:
     x = np.zeros(5_000, np.float32)
     x[2_345] = 1.0
-    assert fit(x, length, np.random.default_rng(seed)).any()
+    assert crop_or_loop(x, length, np.random.default_rng(seed)).any()
 
 
 def test_crops_are_uniform_over_a_clip_that_is_heard_everywhere() -> None:
     ramp = np.linspace(0.5, 1.0, 160_000, dtype=np.float32) * np.tile([1, -1], 80_000).astype(np.float32)
     rng = np.random.default_rng(0)
-    starts = np.array([np.flatnonzero(ramp == fit(ramp, 16_000, rng)[0])[0] for _ in range(400)])
+    starts = np.array([np.flatnonzero(ramp == crop_or_loop(ramp, 16_000, rng)[0])[0] for _ in range(400)])
     assert starts.min() < 5_000
     assert starts.max() > 139_000
     assert np.std(np.histogram(starts, bins=5)[0]) < 25
-    assert (fit(ramp, 160_000, rng) == ramp).all()
+    assert (crop_or_loop(ramp, 160_000, rng) == ramp).all()
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 5_000), times=st.floats(1.01, 8.0))
@@ -78,7 +78,7 @@ def test_crops_are_uniform_over_a_clip_that_is_heard_everywhere() -> None:
 def test_looping_gives_the_length_asked_for(seed: int, size: int, times: float) -> None:
     x = noise(seed, size)
     length = int(size * times) + 1
-    out = fit(x, length, np.random.default_rng(seed))
+    out = crop_or_loop(x, length, np.random.default_rng(seed))
     assert out.shape == (length,)
     assert np.abs(out).max() <= np.sqrt(2) * np.abs(x).max() + 1e-6
 
@@ -86,7 +86,7 @@ def test_looping_gives_the_length_asked_for(seed: int, size: int, times: float) 
 @pytest.mark.parametrize("total", [500, 8_000, 8_001, 50_000])
 def test_16_bit_sound_is_fitted_as_the_waveform_it_stands_for(total: int) -> None:
     for x in (noise(1, total), np.zeros(total, np.float32)):
-        whole, kept = (fit(sound, 8_000, np.random.default_rng(2)) for sound in (x, encode(x)))
+        whole, kept = (crop_or_loop(sound, 8_000, np.random.default_rng(2)) for sound in (x, encode(x)))
         assert kept.dtype == np.float32
         assert (whole == kept).all()
 
@@ -96,12 +96,12 @@ def test_loops_have_no_click() -> None:
     x = np.sin(2 * np.pi * 20.25 * np.arange(16_000) / 16_000).astype(np.float32)
     steepest = np.abs(np.diff(x)).max()
     for seed in range(5):
-        out = fit(x, 80_000, np.random.default_rng(seed))
+        out = crop_or_loop(x, 80_000, np.random.default_rng(seed))
         assert np.abs(np.diff(out)).max() < 2.5 * steepest
 
 
 def test_loops_have_no_dip_in_level() -> None:
-    out = np.stack([fit(noise(seed, 16_000), 160_000, np.random.default_rng(seed)) for seed in range(60)])
+    out = np.stack([crop_or_loop(noise(seed, 16_000), 160_000, np.random.default_rng(seed)) for seed in range(60)])
     power_db = 10 * np.log10((out.astype(np.float64) ** 2).reshape(60, -1, 160).mean(axis=(0, 2)) / 0.01)
     assert np.abs(power_db).max() < 0.6  # a linear cross-fade dips by 3 dB
     starts = out[:, 0]
@@ -110,14 +110,14 @@ def test_loops_have_no_dip_in_level() -> None:
 
 def test_fit_is_decided_by_the_generator() -> None:
     x = noise(0, 50_000)
-    a, b = (fit(x, 8_000, np.random.default_rng(3)) for _ in range(2))
+    a, b = (crop_or_loop(x, 8_000, np.random.default_rng(3)) for _ in range(2))
     assert (a == b).all()
-    assert (a == fit(x, 8_000, np.random.default_rng(3), active=active_frames(x))).all()
-    assert not (a == fit(x, 8_000, np.random.default_rng(4))).all()
+    assert (a == crop_or_loop(x, 8_000, np.random.default_rng(3), active=active_frames(x))).all()
+    assert not (a == crop_or_loop(x, 8_000, np.random.default_rng(4))).all()
     with pytest.raises(AudioError, match="cannot be fitted"):
-        fit(x[:0], 10, np.random.default_rng(0))
+        crop_or_loop(x[:0], 10, np.random.default_rng(0))
     with pytest.raises(AudioError, match="cannot be fitted"):
-        fit(x, 0, np.random.default_rng(0))
+        crop_or_loop(x, 0, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("speed", [0.8, 0.9, 1.0, 1.1, 1.25])
@@ -178,11 +178,11 @@ def test_a_cache_is_shared_by_threads_and_travels_to_workers(tmp_path: Path) -> 
 def test_long_clips_are_drawn_from_in_pieces() -> None:
     rng = np.random.default_rng(0)
     long = Clip("a.wav", "anna", start_s=10.0, duration_s=200.0)
-    pieces = {piece(long, rng) for _ in range(200)}
+    pieces = {random_chunk(long, rng) for _ in range(200)}
     assert {p.start_s for p in pieces} == {10.0 + 30 * i for i in range(6)}
     assert {(p.path, p.speaker, p.duration_s) for p in pieces} == {("a.wav", "anna", 30.0)}
     for short in (Clip("a.wav", duration_s=59.0), Clip("a.wav")):
-        assert piece(short, rng) == short
+        assert random_chunk(short, rng) == short
 
 
 def test_digest_and_order_do_not_depend_on_where_the_folder_lies(tmp_path: Path) -> None:

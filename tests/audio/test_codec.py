@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from voxanchor.audio.codec import gsm_file, opus_file
-from voxanchor.conditions.channel import Channel
+from voxanchor.audio.channels import gsm_file, opus_file
+from voxanchor.conditions.spec import Channel
 from voxanchor.types import Waveform
 
 CODED = ["mulaw", "gsm", "opus_6k", "opus_12k", "opus_24k"]

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
-from voxanchor.audio.convolution import convolve
-from voxanchor.audio.room import reverberate
+from voxanchor.audio.rooms import convolve, reverberate
 
 
 @given(st.integers(1, 2000), st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.integers(0, 10_000))

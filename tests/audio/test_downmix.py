@@ -17,7 +17,7 @@ from voxanchor.corpus.checks import check_files
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import AudioError, RecipeError
-from voxanchor.verification.recordings import hear, hear_all
+from voxanchor.verification.recordings import load_all_audio, load_audio
 
 RATE = 16_000
 
@@ -71,12 +71,15 @@ def test_what_names_no_channel_is_refused_everywhere(tmp_path: Path, channel: An
     one, two = tmp_path / "ann" / "1.wav", tmp_path / "ann" / "2.wav"
     soundfile.write(one, wave[:, 0], RATE, subtype="PCM_16")  # one that is mapped
     soundfile.write(two, wave, RATE, subtype="FLOAT")
-    ways: list[Callable[[], object]] = [lambda: scan(tmp_path, channel=channel), lambda: hear(wave, channel=channel)]
+    ways: list[Callable[[], object]] = [
+        lambda: scan(tmp_path, channel=channel),
+        lambda: load_audio(wave, channel=channel),
+    ]
     for path in (one, two):
         ways += [partial(io.read, path, channel=channel), partial(pcm.load, str(path), channel=channel)]
-        ways += [partial(hear, path, channel=channel)]
+        ways += [partial(load_audio, path, channel=channel)]
         ways += [
-            partial(hear_all, [path, path], [channel, channel]),
+            partial(load_all_audio, [path, path], [channel, channel]),
             partial(check_files, [path], 0.3, 0.1, "", channel),
         ]
     for way in ways:
@@ -92,7 +95,7 @@ def test_numbers_of_channels_come_in_many_forms(tmp_path: Path, channel: Any) ->
     (tmp_path / "ann").mkdir()
     soundfile.write(tmp_path / "ann" / "a.wav", wave, RATE, subtype="FLOAT")
     np.testing.assert_array_equal(io.read(tmp_path / "ann" / "a.wav", channel=channel), wave[:, 1])
-    for heard in hear_all([wave, wave], channel):
+    for heard in load_all_audio([wave, wave], channel):
         np.testing.assert_array_equal(heard.waveform, wave[:, 1])
     manifest = scan(tmp_path, channel=channel)
     manifest.save(tmp_path / "m.jsonl")
@@ -177,15 +180,15 @@ def test_a_channel_that_is_not_finite_is_not_heard_and_keeps_no_other_from_being
     assert found(*wave.T) == Channels(1 - at)
     heard: list[Channel] = ["loudest", 2 - at]
     for channel in heard:
-        for listen in (io.read, lambda path, channel: hear(path, channel=channel).waveform):
+        for listen in (io.read, lambda path, channel: load_audio(path, channel=channel).waveform):
             np.testing.assert_array_equal(listen(path, channel=channel), wave[:, 1 - at])
         assert check_files([path], 0.3, 0.1, "reading", channel)[0].reason == ""
     refused: list[Channel] = ["mix", at + 1]
     for channel in refused:
-        for refuse in (io.read, hear):
+        for refuse in (io.read, load_audio):
             with pytest.raises(AudioError, match="not finite"):
                 refuse(path, channel=channel)
         assert "not finite" in check_files([path], 0.3, 0.1, "reading", channel)[0].reason
     wave[:, 1 - at] = np.nan
     with pytest.raises(AudioError, match="not finite"):
-        hear(wave, channel="loudest")
+        load_audio(wave, channel="loudest")

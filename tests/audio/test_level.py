@@ -6,7 +6,7 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.level import active_frames, active_level_db, active_s, high_pass, level_db
+from voxanchor.audio.snr import active_frames, active_level_db, active_s, high_pass, level_db
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 

@@ -7,13 +7,10 @@ import pytest
 import soundfile
 
 from voxanchor.audio.babble import Babble
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.clips import Clip, ClipCache
-from voxanchor.audio.library import Library
-from voxanchor.audio.pcm import Pcm
-from voxanchor.audio.pool import Pool, Shelf
-from voxanchor.audio.sources import Choice, NoiseSource, RecordedNoise
+from voxanchor.audio.noise import Choice, Clip, ClipCache, NoiseSource, RecordedNoise
+from voxanchor.audio.pcm import Pcm, Pool, PoolBuilder
 from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.conditions.bank import NoiseAugmenter, NoiseBank
 from voxanchor.errors import CorpusError
 
 RATE = 16_000
@@ -30,11 +27,13 @@ def white(seed: int, seconds: float, level: float = 0.1) -> np.ndarray:
     return level * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).clip(-3, 3)
 
 
-def draw(source: NoiseSource, voices: int = -1, rows: int = ROWS, seed: int = 0) -> tuple[np.ndarray, Library, object]:
-    shelf = Shelf()
-    library = Library(NoiseBank({"noise": source}), shelf, CROP)
-    pool = Pool(shelf, CROP, "test")
-    draws = np.random.default_rng(seed).random((rows, Library.DRAWS))
+def draw(
+    source: NoiseSource, voices: int = -1, rows: int = ROWS, seed: int = 0
+) -> tuple[np.ndarray, NoiseAugmenter, object]:
+    builder = PoolBuilder()
+    library = NoiseAugmenter(NoiseBank({"noise": source}), builder, CROP)
+    pool = Pool(builder, CROP, "test")
+    draws = np.random.default_rng(seed).random((rows, NoiseAugmenter.DRAWS))
     noise, layers = library.draw(pool, np.zeros(rows, np.int64), np.full(rows, voices), draws)
     return noise.numpy(), library, layers
 
@@ -76,11 +75,11 @@ def test_composed_noise_is_the_same_for_the_next_library_and_composed_once() -> 
     bank = NoiseBank({"noise": SyntheticNoise()})
     drawn, kept = [], []
     for _ in range(2):
-        shelf = Shelf()
-        library = Library(bank, shelf, CROP)
-        pool = Pool(shelf, CROP, "test")
+        builder = PoolBuilder()
+        library = NoiseAugmenter(bank, builder, CROP)
+        pool = Pool(builder, CROP, "test")
         kept.append(dict(bank.composed))
-        draws = np.random.default_rng(0).random((20, Library.DRAWS))
+        draws = np.random.default_rng(0).random((20, NoiseAugmenter.DRAWS))
         drawn.append(library.draw(pool, np.zeros(20, np.int64), np.full(20, -1), draws)[0].numpy())
     assert len(kept[0]) == 128
     assert all(kept[1][name] is pcm for name, pcm in kept[0].items())
@@ -91,7 +90,7 @@ def silence() -> Pcm:
     return Pcm(np.zeros(1, np.int16))
 
 
-def crowd(folder: Path, people: int, talkers: tuple[int, int], speeds: tuple[float, ...] = (1.0,)) -> Babble:
+def sampler(folder: Path, people: int, talkers: tuple[int, int], speeds: tuple[float, ...] = (1.0,)) -> Babble:
     clips = []
     for person in range(people):
         for take in range(2):
@@ -101,7 +100,7 @@ def crowd(folder: Path, people: int, talkers: tuple[int, int], speeds: tuple[flo
 
 
 def test_talkers_are_as_many_as_asked_at_equal_level_and_all_different(tmp_path: Path) -> None:
-    noise, _, layers = draw(crowd(tmp_path, 8, (3, 6)))
+    noise, _, layers = draw(sampler(tmp_path, 8, (3, 6)))
     counts = np.bincount(layers.rows)  # type: ignore[attr-defined]
     assert set(counts) == {3, 4, 5, 6}
     # uncorrelated talkers of -26 dBFS each: their powers add
@@ -111,15 +110,15 @@ def test_talkers_are_as_many_as_asked_at_equal_level_and_all_different(tmp_path:
 
 @pytest.mark.parametrize("people", [2, 4, 8])
 def test_the_voice_of_the_row_is_never_in_its_babble(tmp_path: Path, people: int) -> None:
-    source = crowd(tmp_path, people, (3, 6))
-    shelf = Shelf()
-    library = Library(NoiseBank({"babble": source}), shelf, CROP)
-    pool = Pool(shelf, CROP, "test")
-    owner = {shelf.add(((clip.path, 0.0, clip.duration_s, "mix"),), silence): clip.speaker for clip in source.clips}
+    source = sampler(tmp_path, people, (3, 6))
+    builder = PoolBuilder()
+    library = NoiseAugmenter(NoiseBank({"babble": source}), builder, CROP)
+    pool = Pool(builder, CROP, "test")
+    owner = {builder.add(((clip.path, 0.0, clip.duration_s, "mix"),), silence): clip.speaker for clip in source.clips}
     for person in range(people):
         voice = library.voice(f"p{person}", ())
         assert voice == library.voice("", (str(tmp_path / f"{person}-1.wav"),))
-        draws = np.random.default_rng(person).random((50, Library.DRAWS))
+        draws = np.random.default_rng(person).random((50, NoiseAugmenter.DRAWS))
         _, layers = library.draw(pool, np.zeros(50, np.int64), np.full(50, voice), draws)
         for row in range(50):
             talking = [owner[item] for item in layers.items[layers.rows == row].tolist()]
@@ -133,7 +132,7 @@ def test_the_voice_of_the_row_is_never_in_its_babble(tmp_path: Path, people: int
 
 def test_a_crowd_of_the_speaker_alone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="nobody is left"):
-        draw(crowd(tmp_path, 1, (3, 6)), voices=0)
+        draw(sampler(tmp_path, 1, (3, 6)), voices=0)
 
 
 def test_talkers_can_be_played_faster(tmp_path: Path) -> None:

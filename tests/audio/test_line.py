@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.level import active_level_db
-from voxanchor.audio.line import _quantised, at_line_level, band_limited, mulaw, on_line
+from voxanchor.audio.channels import _quantised, at_telephone_level, band_limited, mulaw, over_telephone
+from voxanchor.audio.snr import active_level_db
 
 SECOND = np.arange(16_000) / 16_000
 
@@ -69,7 +69,7 @@ def test_the_line_has_one_level_and_full_scale_is_not_passed() -> None:
         return waves
 
     waves = torch.from_numpy(np.stack([quiet, clicks, np.zeros(16_000)]))
-    heard = at_line_level(waves, code)
+    heard = at_telephone_level(waves, code)
     assert active_level_db(seen[0][0].numpy()) == pytest.approx(-26, abs=1e-6)
     assert float(seen[0].abs().max()) <= 1.0 + 1e-12
     torch.testing.assert_close(heard, waves.float())
@@ -95,7 +95,7 @@ def test_any_length_comes_back_as_long(length: int) -> None:
         coded.append(waves.shape[1])
         return waves
 
-    heard = on_line(wave, code)
+    heard = over_telephone(wave, code)
     assert heard.shape == wave.shape
     assert heard.dtype == torch.float32
     assert coded == [-(-length // 2)]
@@ -104,7 +104,7 @@ def test_any_length_comes_back_as_long(length: int) -> None:
 
 def test_a_line_without_a_code_is_the_band_twice() -> None:
     wave = torch.from_numpy(0.1 * np.random.default_rng(3).standard_normal((2, 8_001)).astype(np.float32))
-    through = on_line(wave, lambda waves: waves)
+    through = over_telephone(wave, lambda waves: waves)
     twice = band_limited(band_limited(wave))
     # at the ends the recording starts and stops at once, which no band holds
     torch.testing.assert_close(through[:, 400:-400], twice[:, 400:-400], atol=3e-4, rtol=0)

@@ -6,8 +6,7 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.level import active_level_db, high_pass, level_db
-from voxanchor.audio.mix import mix
+from voxanchor.audio.snr import active_level_db, high_pass, level_db, mix
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 

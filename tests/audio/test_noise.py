@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from voxanchor.audio.level import active_level_db, level_db
-from voxanchor.audio.music import SyntheticMusic, compose
-from voxanchor.audio.noise import COLOURS, colour_gain, coloured
-from voxanchor.audio.sources import NoiseSource
-from voxanchor.audio.synthetic import SyntheticNoise
-from voxanchor.audio.textures import TEXTURES
+from voxanchor.audio.noise import NoiseSource
+from voxanchor.audio.snr import active_level_db, level_db
+from voxanchor.audio.synthetic import COLOURS, TEXTURES, SyntheticMusic, SyntheticNoise, colour_gain, coloured, compose
 from voxanchor.errors import CorpusError
 from voxanchor.types import FloatArray
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor import processes
-from voxanchor.audio.pcm import Pcm, encode, mapped
-from voxanchor.audio.pool import Pool, Shelf
+from voxanchor import runtime
+from voxanchor.audio.pcm import Pcm, Pool, PoolBuilder, encode, mapped
 
 CROP = 1000
 
@@ -26,10 +25,10 @@ def identity(pcm: Pcm) -> Pcm:
 
 
 def pool(made: list[Pcm], memory_bytes: int = 2**30) -> Pool:
-    shelf = Shelf()
+    builder = PoolBuilder()
     for name, pcm in enumerate(made):
-        assert shelf.add(name, partial(identity, pcm)) == name
-    return Pool(shelf, CROP, "test", memory_bytes)
+        assert builder.add(name, partial(identity, pcm)) == name
+    return Pool(builder, CROP, "test", memory_bytes)
 
 
 @pytest.mark.parametrize("memory_bytes", [2**30, 0])
@@ -56,7 +55,7 @@ def test_processes_that_each_keep_a_copy_on_disk_say_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(processes, "world", lambda: world)
+    monkeypatch.setattr(runtime, "world", lambda: world)
     pool(recordings(), memory_bytes)
     assert capsys.readouterr().err.count("voxanchor data pack") == told
 
@@ -69,15 +68,15 @@ def test_every_place_is_reached_and_none_beyond() -> None:
 
 
 def test_the_same_recording_is_kept_once() -> None:
-    shelf = Shelf()
+    builder = PoolBuilder()
     calls = []
 
     def load() -> Pcm:
         calls.append(1)
         return Pcm(np.ones(2000, np.int16))
 
-    assert [shelf.add("a", load), shelf.add("b", load), shelf.add("a", load)] == [0, 1, 0]
-    assert len(Pool(shelf, CROP, "test")) == 2
+    assert [builder.add("a", load), builder.add("b", load), builder.add("a", load)] == [0, 1, 0]
+    assert len(Pool(builder, CROP, "test")) == 2
     assert len(calls) == 2
 
 

@@ -13,7 +13,7 @@ from tests.audio.mutations import FFMPEG, by_ffmpeg
 from voxanchor.audio import io
 from voxanchor.audio.io import probe, read
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Part, Utterance
 from voxanchor.errors import AudioError, CorpusError
 
 RATE = 16_000

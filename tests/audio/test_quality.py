@@ -10,9 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.channels import through
-from voxanchor.audio.level import active_level_db
-from voxanchor.audio.mix import mix
+from voxanchor.audio.channels import apply_channel
 from voxanchor.audio.quality import (
     CLIPPED_SHARE,
     NOISY_DB,
@@ -23,6 +21,7 @@ from voxanchor.audio.quality import (
     clipped,
     estimate_snr_db,
 )
+from voxanchor.audio.snr import active_level_db, mix
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
 
@@ -115,7 +114,7 @@ def test_what_is_no_waveform_is_an_error(wave: Waveform) -> None:
 @pytest.mark.parametrize("ceiling_db", [6.0, 3.0, 0.0])
 def test_the_clipped_share_is_that_of_the_flat_tops(voice: Voice, ceiling_db: float) -> None:
     for speaker in range(3):
-        wave = through(torch.from_numpy(voice(speaker, 1))[None], "clipped", ceiling_db)[0].numpy()
+        wave = apply_channel(torch.from_numpy(voice(speaker, 1))[None], "clipped", ceiling_db)[0].numpy()
         expected = longest_tops(wave, float(wave.max()))
         assert expected > CLIPPED_SHARE * len(wave)
         assert int(clipped(wave).sum()) == pytest.approx(expected, abs=3)  # a sample just below a top may count, too

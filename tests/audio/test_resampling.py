@@ -10,10 +10,10 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxanchor.audio.clips import at_speed, source_length
 from voxanchor.audio.io import read
+from voxanchor.audio.noise import at_speed, source_length
 from voxanchor.audio.resampling import at_16_khz, rerated, resampled
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Part, Utterance
 from voxanchor.types import Waveform
 
 RATES = [8_000, 11_025, 22_050, 44_100, 48_000]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.fft import next_fast_len
 from scipy.signal import fftconvolve
 
-from voxanchor.audio.clips import Clip
-from voxanchor.audio.room import c50_db, decay_db, direct_sample, fast_length, load_room, reverberate, room, rt60_s
+from voxanchor.audio.noise import Clip
+from voxanchor.audio.rooms import c50_db, decay_db, direct_sample, fast_length, load_room, reverberate, room, rt60_s
 from voxanchor.errors import AudioError
 
 RATE = 16_000

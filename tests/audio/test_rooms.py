@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio.clips import Clip
-from voxanchor.audio.pool import CPU, Pool, Shelf
-from voxanchor.audio.room import load_room
-from voxanchor.audio.rooms import PIECES, Rooms, RoomStock
+from voxanchor.audio.noise import Clip
+from voxanchor.audio.pcm import CPU, Pool, PoolBuilder
+from voxanchor.audio.rooms import PIECES, RirSampler, Rooms, load_room
 from voxanchor.errors import CorpusError
 
 RATE = 16_000
@@ -30,10 +29,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     return made
 
 
-def stock(rooms: Rooms, length: int = LENGTH, longest: int = LENGTH) -> tuple[RoomStock, Pool]:
-    shelf = Shelf()
-    found = RoomStock(rooms, (0.2, 0.6), shelf, longest)
-    return found, Pool(shelf, longest, "test")
+def stock(rooms: Rooms, length: int = LENGTH, longest: int = LENGTH) -> tuple[RirSampler, Pool]:
+    builder = PoolBuilder()
+    found = RirSampler(rooms, (0.2, 0.6), builder, longest)
+    return found, Pool(builder, longest, "test")
 
 
 def test_recorded_rooms_are_drawn_equally_and_synthetic_ones_where_a_time_is_stated(clips: list[Clip]) -> None:
@@ -64,7 +63,7 @@ def test_fingerprints_tell_what_would_be_heard(clips: list[Clip]) -> None:
 def test_a_batch_holds_the_recorded_responses_with_zeros_behind_them(clips: list[Clip], longest: int) -> None:
     found, pool = stock(Rooms(clips), longest=longest)
     assert len(pool) == 3
-    draws = np.random.default_rng(0).random((40, RoomStock.DRAWS))
+    draws = np.random.default_rng(0).random((40, RirSampler.DRAWS))
     responses, items = found.draw(pool, LENGTH, draws, CPU)
     assert responses.shape == (40, LENGTH)
     assert set(items.tolist()) == {0, 1, 2}
@@ -77,12 +76,12 @@ def test_a_batch_holds_the_recorded_responses_with_zeros_behind_them(clips: list
 def test_made_and_recorded_rooms_have_their_shares(clips: list[Clip]) -> None:
     found, pool = stock(Rooms(clips, 0.25))
     assert len(pool) == 3 + PIECES
-    _, items = found.draw(pool, LENGTH, np.random.default_rng(0).random((2000, RoomStock.DRAWS)), CPU)
+    _, items = found.draw(pool, LENGTH, np.random.default_rng(0).random((2000, RirSampler.DRAWS)), CPU)
     assert (items >= 3).mean() == pytest.approx(0.25, abs=0.03)
     assert len(np.unique(items)) > 100
     alone, pool = stock(Rooms())
     assert len(pool) == PIECES
-    one, _ = alone.draw(pool, LENGTH, np.full((1, RoomStock.DRAWS), 0.999), CPU)
+    one, _ = alone.draw(pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), CPU)
     other, other_pool = stock(Rooms())
-    again, _ = other.draw(other_pool, LENGTH, np.full((1, RoomStock.DRAWS), 0.999), CPU)
+    again, _ = other.draw(other_pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), CPU)
     np.testing.assert_array_equal(one.numpy(), again.numpy())

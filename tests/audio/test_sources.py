@@ -8,12 +8,11 @@ import pytest
 import soundfile
 
 from voxanchor.audio.babble import Babble
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.clips import Clip, ClipCache
 from voxanchor.audio.io import find_audio, probe
-from voxanchor.audio.level import active_frames, active_level_db
-from voxanchor.audio.sources import Choice, Noise, NoiseSource, RecordedNoise
+from voxanchor.audio.noise import Choice, Clip, ClipCache, Noise, NoiseSource, RecordedNoise
+from voxanchor.audio.snr import active_frames, active_level_db
 from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.errors import CorpusError
 from voxanchor.types import SAMPLE_RATE
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from voxanchor.audio.room import rt60_s
-from voxanchor.audio.synthetic_room import synthetic_room
+from voxanchor.audio.rooms import rt60_s, synthetic_room
 from voxanchor.errors import RecipeError
 
 RATE = 16_000

@@ -12,7 +12,7 @@ import torch
 from voxanchor.cli.arguments import Group, parse
 from voxanchor.cli.main import find, run
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.packaged import packaged_recipes
+from voxanchor.training.recipe import packaged_recipes
 from voxanchor.workflows import robustify as workflow
 
 

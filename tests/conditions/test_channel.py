@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.conditions.channel import KINDS, Channel
+from voxanchor.conditions.spec import KINDS, Channel
 from voxanchor.errors import AudioError, RecipeError
 
 CHANNELS = (

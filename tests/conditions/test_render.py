@@ -11,16 +11,13 @@ import pytest
 import soundfile
 
 from voxanchor.audio.babble import Babble
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.clips import Clip, ClipCache
-from voxanchor.audio.level import active_level_db, high_pass
-from voxanchor.audio.music import SyntheticMusic
-from voxanchor.audio.room import reverberate, room
-from voxanchor.audio.rooms import Rooms
-from voxanchor.audio.synthetic import SyntheticNoise
-from voxanchor.conditions.channel import Channel
+from voxanchor.audio.noise import Clip, ClipCache
+from voxanchor.audio.rooms import Rooms, reverberate, room
+from voxanchor.audio.snr import active_level_db, high_pass
+from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.conditions.render import Rendered, render
-from voxanchor.conditions.spec import Condition, Reverb
+from voxanchor.conditions.spec import Channel, Condition, Reverb
 from voxanchor.conditions.suites import suite
 from voxanchor.errors import AudioError, CorpusError
 from voxanchor.rng import generator

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.conditions.channel import Channel
-from voxanchor.conditions.spec import Condition, NoiseMix, Reverb
+from voxanchor.conditions.spec import Channel, Condition, NoiseMix, Reverb
 from voxanchor.errors import RecipeError
 
 KINDS = st.builds("{}{}".format, st.sampled_from("abxyz"), st.sampled_from(("", "1", "oise", "_2", "-b_c", "_5db")))

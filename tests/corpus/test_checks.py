@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio import io, level, pcm
-from voxanchor.audio.clips import Clip
+from voxanchor.audio import io, pcm, snr
 from voxanchor.audio.downmix import Channel
+from voxanchor.audio.noise import Clip
 from voxanchor.audio.resampling import resampled
 from voxanchor.corpus import checks
 from voxanchor.corpus.layouts import noise_folder, scan
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.room_folders import room_manifest
-from voxanchor.corpus.utterance import Part, Utterance, read_known
+from voxanchor.corpus.manifest import Manifest, Part, Utterance, read_known
+from voxanchor.corpus.noise_folders import room_manifest
 from voxanchor.errors import AudioError, CorpusError
-from voxanchor.workflows.plan_data import look_at_sounds
+from voxanchor.workflows.plan import look_at_sounds
 
 
 def folder(tmp_path: Path, lengths_s: list[float]) -> list[Path]:
@@ -151,7 +150,7 @@ def test_of_long_files_only_one_is_held_at_a_time(
 
     by_length = lambda samples, *_: len(samples) > 24_000  # noqa: E731 - a waveform at 16 kHz
     monkeypatch.setattr(io, "read", watched(io.read, lambda path: int(Path(path).stem) % 2 == 0))
-    monkeypatch.setattr(level, "active_s", watched(level.active_s, by_length))
+    monkeypatch.setattr(snr, "active_s", watched(snr.active_s, by_length))
     monkeypatch.setattr(checks, "resampled", watched(resampled, by_length))
     paths = folder(tmp_path, [2.0, 1.0] * 6)
     for path in paths[::4]:  # channels that cancel, of which one is read again

@@ -16,11 +16,10 @@ from types import SimpleNamespace
 import pytest
 
 from voxanchor.cli.main import run
-from voxanchor.corpus import downloads as listed
-from voxanchor.corpus import fetch as fetching
-from voxanchor.corpus import transfer as transferring
-from voxanchor.corpus.downloads import Download, Downloads, where_to_get
-from voxanchor.corpus.fetch import MARKER, fetch
+from voxanchor.corpus import download as fetching
+from voxanchor.corpus import download as listed
+from voxanchor.corpus import download as transferring
+from voxanchor.corpus.download import MARKER, Download, Downloads, fetch, where_to_get
 from voxanchor.errors import DownloadError, OutputError, RecipeError
 from voxanchor.outputs import locked
 

@@ -12,8 +12,8 @@ import soundfile
 
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.noise_folders import room_manifest
 from voxanchor.corpus.owners import detect
-from voxanchor.corpus.room_folders import room_manifest
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.errors import CorpusError, RecipeError
 

@@ -14,7 +14,7 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.lists import KINDS, kind_of_list
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.owners import LAYOUTS, detect
-from voxanchor.corpus.trials import read_enrolments, read_trials
+from voxanchor.corpus.trial_lists import read_enrolments, read_trials
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.workflows.pack import pack
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.corpus import name_codes
-from voxanchor.corpus.name_codes import LONGEST, NameCodes
+from voxanchor.corpus import trial_lists
+from voxanchor.corpus.trial_lists import LONGEST, NameCodes
 
 
 def look_up(codes: NameCodes, names: list[str]) -> list[int]:
@@ -38,7 +38,7 @@ def test_finds_what_a_dictionary_finds(buffers: list[list[str]]) -> None:
 
 @pytest.mark.parametrize("slots_per_name", [0, 1, 8])
 def test_names_that_share_a_slot_are_told_apart(slots_per_name: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_codes, "_SLOTS_PER_NAME", slots_per_name)  # with none, the table never grows
+    monkeypatch.setattr(trial_lists, "_SLOTS_PER_NAME", slots_per_name)  # with none, the table never grows
     names = [f"id{speaker}/{'x' * (speaker % 40)}/{clip:05d}.wav" for speaker in range(100) for clip in range(50)]
     number = {name: place for place, name in enumerate(names)}
     codes = NameCodes(number.__getitem__)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxanchor.corpus.layouts import noise_folder
-from voxanchor.corpus.noise_classes import classes_in, noise_class
+from voxanchor.corpus.noise_folders import classes_in, noise_class
 from voxanchor.errors import CorpusError
 from voxanchor.workflows.pack import pack
 

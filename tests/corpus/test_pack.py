@@ -11,17 +11,14 @@ import pytest
 import soundfile
 
 from voxanchor.audio.babble import Babble
-from voxanchor.audio.clips import Clip, ClipCache
+from voxanchor.audio.noise import Clip, ClipCache, RecordedNoise
 from voxanchor.audio.pcm import encode
-from voxanchor.audio.sources import RecordedNoise
+from voxanchor.conditions.bank import OTHER_VOICE_SPEEDS, noise_bank, voices
 from voxanchor.corpus.layouts import noise_folder, scan
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.pack import is_pack, read_pack
-from voxanchor.corpus.pack_check import check_pack
+from voxanchor.corpus.manifest import Manifest, WaveStore
+from voxanchor.corpus.pack import check_pack, is_pack, read_pack
 from voxanchor.corpus.segments import join_short, segment
-from voxanchor.corpus.store import WaveStore
 from voxanchor.errors import AudioError, CorpusError, RecipeError
-from voxanchor.evaluation.background import OTHER_VOICE_SPEEDS, noise_bank, voices
 from voxanchor.workflows.pack import pack
 
 RATE = 16_000
@@ -337,7 +334,7 @@ def test_the_index_says_where_every_recording_lies(packed: Path) -> None:
 
 
 def test_utterances_made_of_parts_are_packed_as_they_are_heard(voices_folder: Path, tmp_path: Path) -> None:
-    from voxanchor.corpus.pack_write import write_pack
+    from voxanchor.corpus.pack import write_pack
 
     joined = segment(scan(voices_folder).select(["s00", "s01"]), 2.5)
     (tmp_path / "pack").mkdir()

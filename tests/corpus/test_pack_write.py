@@ -14,13 +14,10 @@ import pytest
 import soundfile
 
 from voxanchor.audio.pcm import Pcm
-from voxanchor.corpus import pack_write
+from voxanchor.corpus import pack as pack_module
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.pack import read_pack
-from voxanchor.corpus.pack_shards import MB, Loaded, plan
-from voxanchor.corpus.pack_write import AHEAD_S, write_pack
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Manifest, Part, Utterance
+from voxanchor.corpus.pack import AHEAD_S, MB, Loaded, plan, read_pack, write_pack
 from voxanchor.errors import CorpusError, OutputError, RecipeError
 from voxanchor.files import write_text
 from voxanchor.workflows.pack import pack
@@ -113,8 +110,8 @@ def test_a_kill_between_two_files_is_no_harm(
         if step == "the manifest":
             patched.setattr(Manifest, "save", save)
         else:
-            patched.setattr("voxanchor.corpus.pack_shards.write_text", killed)
-            patched.setattr("voxanchor.corpus.pack_write.write_text", killed)
+            patched.setattr("voxanchor.corpus.pack.write_text", killed)
+            patched.setattr("voxanchor.corpus.pack.write_text", killed)
         with pytest.raises(KilledError):
             pack([out], speech=[str(speech)], shard_mb=1)
     with pytest.raises(CorpusError, match="not finished"):
@@ -289,7 +286,7 @@ def test_no_more_than_so_much_sound_is_decoded_ahead(monkeypatch: pytest.MonkeyP
             started += 1
         return Loaded(Pcm(np.zeros(1, np.int16)), 0)
 
-    monkeypatch.setattr(pack_write, "_load", load)
+    monkeypatch.setattr(pack_module, "_load", load)
     submitted = 0
 
     def given() -> Iterator[Utterance]:
@@ -298,7 +295,7 @@ def test_no_more_than_so_much_sound_is_decoded_ahead(monkeypatch: pytest.MonkeyP
             submitted += 1
             yield utterance
 
-    for taken, _ in enumerate(pack_write._load_ahead(given(), 2)):
+    for taken, _ in enumerate(pack_module._load_ahead(given(), 2)):
         most = max(most, submitted - taken)
     assert started == 100
     assert most <= 2 + max(1, min(16, AHEAD_S / seconds))

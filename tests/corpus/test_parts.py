@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.corpus.layouts import noise_folder
-from voxanchor.corpus.parts import in_part, number_of, split_part, with_part
+from voxanchor.corpus.layouts import in_part, noise_folder, number_of, split_part, with_part
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.workflows.pack import pack
 

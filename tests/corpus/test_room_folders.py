@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.audio.room import load_room
+from voxanchor.audio.rooms import load_room
 from voxanchor.corpus.layouts import noise_manifest, scan
-from voxanchor.corpus.room_folders import clips_of, describe_rooms, room_clips, room_manifest
+from voxanchor.corpus.noise_folders import clips_of, describe_rooms, room_clips, room_manifest
 from voxanchor.errors import CorpusError, RecipeError
 from voxanchor.workflows.pack import check, pack
 

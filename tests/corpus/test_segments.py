@@ -8,7 +8,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.audio.level import active_s
+from voxanchor.audio.snr import active_s
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
 from voxanchor.corpus.segments import join_short, segment
 from voxanchor.errors import RecipeError

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 
 from voxanchor.audio.pcm import encode
-from voxanchor.corpus.store import WaveStore
+from voxanchor.corpus.manifest import WaveStore
 from voxanchor.types import Waveform
 
 

@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.audio import io, level
-from voxanchor.corpus import espeak, synthetic
+from voxanchor.audio import io, snr
+from voxanchor.corpus import voices as voices_module
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.sentences import sentence
-from voxanchor.corpus.speak import speak_speaker
-from voxanchor.corpus.synthetic import MARKER, generate
-from voxanchor.corpus.voices import ACCENTS, Voice, draw_voice
+from voxanchor.corpus.voices import ACCENTS, MARKER, Voice, draw_voice, generate, sentence, speak_speaker
 from voxanchor.errors import MissingExtraError, OutputError, RecipeError, VoxanchorError
 from voxanchor.rng import generator
 from voxanchor.types import Waveform
@@ -42,7 +39,7 @@ def test_a_corpus_is_a_folder_of_speakers(corpus: Path) -> None:
     for utterance in found.utterances:
         waveform = utterance.read()
         assert 3.0 <= len(waveform) / 16_000 <= 6.0
-        assert -38.0 < level.active_level_db(waveform) < -15.0
+        assert -38.0 < snr.active_level_db(waveform) < -15.0
         assert np.abs(waveform).max() < 1.0
         assert io.probe(utterance.parts[0].path).sample_rate == 16_000
 
@@ -62,7 +59,7 @@ def test_another_seed_gives_other_voices(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_corpus_is_reused_at_once(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "engine_version", lambda: pytest.fail("a finished corpus needs no engine"))
+    monkeypatch.setattr(voices_module, "engine_version", lambda: pytest.fail("a finished corpus needs no engine"))
     advanced: list[int] = []
     before = contents(corpus)
     assert generate(corpus, SPEAKERS, UTTERANCES, seed=5, progress=advanced.append) == corpus
@@ -129,7 +126,7 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
                 "speakers": 2,
                 "utterances_per_speaker": 1,
                 "seed": 0,
-                "engine": f"eSpeak NG {espeak.engine_version()}",
+                "engine": f"eSpeak NG {voices_module.engine_version()}",
                 "complete": False,
             }
         )
@@ -205,23 +202,23 @@ def test_the_engine_speaks_as_the_voice_says() -> None:
     low = replace(base, pitch_hz=(90.0, 120.0), rate_wpm=150.0)
     high = replace(base, pitch_hz=(200.0, 260.0), rate_wpm=200.0)
     text = "The old captain gave eleven golden rings to the nervous painter."
-    with espeak.Engine(seed=1) as engine:
+    with voices_module.Engine(seed=1) as engine:
         slow, fast = engine.speak(text, low), engine.speak(text, high)
     assert 75 < dominant_hz(slow) < 140
     assert 180 < dominant_hz(fast) < 300
     assert 1.15 < len(slow) / len(fast) < 1.6
-    with espeak.Engine(seed=1) as engine:
+    with voices_module.Engine(seed=1) as engine:
         np.testing.assert_array_equal(engine.speak(text, low), slow)
 
 
 @pytest.mark.parametrize("accent", ACCENTS)
 def test_every_accent_speaks(accent: str) -> None:
     voice = replace(draw_voice(generator(3, 0, 0, "voice")), accent=accent)
-    with espeak.Engine(seed=1) as engine:
-        assert level.active_s(engine.speak("Nobody knew that it was raining.", voice)) > 0.8
+    with voices_module.Engine(seed=1) as engine:
+        assert snr.active_s(engine.speak("Nobody knew that it was raining.", voice)) > 0.8
 
 
 def test_an_unknown_accent_is_refused() -> None:
     voice = replace(draw_voice(generator(3, 0, 0, "voice")), accent="xx-none")
-    with espeak.Engine(seed=1) as engine, pytest.raises(VoxanchorError, match="xx-none"):
+    with voices_module.Engine(seed=1) as engine, pytest.raises(VoxanchorError, match="xx-none"):
         engine.speak("Hello.", voice)

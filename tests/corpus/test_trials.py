@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.corpus import trial_lines
+from voxanchor.corpus import trial_lists
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
-from voxanchor.corpus.trials import Trials, all_pairs, read_trials
+from voxanchor.corpus.trial_lists import read_trials
+from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import CorpusError
 
 
@@ -29,7 +30,7 @@ def manifest(*names: str, flat: bool = False) -> Manifest:
     return Manifest(tuple(found), root="/data")
 
 
-def named(trials: Trials) -> set[tuple[str, str, bool]]:
+def named(trials: TrialList) -> set[tuple[str, str, bool]]:
     return {
         (trials.ids[i], trials.ids[j], bool(t))
         for i, j, t in zip(trials.enrol, trials.test, trials.target, strict=True)
@@ -318,13 +319,13 @@ def test_a_missing_list_is_refused(tmp_path: Path) -> None:
         read_trials(tmp_path / "none.txt", VOXCELEB)
 
 
-def one_by_one(path: Path, whole: Manifest) -> Trials:
+def one_by_one(path: Path, whole: Manifest) -> TrialList:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_lines._Parser, "_regular", lambda self, text: None)
+        patch.setattr(trial_lists._Parser, "_regular", lambda self, text: None)
         return read_trials(path, whole)
 
 
-def same(one: Trials, other: Trials) -> bool:
+def same(one: TrialList, other: TrialList) -> bool:
     columns = zip((one.enrol, one.test, one.target), (other.enrol, other.test, other.target), strict=True)
     return (one.ids, one.speakers) == (other.ids, other.speakers) and all((a == b).all() for a, b in columns)
 
@@ -369,7 +370,7 @@ def test_portions_read_whole_agree_with_line_by_line(
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "list.txt"
         path.write_bytes((heading + "\n".join(lines)).replace("\n", newline).encode())
-        patch.setattr(trial_lines, "_PORTION", portion)
+        patch.setattr(trial_lists, "_PORTION", portion)
         trials = read_trials(path, VOXCELEB)
         assert same(trials, one_by_one(path, VOXCELEB))
     assert [(trials.ids[i], trials.ids[j]) for i, j in zip(trials.enrol, trials.test, strict=True)] == [
@@ -410,20 +411,20 @@ def test_whatever_a_list_holds_it_is_read_or_refused(text: str, encoding: str, p
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "list.txt"
         path.write_bytes(text.encode(encoding, "replace"))
-        patch.setattr(trial_lines, "_PORTION", portion)
+        patch.setattr(trial_lists, "_PORTION", portion)
         with contextlib.suppress(CorpusError):  # and nothing else
             trials = read_trials(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav"))
             assert same(trials, one_by_one(path, manifest("a.wav", "x/b.wav", "x/b.flac", "\u00e9.wav")))
 
 
 def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line_by_line = trial_lines._Parser._one_by_one
+    line_by_line = trial_lists._Parser._one_by_one
 
-    def refuse(self: trial_lines._Parser, text: str) -> trial_lines.TrialLines:
+    def refuse(self: trial_lists._Parser, text: str) -> trial_lists.TrialLines:
         assert not text
         return line_by_line(self, text)
 
-    monkeypatch.setattr(trial_lines._Parser, "_one_by_one", refuse)
+    monkeypatch.setattr(trial_lists._Parser, "_one_by_one", refuse)
     path = tmp_path / "list.txt"
     for text in (
         "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n",
@@ -449,7 +450,7 @@ def test_regular_lines_are_read_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_bad_line_is_found_wherever_it_is(tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_lines, "_PORTION", 500)
+    monkeypatch.setattr(trial_lists, "_PORTION", 500)
     path = tmp_path / "list.txt"
     good = "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n"
     for before in (0, 1, 100):
@@ -470,7 +471,7 @@ def test_names_of_all_kinds_are_read(tmp_path: Path) -> None:
 
 
 def test_memory_is_a_few_bytes_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_lines, "_PORTION", 1 << 16)
+    monkeypatch.setattr(trial_lists, "_PORTION", 1 << 16)
     path = tmp_path / "list.txt"
     lines = "1 id1/x/1.wav id1/y/1.wav\n0 id1/x/1.wav id2/z/1.wav\n0 id2/z/2.wav id3/w/7.wav\n"
     path.write_text(lines * 100_000, encoding="utf-8")

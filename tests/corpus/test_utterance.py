@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.audio.pcm import encode
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Part, Utterance
 from voxanchor.errors import AudioError, CorpusError
 
 RATE = 16_000

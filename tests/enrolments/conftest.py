@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.enrolments.records import Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.encryption import new_key
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import Store, open_store
 
 D = 8
@@ -77,13 +77,15 @@ def vectors() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def prints(vectors: Callable[..., np.ndarray]) -> Callable[..., list[Print]]:
+def prints(vectors: Callable[..., np.ndarray]) -> Callable[..., list[EnrolmentEmbedding]]:
     """(count, seed, dimension, audio) -> recordings, of 3 s and 20 dB, with audio or without."""
 
-    def draw(count: int, seed: int = 0, dimension: int = D, audio: bool = False) -> list[Print]:
+    def draw(count: int, seed: int = 0, dimension: int = D, audio: bool = False) -> list[EnrolmentEmbedding]:
         drawn = vectors(count, seed, dimension)
         return [
-            Print(vector, 3.0, 20.0, f"{seed}-{place}.flac", f"audio {seed} {place}".encode() if audio else None)
+            EnrolmentEmbedding(
+                vector, 3.0, 20.0, f"{seed}-{place}.flac", f"audio {seed} {place}".encode() if audio else None
+            )
             for place, vector in enumerate(drawn)
         ]
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from voxanchor.cli import main
-from voxanchor.enrolments.connection import back_up
-from voxanchor.enrolments.records import Decision, Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.encryption import new_key
+from voxanchor.enrolments.records import Decision, EnrolmentEmbedding
+from voxanchor.enrolments.sqlite import back_up
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import EnrolmentError, OutputError
 
 
-def voice(angle: float) -> list[Print]:
-    return [Print(np.array([np.cos(angle), np.sin(angle)], dtype=np.float32), speech_s=1.0, snr_db=20.0)]
+def voice(angle: float) -> list[EnrolmentEmbedding]:
+    return [EnrolmentEmbedding(np.array([np.cos(angle), np.sin(angle)], dtype=np.float32), speech_s=1.0, snr_db=20.0)]
 
 
 @pytest.mark.parametrize("key", [None, new_key()], ids=["in clear", "sealed"])

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.enrolments.records import Decision, Match, Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.encryption import new_key
+from voxanchor.enrolments.records import Decision, EnrolmentEmbedding, Match
 from voxanchor.enrolments.store import Store
 from voxanchor.errors import EnrolmentError
 from voxanchor.types import Embeddings
 
-Prints = Callable[..., list[Print]]
+Prints = Callable[..., list[EnrolmentEmbedding]]
 Vectors = Callable[..., np.ndarray]
 
 
@@ -41,7 +41,7 @@ def test_a_person_comes_back(store: Store, prints: Prints) -> None:
 
 def test_a_voiceprint_is_the_normalised_mean(store: Store, vectors: Vectors) -> None:
     drawn = vectors(3)
-    store.enroll("Ann", [Print(vector, 2.0 + i, 10.0 * i) for i, vector in enumerate(drawn)], "m1")
+    store.enroll("Ann", [EnrolmentEmbedding(vector, 2.0 + i, 10.0 * i) for i, vector in enumerate(drawn)], "m1")
     found = store.voiceprint("Ann", "m1")
     mean = drawn.mean(axis=0, dtype=np.float64)
     assert found.embedding.dtype == np.float32
@@ -85,7 +85,7 @@ def test_one_bad_recording_and_none_is_enrolled(
     store: Store, prints: Prints, change: dict[str, object], match: str
 ) -> None:
     good = prints(1)[0]
-    bad = Print(**{"embedding": good.embedding, "speech_s": 1.0, "snr_db": 1.0, **change})  # type: ignore[arg-type]
+    bad = EnrolmentEmbedding(**{"embedding": good.embedding, "speech_s": 1.0, "snr_db": 1.0, **change})  # type: ignore[arg-type]
     with pytest.raises(EnrolmentError, match=match):
         store.enroll("Ann", [good, bad], "m1")
     assert store.people() == []
@@ -100,14 +100,14 @@ def test_nothing_to_enrol(store: Store, prints: Prints) -> None:
 
 
 def test_nearly_unit_vectors_are_scaled(store: Store, vectors: Vectors) -> None:
-    store.enroll("Ann", [Print(vectors(1)[0] * np.float32(1.0004), 1.0, 1.0)], "m1")
+    store.enroll("Ann", [EnrolmentEmbedding(vectors(1)[0] * np.float32(1.0004), 1.0, 1.0)], "m1")
     assert abs(np.linalg.norm(store.voiceprint("Ann", "m1").embedding) - 1) < 1e-6
 
 
 def test_recordings_without_a_mean(store: Store, vectors: Vectors) -> None:
     (vector,) = vectors(1)
     with pytest.raises(EnrolmentError, match="opposite"):
-        store.enroll("Ann", [Print(vector, 1.0, 1.0), Print(-vector, 1.0, 1.0)], "m1")
+        store.enroll("Ann", [EnrolmentEmbedding(vector, 1.0, 1.0), EnrolmentEmbedding(-vector, 1.0, 1.0)], "m1")
     assert store.people() == []
 
 
@@ -162,8 +162,8 @@ def test_ties_are_in_the_order_of_names(store: Store, vectors: Vectors) -> None:
     (vector, other) = vectors(2)
     names = [f"n{number:02d}" for number in range(20)]
     for name in reversed(names):
-        store.enroll(name, [Print(vector, 1.0, 1.0)], "m1")
-    store.enroll("other", [Print(other, 1.0, 1.0)], "m1")
+        store.enroll(name, [EnrolmentEmbedding(vector, 1.0, 1.0)], "m1")
+    store.enroll("other", [EnrolmentEmbedding(other, 1.0, 1.0)], "m1")
     for top in (1, 3, 20):
         assert [match.person for match in store.search(vector, "m1", top)] == names[:top]
 
@@ -247,11 +247,11 @@ def test_embedding_kept_audio_anew(store: Store, prints: Prints, vectors: Vector
     store.enroll("Dan", prints(1, seed=5, audio=True), "m2")
     heard: list[bytes] = []
 
-    def embed(audio: bytes) -> Print:
+    def embed(audio: bytes) -> EnrolmentEmbedding:
         heard.append(audio)
         if audio == b"audio 4 0":
             raise EnrolmentError("too little speech")
-        return Print(vectors(1, seed=len(audio), dimension=5)[0], 7.0, 8.0)
+        return EnrolmentEmbedding(vectors(1, seed=len(audio), dimension=5)[0], 7.0, 8.0)
 
     result = store.reembed("m1", "new", embed)
     assert (result.done, result.without_audio, result.failed) == (3, ("Bob",), (("Cy", "too little speech"),))
@@ -273,12 +273,12 @@ def test_embedding_anew_goes_on_where_it_was_stopped(store: Store, prints: Print
         store.enroll(f"p{number}", prints(2, seed=number, audio=True), "m1")
     calls = 0
 
-    def embed(audio: bytes) -> Print:
+    def embed(audio: bytes) -> EnrolmentEmbedding:
         nonlocal calls
         calls += 1
         if calls == 6:
             raise KeyboardInterrupt
-        return Print(vectors(1, seed=calls)[0], 1.0, 1.0)
+        return EnrolmentEmbedding(vectors(1, seed=calls)[0], 1.0, 1.0)
 
     with pytest.raises(KeyboardInterrupt):
         store.reembed("m1", "m2", embed)
@@ -339,7 +339,7 @@ def test_a_store_goes_through_a_file(store: Store, prints: Prints, tmp_path: Pat
         np.testing.assert_array_equal(other.voiceprint("Ann", "m1").embedding, store.voiceprint("Ann", "m1").embedding)
         heard: list[bytes] = []
 
-        def embed(audio: bytes) -> Print:
+        def embed(audio: bytes) -> EnrolmentEmbedding:
             heard.append(audio)
             return prints(1)[0]
 

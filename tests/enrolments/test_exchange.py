@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.enrolments.checks import person_name
-from voxanchor.enrolments.records import Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.encryption import new_key
+from voxanchor.enrolments.records import EnrolmentEmbedding, person_name
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import EnrolmentError, OutputError
 
@@ -27,9 +26,9 @@ NAMES = st.text(min_size=1, max_size=30).filter(usable)
 KEY = new_key()
 
 
-def some(seed: int, source: str = "", audio: bytes | None = None) -> Print:
+def some(seed: int, source: str = "", audio: bytes | None = None) -> EnrolmentEmbedding:
     drawn = np.random.default_rng(seed).standard_normal(6)
-    return Print((drawn / np.linalg.norm(drawn)).astype(np.float32), float(seed), -3.25, source, audio)
+    return EnrolmentEmbedding((drawn / np.linalg.norm(drawn)).astype(np.float32), float(seed), -3.25, source, audio)
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.cli.shared import key_file, no_empty_store
-from voxanchor.enrolments.records import Decision, Print
+from voxanchor.cli.arguments import key_file, no_empty_store
+from voxanchor.enrolments.records import Decision, EnrolmentEmbedding
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError, EnrolmentError
 
-ANN = [Print(np.array([1.0, 0.0], np.float32), 2.0, 20.0)]
+ANN = [EnrolmentEmbedding(np.array([1.0, 0.0], np.float32), 2.0, 20.0)]
 
 
 def failing(place: Path, meanwhile: Callable[[], object]) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.enrolments import matrix
-from voxanchor.enrolments.matrix import Block, Matrix
+from voxanchor.enrolments import sqlite
+from voxanchor.enrolments.sqlite import Block, Matrix
 from voxanchor.types import Embeddings
 
 D = 4
@@ -20,7 +20,7 @@ def unit(count: int, seed: int) -> Embeddings:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=8), max_size=20), st.integers(1, 12))
 def test_changes_are_as_if_made_anew(changes: list[set[int]], top: int) -> None:
-    size, matrix.BLOCK_ROWS = matrix.BLOCK_ROWS, 5
+    size, sqlite.BLOCK_ROWS = sqlite.BLOCK_ROWS, 5
     try:
         held: dict[int, Embeddings] = {}
         current = Matrix((), 0)
@@ -38,7 +38,7 @@ def test_changes_are_as_if_made_anew(changes: list[set[int]], top: int) -> None:
         assert {number for _, number in expected} <= found.keys()
         np.testing.assert_allclose([found[number] for _, number in expected], [-c for c, _ in expected], atol=1e-6)
     finally:
-        matrix.BLOCK_ROWS = size
+        sqlite.BLOCK_ROWS = size
 
 
 def test_small_changes_make_few_blocks() -> None:

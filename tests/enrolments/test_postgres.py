@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from voxanchor.enrolments.encryption import new_key
 from voxanchor.enrolments.postgres import PostgresStore
-from voxanchor.enrolments.records import Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import EnrolmentError, MissingExtraError
 
-Prints = Callable[..., list[Print]]
+Prints = Callable[..., list[EnrolmentEmbedding]]
 
 
 def test_a_key_is_refused() -> None:
@@ -57,7 +57,7 @@ def test_an_index_finds_the_same_people(postgres: str, prints: Prints, model: st
         store.index(model)
         assert [match.person for match in store.search(query, model, 5)] == [match.person for match in exact]
         assert len(store.search(query, model, 400)) == 60
-        store.enroll("new", [Print(query, 1.0, 1.0)], model)
+        store.enroll("new", [EnrolmentEmbedding(query, 1.0, 1.0)], model)
         assert {match.person for match in store.search(query, model, 2)} == {"new", "p07"}
         store.carry(model, "next", lambda embeddings: embeddings)
         store.drop_index(model)
@@ -93,7 +93,7 @@ def test_indexes_that_cannot_be(postgres: str) -> None:
     with PostgresStore(postgres) as store:
         with pytest.raises(EnrolmentError, match="nobody is enrolled"):
             store.index("m1")
-        store.enroll("Ann", [Print(np.eye(2001, dtype=np.float32)[0], 1.0, 1.0)], "m1")
+        store.enroll("Ann", [EnrolmentEmbedding(np.eye(2001, dtype=np.float32)[0], 1.0, 1.0)], "m1")
         with pytest.raises(EnrolmentError, match="2001 dimensions"):
             store.index("m1")
         assert store.search(np.eye(2001, dtype=np.float32)[0], "m1", 1)[0].person == "Ann"

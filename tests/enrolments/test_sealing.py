@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from voxanchor.enrolments.sealing import Sealed, new_key, read_key
+from voxanchor.enrolments.encryption import Sealed, new_key, read_key
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import EnrolmentError, MissingExtraError
 

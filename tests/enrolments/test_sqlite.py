@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.enrolments import connection, schema
-from voxanchor.enrolments.records import Decision, Print
-from voxanchor.enrolments.sealing import new_key
+from voxanchor.enrolments import sqlite
+from voxanchor.enrolments.encryption import new_key
+from voxanchor.enrolments.records import Decision, EnrolmentEmbedding
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import EnrolmentError
 
-Prints = Callable[..., list[Print]]
+Prints = Callable[..., list[EnrolmentEmbedding]]
 
 WRITER = """
 import sys
@@ -67,10 +67,10 @@ def test_deletion_leaves_no_bytes(tmp_path: Path, sealed: bool) -> None:
     draw = np.random.default_rng(0)
     names = [f"{draw.bytes(10).hex()} of a name" for _ in range(150)]
 
-    def recordings(count: int) -> list[Print]:
+    def recordings(count: int) -> list[EnrolmentEmbedding]:
         drawn = draw.standard_normal((count, 96))
         drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-        return [Print(vector.astype(np.float32), 1.0, 1.0, audio=draw.bytes(300)) for vector in drawn]
+        return [EnrolmentEmbedding(vector.astype(np.float32), 1.0, 1.0, audio=draw.bytes(300)) for vector in drawn]
 
     with open_store(place, new_key() if sealed else None) as store:
         kept = {name: recordings(2) for name in names}
@@ -95,7 +95,7 @@ def test_deletion_leaves_no_bytes(tmp_path: Path, sealed: bool) -> None:
 
 
 def test_deletion_while_another_reads(tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.1)
     place = tmp_path / "voices.db"
     with open_store(place) as store:
         store.enroll("Ann", prints(1), "m1")
@@ -125,7 +125,7 @@ def test_others_read_while_a_deletion_cleans_the_file(
     tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Among many people that takes seconds. Here somebody reads what was there before, which it waits for."""
-    monkeypatch.setattr(connection, "BUSY_S", 20.0)
+    monkeypatch.setattr(sqlite, "BUSY_S", 20.0)
     place = tmp_path / "voices.db"
     with open_store(place) as store, contextlib.closing(sqlite3.connect(place, isolation_level=None)) as other:
         for name in ("Ann", "Bob"):
@@ -182,7 +182,7 @@ def test_a_search_that_has_missed_more_changes_than_are_listed(tmp_path: Path, p
 
 
 def test_the_list_of_changes_is_bounded(monkeypatch: pytest.MonkeyPatch, prints: Prints) -> None:
-    monkeypatch.setattr(schema, "TABLES", schema.TABLES.replace(str(schema.CHANGES_KEPT), "3"))
+    monkeypatch.setattr(sqlite, "TABLES", sqlite.TABLES.replace(str(sqlite.CHANGES_KEPT), "3"))
     with open_store(":memory:") as store:
         for number in range(9):
             store.enroll(f"p{number}", prints(1, seed=number), "m1")
@@ -236,7 +236,7 @@ def test_a_later_schema(tmp_path: Path) -> None:
 
 
 def test_a_locked_store(tmp_path: Path, prints: Prints, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.1)
     place = tmp_path / "voices.db"
     with open_store(place) as store:
         other = sqlite3.connect(place, isolation_level=None)

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.compared_report import Budget, ComparedReport, TrainingCurve, TuningRow
-from voxanchor.evaluation.projection import EmbeddingMap
+from voxanchor.evaluation.compare import run_name
+from voxanchor.evaluation.compare_report import Budget, ComparedReport, TrainingCurve, TuningRow
+from voxanchor.evaluation.plots import EmbeddingMap
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import GeometryRow, ResultRow
-from voxanchor.evaluation.seeded import run_name
-from voxanchor.scoring.det import det_curve
+from voxanchor.scoring.metrics import det_curve
 
 VOID = {"meta", "br", "wbr"}
 

@@ -16,9 +16,16 @@ from hypothesis import strategies as st
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest, Part, Unusable, Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.evaluation.bulk import embed_window
-from voxanchor.evaluation.bulk_shards import METADATA_KEY, Failure, Shard, Summary
-from voxanchor.evaluation.bulk_windows import cut, manifest_fingerprint, window_path
+from voxanchor.evaluation.bulk import (
+    METADATA_KEY,
+    Failure,
+    Shard,
+    Summary,
+    cut,
+    embed_window,
+    manifest_fingerprint,
+    window_path,
+)
 from voxanchor.evaluation.embed import embed
 from voxanchor.models import batches as batching
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder

@@ -13,26 +13,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Manifest, Part, Utterance
 from voxanchor.errors import CorpusError
-from voxanchor.evaluation import calibrating
-from voxanchor.evaluation.calibrating import ALL, BOTH, FOLDS, LEAST_SPEAKERS, RATES, Calibrated, calibrated
-from voxanchor.evaluation.calibration_trials import (
+from voxanchor.evaluation import calibrate
+from voxanchor.evaluation.calibrate import (
+    ALL,
+    BOTH,
     DIVIDED_S,
+    FOLDS,
+    LEAST_SPEAKERS,
     MOST_PIECES,
     PIECES_S,
+    RATES,
     SHORTEST_S,
+    Calibrated,
     CalibrationTrials,
     Group,
+    calibrated,
     pieces,
     selected,
 )
-from voxanchor.scoring.calibration import Calibration, Kind, Measure, Sides, Trials
+from voxanchor.scoring.calibration import Calibration, Kind, MeasureName, QualityMeasures, ScoredTrials
 from voxanchor.scoring.metrics import cllr
 from voxanchor.types import BoolArray, FloatArray
 
-MEASURES: tuple[Measure, ...] = ("speech", "snr")
+MEASURES: tuple[MeasureName, ...] = ("speech", "snr")
 
 
 def group(
@@ -45,10 +50,10 @@ def group(
     target = owners[first] == owners[second]
     scores = draw.normal(np.where(target, 0.55, 0.05), 0.15) - 0.01 * (25 - snr_db)
     enrol, test = (
-        Sides(draw.uniform(1, 4, len(owners)), ratio + draw.uniform(-1, 1, len(owners)))
+        QualityMeasures(draw.uniform(1, 4, len(owners)), ratio + draw.uniform(-1, 1, len(owners)))
         for ratio in (25.0 if clean_enrol else snr_db, snr_db)
     )
-    trials = Trials(np.clip(scores, -0.99, 0.99), enrol, test, first, second)
+    trials = ScoredTrials(np.clip(scores, -0.99, 0.99), enrol, test, first, second)
     return Group(condition, clean_enrol, trials, target, owners[first], owners[second])
 
 
@@ -72,8 +77,10 @@ def searches(condition: str, speakers: int, each: int = 3, snr_db: float = 25.0)
     enrolled = each * np.tile(np.arange(speakers), len(owners)) + (heard + 1) % each
     target = owners[heard] == owners[enrolled]
     scores = draw.normal(np.where(target, 0.55, 0.05), 0.15) - 0.01 * (25 - snr_db)
-    enrol, test = (Sides(draw.uniform(1, 4, len(owners)), np.full(len(owners), ratio)) for ratio in (25.0, snr_db))
-    trials = Trials(np.clip(scores, -0.99, 0.99), enrol, test, enrolled, heard)
+    enrol, test = (
+        QualityMeasures(draw.uniform(1, 4, len(owners)), np.full(len(owners), ratio)) for ratio in (25.0, snr_db)
+    )
+    trials = ScoredTrials(np.clip(scores, -0.99, 0.99), enrol, test, enrolled, heard)
     return Group(condition, True, trials, target, owners[enrolled], owners[heard])
 
 
@@ -85,21 +92,23 @@ def many() -> tuple[list[Group], Calibrated]:
 
 
 def held_out(of: Sequence[Group], speakers: int) -> list[FloatArray]:
-    folds = calibrating._folds(speakers)
-    folded = calibrating._folded(of, "cosine", (), folds, "test")
-    return [calibrating._held_out(folded, item, folds) for item in of]
+    folds = calibrate._folds(speakers)
+    folded = calibrate._folded(of, "cosine", (), folds, "test")
+    return [calibrate._held_out(folded, item, folds) for item in of]
 
 
 def test_a_trial_is_judged_by_a_calibration_that_heard_neither_speaker(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[set[int]] = []
     judged: list[tuple[set[int], set[int]]] = []
 
-    def fit(known: Sequence[tuple[Trials, BoolArray]], kind: Kind, measures: Sequence[Measure]) -> Calibration:
+    def fit(
+        known: Sequence[tuple[ScoredTrials, BoolArray]], kind: Kind, measures: Sequence[MeasureName]
+    ) -> Calibration:
         heard = {int(row) // 3 for trials, _ in known for row in (*trials.enrol_index, *trials.test_index)}
         fitted.append(heard)
 
         class Spy(Calibration):
-            def llr(self, trials: Trials) -> FloatArray:
+            def llr(self, trials: ScoredTrials) -> FloatArray:
                 owners = set((trials.enrol_index // 3).tolist()) | set((trials.test_index // 3).tolist())
                 if len(trials.scores):
                     judged.append((heard, owners))
@@ -107,7 +116,7 @@ def test_a_trial_is_judged_by_a_calibration_that_heard_neither_speaker(monkeypat
 
         return Spy(kind, 0.0, 1.0)
 
-    monkeypatch.setattr(calibrating, "fit_calibration", fit)
+    monkeypatch.setattr(calibrate, "fit_calibration", fit)
     found = held_out(groups(12), 12)
     assert len(fitted) == FOLDS * (FOLDS + 1) / 2
     assert judged
@@ -119,7 +128,7 @@ def test_a_trial_is_judged_by_a_calibration_that_heard_neither_speaker(monkeypat
 
 def test_absurd_scores_of_one_speaker_do_not_reach_the_ratios_of_its_own_fold_s_pairs() -> None:
     made = groups(16)
-    folds = calibrating._folds(16)
+    folds = calibrate._folds(16)
     absurd = [
         with_scores(item, np.where((item.enrol == 3) | (item.test == 3), -item.trials.scores, item.trials.scores))
         for item in made
@@ -135,7 +144,7 @@ def test_absurd_scores_of_one_speaker_do_not_reach_the_ratios_of_its_own_fold_s_
 
 def test_folds_hold_everybody_once_and_as_many_each() -> None:
     for speakers in (8, 9, 50):
-        folds = calibrating._folds(speakers)
+        folds = calibrate._folds(speakers)
         counts = np.bincount(folds, minlength=FOLDS)
         assert counts.sum() == speakers
         assert counts.max() - counts.min() <= 1
@@ -145,9 +154,9 @@ def test_thresholds_pass_the_share_of_strangers_that_they_state(many: tuple[list
     made, found = many
     shown = [item for item in made if item.clean_enrol]
     strangers = np.concatenate([~item.target for item in shown])
-    folds = calibrating._folds(60)
-    folded = calibrating._folded(made, "cosine", MEASURES, folds, "again")
-    llrs = np.concatenate([calibrating._held_out(folded, item, folds) for item in shown])
+    folds = calibrate._folds(60)
+    folded = calibrate._folded(made, "cosine", MEASURES, folds, "again")
+    llrs = np.concatenate([calibrate._held_out(folded, item, folds) for item in shown])
     assert tuple(item.false_acceptance for item in found.thresholds) == RATES
     for item in found.thresholds[:2]:
         assert item.llr is not None
@@ -172,7 +181,7 @@ def test_a_rate_that_too_few_trials_reach_is_not_stated(many: tuple[list[Group],
     rare = many[1].thresholds[-1]
     assert rare.llr is None
     assert rare.low is rare.high is rare.false_rejection is None
-    assert rare.passing < calibrating.LEAST_PASSING
+    assert rare.passing < calibrate.LEAST_PASSING
     assert "Calibrate with more speakers" in rare.remark
     assert "0.01" not in many[1].figures[0].false_acceptance
 
@@ -190,8 +199,8 @@ def test_a_rate_that_too_few_pairs_of_speakers_reach_is_not_stated() -> None:
     ]
     found = calibrated(twins, twins, "cosine", (), 13)
     first = found.thresholds[0]
-    assert first.passing >= calibrating.LEAST_PASSING
-    assert first.pairs < calibrating.LEAST_PAIRS
+    assert first.passing >= calibrate.LEAST_PASSING
+    assert first.pairs < calibrate.LEAST_PAIRS
     assert first.llr is None
     assert "pairs of speakers" in first.remark
     assert found.figures[0].false_acceptance == {}
@@ -234,7 +243,7 @@ def test_searches_are_looked_at_by_number_of_people_at_every_threshold(many: tup
 
 
 def test_a_rate_of_searches_that_too_few_reach_is_not_stated(many: tuple[list[Group], Calibrated]) -> None:
-    rare = [item for item in many[1].searches if item.passing < calibrating.LEAST_PASSING]
+    rare = [item for item in many[1].searches if item.passing < calibrate.LEAST_PASSING]
     assert {item.purpose for item in rare} >= {"list"}
     for item in rare:
         assert item.false_positive is item.low is item.high is item.highest is None
@@ -244,14 +253,14 @@ def test_a_rate_of_searches_that_too_few_reach_is_not_stated(many: tuple[list[Gr
 
 def test_a_search_is_judged_by_calibrations_that_heard_neither_speaker() -> None:
     made = groups(16)
-    folds = calibrating._folds(16)
+    folds = calibrate._folds(16)
     looked_for = searches("clean", 16)
-    before = calibrating._held_out(calibrating._folded(made, "cosine", (), folds, "test"), looked_for, folds)
+    before = calibrate._held_out(calibrate._folded(made, "cosine", (), folds, "test"), looked_for, folds)
     absurd = [
         with_scores(item, np.where((item.enrol == 3) | (item.test == 3), -item.trials.scores, item.trials.scores))
         for item in made
     ]
-    after = calibrating._held_out(calibrating._folded(absurd, "cosine", (), folds, "test"), looked_for, folds)
+    after = calibrate._held_out(calibrate._folded(absurd, "cosine", (), folds, "test"), looked_for, folds)
     touched = (folds[looked_for.enrol] == folds[3]) | (folds[looked_for.test] == folds[3])
     np.testing.assert_array_equal(before[touched], after[touched])
     assert (before[~touched] != after[~touched]).all()
@@ -281,7 +290,7 @@ def test_figures_are_by_condition_and_all_together_first(many: tuple[list[Group]
 
 def test_what_is_kept_is_fitted_on_all(many: tuple[list[Group], Calibrated]) -> None:
     made, found = many
-    assert found.calibration == calibrating._fit(made, "cosine", MEASURES)
+    assert found.calibration == calibrate._fit(made, "cosine", MEASURES)
     assert found.calibration.measures == MEASURES
     assert found.calibration.least_slope() > 0
 

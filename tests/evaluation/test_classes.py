@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.conditions.suites import suite
+from voxanchor.conditions.bank import noise_bank
+from voxanchor.conditions.suites import class_kind, noise_classes, refuse_unclassed, suite, with_classes
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, RecipeError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
 
 
 def folder(path: Path, *names: str) -> str:

@@ -7,11 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.compared import compare_systems, write_compared_summary
-from voxanchor.evaluation.paired import contrast, over_seeds, p_value, seed_weights
+from voxanchor.evaluation.compare import (
+    compare_systems,
+    contrast,
+    geometry_rows,
+    over_seeds,
+    p_value,
+    results_rows,
+    run_name,
+    seed_weights,
+    split_name,
+    write_compared_summary,
+)
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import SeededGeometryRow, SeededResultRow, read_csv, write_csv
-from voxanchor.evaluation.seeded import geometry_rows, results_rows, run_name, split_name
 from voxanchor.types import FloatArray
 
 MakeOutcome = Callable[..., Outcome]

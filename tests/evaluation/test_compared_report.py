@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from voxanchor.errors import CorpusError
-from voxanchor.evaluation.compared import compare_systems
-from voxanchor.evaluation.compared_lead import lead
-from voxanchor.evaluation.compared_report import (
+from voxanchor.evaluation.compare import compare_systems
+from voxanchor.evaluation.compare_report import (
     Budget,
     ComparedReport,
     TrainingCurve,
     TuningRow,
+    lead,
     read_curve,
     render,
     write_compared_report,
 )
-from voxanchor.evaluation.projection import EmbeddingMap
+from voxanchor.evaluation.plots import EmbeddingMap
 from voxanchor.evaluation.protocol import Outcome
 
 EVIL = '<script>alert("x")</script>'

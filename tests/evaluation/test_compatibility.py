@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.trials import Trials, all_pairs
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.corpus.manifest import Manifest, Part, Utterance
+from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import CorpusError, ModelError
-from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility import Examined, Findings, examine
 from voxanchor.evaluation.compatibility_figures import PAIRS
 from voxanchor.evaluation.compatibility_report import render
-from voxanchor.evaluation.compatibility_text import markdown, plain, tables
+from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.results import CompatibilityRow, read_csv, write_csv
+from voxanchor.evaluation.text import compatibility_markdown, plain, tables
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.types import Embeddings, FloatArray
 
@@ -100,7 +99,7 @@ def found(
     new: Spaces,
     manifest: Manifest,
     *,
-    trials: Trials | None = None,
+    trials: TrialList | None = None,
     labelled: bool = True,
     seeds: int = 1,
     upgraded: Spaces | None = None,
@@ -165,7 +164,7 @@ def test_voiceprints_that_can_be_carried_need_no_recording(manifest: Manifest) -
     assert "needs no recordings" in verdict.lead
     assert verdict.thresholds["1"] == findings.thresholds[0].pairs["upgraded"].threshold.value
     assert {row.pair for row in findings.rows} == {"old", "mixed", "upgraded", "new"}
-    written = markdown(findings)
+    written = compatibility_markdown(findings)
     assert "| upgraded enrolment, new test (verdict) |" in written
     for row in ("new test instead of old", "old enrolment instead of new", "upgraded enrolment instead of new"):
         assert f"| {row} |" in written, row
@@ -258,7 +257,7 @@ def test_too_few_trials_for_a_rate_leave_it_out(manifest: Manifest) -> None:
     assert findings.thresholds[1].remark == "1,920 different-speaker trials are too few for 0.1 %: it takes 10,000"
     assert "Whether the old threshold for 0.1 % serves is not known: 1,920" in findings.verdict.text
     assert "the threshold if it was set for about 1 % false acceptance" in findings.verdict.lead
-    assert "0.1 % false acceptance on clean" not in markdown(findings)
+    assert "0.1 % false acceptance on clean" not in compatibility_markdown(findings)
     row = findings.rows[0]
     assert row.false_acceptance_1 is not None
     assert (row.false_acceptance_01, row.false_rejection_01) == (None, None)
@@ -285,7 +284,7 @@ def test_two_speakers_whose_draws_hold_no_impostor_are_judged_by_the_figures() -
     old = space(two)
     findings = found(old, {name: np.roll(rows, 5, axis=1) for name, rows in old.items()}, two)
     assert findings.verdict.settled is False
-    assert markdown(findings)
+    assert compatibility_markdown(findings)
 
 
 def test_noise_seeds_are_averaged_and_each_has_its_rows(manifest: Manifest) -> None:
@@ -304,7 +303,7 @@ def test_noise_seeds_are_averaged_and_each_has_its_rows(manifest: Manifest) -> N
                 two, one = twice.pairs[pair].at_old[part], once.pairs[pair].at_old[part]
                 assert two.false_acceptance.value == pytest.approx(one.false_acceptance.value)
                 assert two.false_rejection.high == pytest.approx(one.false_rejection.high)
-    assert "2 noise seeds" in markdown(findings)
+    assert "2 noise seeds" in compatibility_markdown(findings)
 
 
 def test_where_nobody_says_who_speaks_there_is_drift_and_no_verdict(manifest: Manifest, open_page: OpenPage) -> None:
@@ -321,7 +320,7 @@ def test_where_nobody_says_who_speaks_there_is_drift_and_no_verdict(manifest: Ma
         0.9 * findings.scores["old"]["different recordings"].quantiles["50"], abs=1e-4
     )
     assert all(row.eer is None and row.trials == 0 for row in findings.rows)
-    assert "Cosine of the clean enrolment" in markdown(findings)
+    assert "Cosine of the clean enrolment" in compatibility_markdown(findings)
     assert "No verdict" in open_page(render(findings)).text
 
 
@@ -329,7 +328,7 @@ def test_scores_of_recordings_are_between_different_recordings(manifest: Manifes
     one = Manifest(tuple(replace(utterance, recording="all") for utterance in people(labelled=False).utterances))
     findings = found(space(manifest), space(manifest), one, labelled=False)
     assert findings.scores == {}
-    assert markdown(findings)
+    assert compatibility_markdown(findings)
 
 
 def test_a_list_of_trials_needs_no_names(manifest: Manifest) -> None:
@@ -362,7 +361,7 @@ def test_what_is_written_says_the_same(moved: Findings, tmp_path: Path, open_pag
     assert content["rules"]["tolerated_clean_percent"] == 10
     write_csv(tmp_path / "table.csv", moved.rows)
     assert read_csv(tmp_path / "table.csv", CompatibilityRow) == moved.rows
-    written = markdown(moved)
+    written = compatibility_markdown(moved)
     assert written.startswith(f"**{moved.verdict.lead}**\n\n")
     assert "| old enrolment, new test |" in written
     assert "||" not in written

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.compatibility_figures import Change, Figure, Upgraded
-from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, PairThreshold, Rates
-from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, judge
-from voxanchor.evaluation.compatibility_words import COSINES
-from voxanchor.evaluation.paired import ends
-from voxanchor.evaluation.summary import Estimate
+from voxanchor.evaluation.compare import ends
+from voxanchor.evaluation.compatibility_figures import Change, Figure, OperatingPoint, PairThreshold, Rates, Upgraded
+from voxanchor.evaluation.compatibility_verdict import COSINES, Evidence, Verdict, decide
+from voxanchor.evaluation.results import Estimate
 
 
 def figure(old: float, mixed: float, new: float, spread: float = 0.01, upgraded: float | None = None) -> Figure:
@@ -56,7 +54,7 @@ def verdict(
     speakers: int = 100,
 ) -> Verdict:
     figures = {"clean": clean or figure(2, 2, 2), "noisy": noisy or figure(12, 5, 4)}
-    return judge(Evidence(figures, points or (point(),), speakers))
+    return decide(Evidence(figures, points or (point(),), speakers))
 
 
 def test_all_is_well() -> None:
@@ -285,6 +283,6 @@ def test_without_intervals_the_figures_decide_and_nothing_is_settled() -> None:
     nan = np.full(10, np.nan)
     worse, as_before = Change.of(9, 2, nan, nan), Change.of(2, 2, nan, nan)
     bare = Figure(Estimate(2), Estimate(9), Estimate(2), worse, worse, as_before)
-    found = judge(Evidence({"clean": bare}, (), 2))
+    found = decide(Evidence({"clean": bare}, (), 2))
     assert (found.decision, found.settled) == ("re-enrol", False)
     assert "to 9.00 % (+350 %)" in found.text

@@ -6,25 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import all_pairs
-from voxanchor.evaluation.audience import Audience
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.decisions import together
-from voxanchor.evaluation.decisions_section import decisions_table
-from voxanchor.evaluation.protocol import Outcome, Setup, evaluate
+from voxanchor.evaluation.embed import ConditionEmbedder, EmbeddingCache
+from voxanchor.evaluation.protocol import Outcome, Setup, evaluate, together
+from voxanchor.evaluation.report import decisions_table
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
-from voxanchor.scoring.calibration import Calibration
-from voxanchor.scoring.calibration_record import CalibrationRecord, Threshold
-from voxanchor.scoring.judge import Judge
+from voxanchor.scoring.backend import ScoringBackend
+from voxanchor.scoring.calibration import Calibration, CalibrationRecord, Threshold
 from voxanchor.scoring.metrics import cllr
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 SUITE = Suite("small", (Condition(), Condition("noise", 0.0)))
@@ -48,7 +44,7 @@ def encoder() -> SpeakerEncoder:
 
 
 @pytest.fixture(scope="module")
-def judge(encoder: SpeakerEncoder) -> Judge:
+def backend(encoder: SpeakerEncoder) -> ScoringBackend:
     calibration = Calibration(
         "cosine",
         -3.0,
@@ -59,26 +55,26 @@ def judge(encoder: SpeakerEncoder) -> Judge:
         {"speech": (-1.0, 2.0), "snr": (-1.0, 4.0)},
     )
     thresholds = (Threshold(1.0, 1.5, 1000), Threshold(0.1, None, 1000, remark="too few"))
-    return Judge(CalibrationRecord(encoder.fingerprint, calibration, thresholds, (), {}))
+    return ScoringBackend(CalibrationRecord(encoder.fingerprint, calibration, thresholds, (), {}))
 
 
 def decided(
-    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, folder: Path, protocol: str
+    encoder: SpeakerEncoder, backend: ScoringBackend, manifest: Manifest, bank: NoiseBank, folder: Path, protocol: str
 ) -> Outcome:
-    systems, judges = {"m": encoder, "bare": encoder}, {"m": judge}
+    systems, backends = {"m": encoder, "bare": encoder}, {"m": backend}
     setup = Setup(SUITE, protocol, replicates=2)  # type: ignore[arg-type]
-    return evaluate(systems, manifest, all_pairs(manifest), bank, setup, EmbeddingCache(folder), judges=judges)
+    return evaluate(systems, manifest, all_pairs(manifest), bank, setup, EmbeddingCache(folder), backends=backends)
 
 
 @pytest.mark.parametrize("protocol", ["clean-enrol", "both-noisy"])
 def test_costs_and_errors_are_those_of_the_verifiers_own_decisions(
-    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, tmp_path: Path, protocol: str
+    encoder: SpeakerEncoder, backend: ScoringBackend, manifest: Manifest, bank: NoiseBank, tmp_path: Path, protocol: str
 ) -> None:
-    outcome = decided(encoder, judge, manifest, bank, tmp_path, protocol)
+    outcome = decided(encoder, backend, manifest, bank, tmp_path, protocol)
     trials = all_pairs(manifest)
-    audience = Audience({}, None, manifest, bank, EmbeddingCache(tmp_path), "float32")
-    verifier = Verifier(TorchEmbedder(encoder), judge)
-    noisy = [audience.render(utterance, SUITE.conditions[1], 0) for utterance in manifest.utterances]
+    embedder = ConditionEmbedder({}, None, manifest, bank, EmbeddingCache(tmp_path), "float32")
+    verifier = Verifier(TorchEmbedder(encoder), backend)
+    noisy = [embedder.render(utterance, SUITE.conditions[1], 0) for utterance in manifest.utterances]
     clean = [utterance.read() for utterance in manifest.utterances]
     first = clean if protocol == "clean-enrol" else noisy
     found = [
@@ -96,9 +92,9 @@ def test_costs_and_errors_are_those_of_the_verifiers_own_decisions(
 
 
 def test_only_calibrated_systems_have_a_cost_and_old_enrolments_have_none(
-    encoder: SpeakerEncoder, judge: Judge, manifest: Manifest, bank: NoiseBank, tmp_path: Path
+    encoder: SpeakerEncoder, backend: ScoringBackend, manifest: Manifest, bank: NoiseBank, tmp_path: Path
 ) -> None:
-    outcome = decided(encoder, judge, manifest, bank, tmp_path, "clean-enrol")
+    outcome = decided(encoder, backend, manifest, bank, tmp_path, "clean-enrol")
     costs = {(row.system, row.condition): row.cllr for row in outcome.rows}
     assert costs["m", "clean"] is not None
     assert costs["bare", "clean"] is None
@@ -109,7 +105,7 @@ def test_only_calibrated_systems_have_a_cost_and_old_enrolments_have_none(
     assert decisions_table((), ["m"]) == ""
     trials, cache = all_pairs(manifest), EmbeddingCache(tmp_path)
     setup = Setup(SUITE, replicates=2)
-    old = evaluate({"m": encoder}, manifest, trials, bank, setup, cache, enrol=encoder, judges={"m": judge})
+    old = evaluate({"m": encoder}, manifest, trials, bank, setup, cache, enrol=encoder, backends={"m": backend})
     assert not old.decisions
     assert all(row.cllr is None for row in old.rows)
 

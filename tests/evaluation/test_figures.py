@@ -5,12 +5,21 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.canvas import MARKER_SIGNS, MARKERS, SERIES, Panel
-from voxanchor.evaluation.figures import det_labels, det_panels, det_ticks, error_panels, map_panels, thin
-from voxanchor.evaluation.projection import EmbeddingMap
-from voxanchor.evaluation.results import ResultRow
-from voxanchor.evaluation.summary import summarise
-from voxanchor.scoring.det import det_curve
+from voxanchor.evaluation.plots import (
+    MARKER_SIGNS,
+    MARKERS,
+    SERIES,
+    EmbeddingMap,
+    Panel,
+    det_labels,
+    det_panels,
+    det_ticks,
+    error_panels,
+    map_panels,
+    thin,
+)
+from voxanchor.evaluation.results import ResultRow, summarise
+from voxanchor.scoring.metrics import det_curve
 from voxanchor.types import FloatArray
 
 

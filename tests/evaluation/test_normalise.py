@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
@@ -14,9 +14,7 @@ from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.errors import CorpusError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed
+from voxanchor.evaluation.embed import EmbeddingCache, embed
 from voxanchor.evaluation.protocol import Setup, evaluate
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.scoring.metrics import eer

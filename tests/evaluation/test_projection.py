@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from voxanchor.evaluation.projection import project
+from voxanchor.evaluation.plots import project
 
 
 def test_neighbours_stay_together() -> None:

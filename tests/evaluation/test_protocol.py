@@ -8,17 +8,15 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank, noise_bank, voices
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
-from voxanchor.corpus.trials import Trials, all_pairs
+from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import AudioError, CorpusError, ModelError
-from voxanchor.evaluation.background import noise_bank, voices
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.embed import embed, embed_with
+from voxanchor.evaluation.embed import EmbeddingCache, embed, embed_with
 from voxanchor.evaluation.protocol import Keep, Outcome, Setup, bootstrap_of, evaluate
 from voxanchor.models.batches import pad
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -43,7 +41,7 @@ def bank(manifest: Manifest, noise_path: Path) -> NoiseBank:
 
 
 @pytest.fixture(scope="module")
-def trials(manifest: Manifest) -> Trials:
+def trials(manifest: Manifest) -> TrialList:
     return all_pairs(manifest)
 
 
@@ -55,7 +53,12 @@ class Deaf(SpeakerEncoder):
 
 
 def listen(
-    systems: dict[str, SpeakerEncoder], manifest: Manifest, trials: Trials, bank: NoiseBank, folder: Path, setup: Setup
+    systems: dict[str, SpeakerEncoder],
+    manifest: Manifest,
+    trials: TrialList,
+    bank: NoiseBank,
+    folder: Path,
+    setup: Setup,
 ) -> Outcome:
     return evaluate(systems, manifest, trials, bank, setup, EmbeddingCache(folder))
 
@@ -91,7 +94,7 @@ def test_padding_is_behind_the_end() -> None:
 
 
 def test_every_system_hears_the_same_and_the_order_of_systems_does_not_matter(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     one, two = make_encoder(1), make_encoder(2)
     both = listen({"one": one, "two": two}, manifest, trials, bank, tmp_path / "a", Setup(SUITE))
@@ -102,7 +105,7 @@ def test_every_system_hears_the_same_and_the_order_of_systems_does_not_matter(
 
 
 def test_protocols_differ_in_noise_and_agree_on_clean(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     systems = {"one": make_encoder(1)}
     clean = listen(systems, manifest, trials, bank, tmp_path, Setup(SUITE))
@@ -113,7 +116,7 @@ def test_protocols_differ_in_noise_and_agree_on_clean(
 
 
 def test_other_levels_are_other_audio_under_another_name(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     model, whole = {"one": make_encoder(1)}, replace(SUITE, snr="whole")
     cache, keep = EmbeddingCache(tmp_path), Keep(tuple(condition.name for condition in SUITE.conditions))
@@ -132,7 +135,7 @@ def test_other_levels_are_other_audio_under_another_name(
 
 
 def test_the_interval_is_of_the_convention_of_the_error_rate(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     scores: dict[str, FloatArray] = {}
 
@@ -150,7 +153,7 @@ def test_the_interval_is_of_the_convention_of_the_error_rate(
 
 
 def test_noise_seeds_give_other_noise_and_the_same_clean(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     found = listen({"one": make_encoder(1)}, manifest, trials, bank, tmp_path, Setup(SUITE, noise_seeds=(0, 1)))
     by_seed = [[row.eer for row in found.rows if row.noise_seed == seed] for seed in (0, 1)]
@@ -159,7 +162,7 @@ def test_noise_seeds_give_other_noise_and_the_same_clean(
 
 
 def test_a_second_evaluation_reads_what_the_first_one_embedded(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     first = listen({"one": make_encoder(1)}, manifest, trials, bank, tmp_path, Setup(SUITE))
     deaf = Deaf(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=1)
@@ -172,7 +175,7 @@ def test_a_second_evaluation_reads_what_the_first_one_embedded(
 
 
 def test_old_enrolments_are_compared_with_new_tests(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     old, new = make_encoder(1), make_encoder(2)
     cache = EmbeddingCache(tmp_path)
@@ -192,7 +195,7 @@ def test_nobody_is_heard_in_the_background_of_their_own_trial(manifest: Manifest
 
 
 def test_rooms_are_drawn_per_seed_and_the_clean_reference_stays(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, noise_path: Path, rooms_path: Path, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, noise_path: Path, rooms_path: Path, tmp_path: Path
 ) -> None:
     conditions = ("clean", "reverb_0.6s", "reverb", "reverb+noise_5db", "noise_5db")
     rooms = Suite("rooms", tuple(Condition.parse(name) for name in conditions))
@@ -230,7 +233,7 @@ def test_training_and_evaluation_never_share_built_in_music(manifest: Manifest) 
 
 
 def test_embeddings_in_bfloat16_are_kept_apart_and_nearly_the_same(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     model = {"a": make_encoder(0)}
     cache, keep = EmbeddingCache(tmp_path), Keep(tuple(condition.name for condition in SUITE.conditions))
@@ -272,7 +275,7 @@ class Watched(EmbeddingCache):
 
 
 def test_memory_does_not_grow_with_the_conditions(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     suite = Suite("long", (Condition(), *(Condition("noise", float(ratio)) for ratio in range(8))))
     systems = {"one": make_encoder(1), "two": make_encoder(2)}
@@ -284,7 +287,7 @@ def test_memory_does_not_grow_with_the_conditions(
 
 
 def test_embeddings_are_kept_of_what_was_asked_for(
-    manifest: Manifest, trials: Trials, bank: NoiseBank, tmp_path: Path
+    manifest: Manifest, trials: TrialList, bank: NoiseBank, tmp_path: Path
 ) -> None:
     places = np.array([5, 0, 3])
     cache, model = EmbeddingCache(tmp_path), {"one": make_encoder(1)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.projection import EmbeddingMap
+from voxanchor.evaluation.plots import EmbeddingMap
 from voxanchor.evaluation.report import ReportData, render, write_report
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.types import FloatArray

@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxanchor.evaluation.results import ResultRow
-from voxanchor.evaluation.summary import summarise, write_summary
+from voxanchor.evaluation.results import ResultRow, summarise, write_summary
 from voxanchor.types import FloatArray
 
 CONDITIONS = [("clean", "", None)] + [

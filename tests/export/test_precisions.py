@@ -9,9 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from voxanchor.export.onnx import describe, export
-from voxanchor.export.quantised import LEAST_CHANNELS, constants_folded, in_int8
-from voxanchor.export.stored import front_end, stored
+from voxanchor.export.onnx import LEAST_CHANNELS, constants_folded, describe, export, front_end, in_int8, stored
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder, unsealed
 

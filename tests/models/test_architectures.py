@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from voxanchor.errors import ModelError
-from voxanchor.models.architectures import ARCHITECTURES
-from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.foreign.user_code import trust
+from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
+from voxanchor.models.foreign.user import trust
 
 SMALL: dict[str, dict[str, Any]] = {
     "ecapa": {"channels": 16, "embedding_dim": 12, "se_bottleneck": 8, "attention_bottleneck": 8},

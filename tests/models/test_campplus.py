@@ -6,10 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from voxanchor.errors import ModelError
-from voxanchor.models.campplus import CamPlusPlus, CamPlusPlusConfig
-from voxanchor.models.campplus_blocks import CamLayer, Segments, segment_sums
-from voxanchor.models.fbank import FbankConfig
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.campplus import CamLayer, CamPlusPlus, CamPlusPlusConfig, Segments, segment_sums
+from voxanchor.models.frontend import FbankConfig
+from voxanchor.models.layers import frame_mask
 
 SMALL = CamPlusPlusConfig(growth_rate=4, bn_size=2, init_channels=8, m_channels=4, embedding_dim=12)
 

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from voxanchor.config import build, to_plain
 from voxanchor.errors import ModelError, RecipeError
-from voxanchor.models.decibel_fbank import DecibelFbank, DecibelFbankConfig
 from voxanchor.models.ecapa import EcapaConfig
-from voxanchor.models.fbank import Fbank, FbankConfig
-from voxanchor.models.front_end import make_front_end
+from voxanchor.models.frontend import DecibelFbank, DecibelFbankConfig, Fbank, FbankConfig, make_front_end
 from voxanchor.types import FloatArray, Waveform
 
 RAW = DecibelFbankConfig(mean_normalise=False)

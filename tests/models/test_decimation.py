@@ -3,7 +3,7 @@ import pytest
 import soxr
 import torch
 
-from voxanchor.models.decimation import Halved, halved_length
+from voxanchor.models.foreign.user import Halved, halved_length
 
 RATE = 16_000
 

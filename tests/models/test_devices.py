@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import voxanchor
+from voxanchor import runtime
 from voxanchor.errors import RecipeError
-from voxanchor.models import precision, registry, spectrum
-from voxanchor.models.architectures import ARCHITECTURES
-from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.precision import best_device, device_named
-from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.models import frontend, registry
+from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
+from voxanchor.runtime import best_device, device_named
+from voxanchor.verification.embedding import TorchEmbedder
 
 META = torch.device("meta")
 """A device that every torch has, on which tensors have no content: what was not moved there is found out."""
@@ -91,7 +91,7 @@ def test_loading_takes_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch)
         asked.append(name)
         return META
 
-    monkeypatch.setattr(precision, "device_named", named)
+    monkeypatch.setattr(runtime, "device_named", named)
     monkeypatch.setattr(registry, "load", lambda _: Seeing())
     cases: list[dict[str, Any]] = [{}, {"device": "cuda:1"}]
     for given in cases:
@@ -142,7 +142,7 @@ def test_a_device_without_float64_is_given_none(architecture: str, monkeypatch: 
     lengths = torch.tensor([48_000, 40_000])
     with torch.no_grad():
         expected = encoder(waves, lengths)
-        monkeypatch.setattr(spectrum, "DOUBLES", ())  # as on MPS
+        monkeypatch.setattr(frontend, "DOUBLES", ())  # as on MPS
         with NoDoubles():  # type: ignore[no-untyped-call]
             found = encoder(waves, lengths)
     assert (found * expected).sum(dim=1).min() > 0.999

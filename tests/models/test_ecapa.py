@@ -6,10 +6,9 @@ import torch
 
 from voxanchor.config import build, to_plain
 from voxanchor.errors import ModelError
-from voxanchor.models.decibel_fbank import DecibelFbankConfig
 from voxanchor.models.ecapa import ConvBlock, Ecapa, EcapaConfig, Res2Conv, SqueezeExcitation
-from voxanchor.models.fbank import FbankConfig
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.frontend import DecibelFbankConfig, FbankConfig
+from voxanchor.models.layers import frame_mask
 
 SMALL = EcapaConfig(channels=32, embedding_dim=24, se_bottleneck=8, attention_bottleneck=8)
 

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from voxanchor.errors import ModelError
-from voxanchor.models.eres2net import ERes2Net, ERes2NetConfig
-from voxanchor.models.eres2net_blocks import Fusion, Res2Block, bounded
-from voxanchor.models.fbank import FbankConfig
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.eres2net import ERes2Net, ERes2NetConfig, Fusion, Res2Block, bounded
+from voxanchor.models.frontend import FbankConfig
+from voxanchor.models.layers import frame_mask
 
 SMALL = ERes2NetConfig(m_channels=8, blocks=(1, 1, 1, 1), embedding_dim=12)
 

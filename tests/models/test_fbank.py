@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.errors import ModelError
-from voxanchor.models.fbank import Fbank, FbankConfig
-from voxanchor.models.filterbank import Window, kaldi_mel, symmetric_window
+from voxanchor.models.frontend import Fbank, FbankConfig, Window, kaldi_mel, symmetric_window
 from voxanchor.types import FloatArray, Waveform
 
 RAW = FbankConfig(mean_normalise=False)
@@ -110,7 +109,7 @@ def test_frames_transformed_a_few_at_once_give_the_same(frames: int, monkeypatch
     spectrum = Fbank(FbankConfig()).spectrum
     waves = torch.from_numpy(np.stack([voice_like(9_000, seed) for seed in range(5)]))
     together = spectrum(waves)
-    monkeypatch.setattr("voxanchor.models.spectrum._PIECE_FRAMES", frames)
+    monkeypatch.setattr("voxanchor.models.frontend._PIECE_FRAMES", frames)
     torch.testing.assert_close(spectrum(waves), together, rtol=1e-6, atol=0)
 
 

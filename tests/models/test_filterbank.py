@@ -2,15 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import get_window
 
-from voxanchor.models.filterbank import (
-    Window,
-    dft,
-    kaldi_mel,
-    preemphasis,
-    slaney_mel,
-    symmetric_mel,
-    symmetric_window,
-)
+from voxanchor.models.frontend import Window, dft, kaldi_mel, preemphasis, slaney_mel, symmetric_mel, symmetric_window
 
 
 @pytest.mark.parametrize("name", ["hamming", "hann", "blackman"])

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from voxanchor.models.frames import FrameConv, FrameNorm, Padding, join_channels, split_channels
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.layers import FrameConv, FrameNorm, Padding, frame_mask, join_channels, split_channels
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

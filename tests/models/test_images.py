@@ -3,8 +3,16 @@ import torch
 from torch import nn
 
 from voxanchor.errors import ModelError
-from voxanchor.models.images import ImageConv, as_frames, as_image, frames_mask, frequencies_left, image_mask, strided
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.layers import (
+    ImageConv,
+    as_frames,
+    as_image,
+    frame_mask,
+    frames_mask,
+    frequencies_left,
+    image_mask,
+    strided,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

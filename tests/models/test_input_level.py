@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from voxanchor.audio.level import active_level_db
+from voxanchor.audio.snr import active_level_db
 from voxanchor.errors import ModelError
 from voxanchor.models import artefact
-from voxanchor.models.architectures import ARCHITECTURES
-from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
 from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise, wanted_by
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {

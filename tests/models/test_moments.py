@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from voxanchor.models import moments
-from voxanchor.models.masks import frame_mask
-from voxanchor.models.moments import attended_moments, frame_mean, plain_moments
+from voxanchor.models import layers
+from voxanchor.models.layers import attended_moments, frame_mask, frame_mean, plain_moments
 
 FRAMES = torch.tensor([20, 1, 7])
 
@@ -22,11 +21,11 @@ def mask_of(masked: bool) -> torch.Tensor | None:
 
 @pytest.fixture(params=[1, 60, 10**6], ids=["row by row", "some rows", "at once"])
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "_PIECE_ELEMENTS", request.param * 2)
+    monkeypatch.setattr(layers, "_PIECE_ELEMENTS", request.param * 2)
 
 
 def written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "_written_out", lambda: True)
+    monkeypatch.setattr(layers, "_written_out", lambda: True)
 
 
 @pytest.mark.usefixtures("pieces")

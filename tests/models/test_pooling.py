@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxanchor.models.masks import apply_mask, frame_mask, masked_mean
+from voxanchor.models.layers import apply_mask, frame_mask, masked_mean
 from voxanchor.models.pooling import AttentiveStatisticsPooling, mean_and_deviation
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from voxanchor.errors import ModelError
-from voxanchor.models.fbank import FbankConfig
 from voxanchor.models.foreign.wespeaker import RESNETS
-from voxanchor.models.masks import frame_mask
+from voxanchor.models.frontend import FbankConfig
+from voxanchor.models.layers import frame_mask
 from voxanchor.models.resnet import ResNet, ResNetConfig
 
 SMALL = ResNetConfig(m_channels=4, blocks=(1, 2, 1, 1), embedding_dim=12)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from voxanchor.models.side_by_side import side_by_side
+from voxanchor.models.batches import side_by_side
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.scoring import resampled
+from voxanchor.scoring import bootstrap as bootstrap_module
 from voxanchor.scoring.bootstrap import TrialBootstrap, interval
 from voxanchor.scoring.metrics import crossing, eer
 from voxanchor.types import BoolArray, FloatArray, IntArray
@@ -50,8 +50,8 @@ def weights_of(bootstrap: TrialBootstrap, replicate: int) -> FloatArray:
 @pytest.fixture(params=["as it is", "small bins"])
 def bins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "small bins":
-        monkeypatch.setattr(resampled, "_BIN", 5)
-        monkeypatch.setattr(resampled, "_CHUNK", 3)
+        monkeypatch.setattr(bootstrap_module, "_BIN", 5)
+        monkeypatch.setattr(bootstrap_module, "_CHUNK", 3)
 
 
 @pytest.mark.usefixtures("bins")
@@ -80,7 +80,7 @@ def test_any_trials_agree_with_the_plain_way(rows: list[tuple[int, bool, int, in
     bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(seed), replicates=12)
     expected = [plain_eer(scores, targets, weights_of(bootstrap, replicate)) for replicate in range(12)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resampled, "_BIN", 4)
+        patch.setattr(bootstrap_module, "_BIN", 4)
         np.testing.assert_allclose(bootstrap.eer(scores), expected, rtol=0, atol=1e-12)
 
 
@@ -107,7 +107,7 @@ def test_copies_of_a_trial_weigh_as_much() -> None:
 def test_on_the_hull_a_replicate_is_the_hull_of_its_copies(
     ties: bool, dtype: type, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resampled, "_HULL_VALUES", block)
+    monkeypatch.setattr(bootstrap_module, "_HULL_VALUES", block)
     scores, targets, enrol, test = pairs(12, 4, 5, ties)
     scores = scores.astype(dtype)
     bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(3), replicates=30)
@@ -156,9 +156,9 @@ def test_large_weights_are_summed_exactly() -> None:
     classes = []
     for label in (True, False):
         order = np.flatnonzero(targets == label)[np.argsort(scores[targets == label])]
-        classes.append(resampled.WeightedClass(scores[order], first[order], second[order]))
+        classes.append(bootstrap_module.WeightedClass(scores[order], first[order], second[order]))
     expected = [plain_eer(scores, targets, (table[first] * table[second])[:, k].astype(np.float64)) for k in range(4)]
-    result = resampled.weighted_eers(classes[0], classes[1], table)
+    result = bootstrap_module.weighted_eers(classes[0], classes[1], table)
     np.testing.assert_allclose(result, np.array(expected), rtol=0, atol=1e-12)
 
 

@@ -12,66 +12,66 @@ from hypothesis import strategies as st
 
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.scoring.calibration import (
+    FORMAT,
     LARGEST_COSINE,
     LEAST_SPEECH_S,
     Calibration,
-    Measure,
-    Sides,
-    Trials,
-    fit_calibration,
-    log_odds,
-    spread,
-)
-from voxanchor.scoring.calibration_record import (
-    FORMAT,
     CalibrationRecord,
     ConditionFigures,
+    MeasureName,
+    QualityMeasures,
+    ScoredTrials,
     SearchFigures,
     SearchRate,
     Threshold,
+    fisher_z,
+    fit_calibration,
+    log_odds,
 )
 from voxanchor.scoring.metrics import cllr
 from voxanchor.types import BoolArray
 
 
-def gaussian(count: int, seed: int = 0, apart: float = 2.0, shift: float = 0.0) -> tuple[Trials, BoolArray]:
+def gaussian(count: int, seed: int = 0, apart: float = 2.0, shift: float = 0.0) -> tuple[ScoredTrials, BoolArray]:
     """Scores of variance 1 whose means lie `apart`: the log-likelihood ratio is linear in them."""
     draw = np.random.default_rng(seed)
     same = draw.random(count) < 0.3
     scores = draw.standard_normal(count) + np.where(same, apart, 0.0) + shift
-    sides = Sides(np.full(count, 5.0), np.full(count, 20.0))
-    return Trials(scores, sides, sides, np.arange(count), np.arange(count)), same
+    sides = QualityMeasures(np.full(count, 5.0), np.full(count, 20.0))
+    return ScoredTrials(scores, sides, sides, np.arange(count), np.arange(count)), same
 
 
-def noisy(count: int, seed: int = 0, normalised: bool = False) -> tuple[Trials, BoolArray]:
+def noisy(count: int, seed: int = 0, normalised: bool = False) -> tuple[ScoredTrials, BoolArray]:
     """Trials in which noise moves the scores of both classes, and those of one speaker a little more."""
     draw = np.random.default_rng(seed)
     same = draw.random(count) < 0.4
-    enrol, test = (Sides(draw.uniform(0.5, 8, count), draw.uniform(0, 30, count), draw.random(count)) for _ in "ab")
+    enrol, test = (
+        QualityMeasures(draw.uniform(0.5, 8, count), draw.uniform(0, 30, count), draw.random(count)) for _ in "ab"
+    )
     worse = np.minimum(enrol.snr_db, test.snr_db) / 30
     scores = 0.12 * draw.standard_normal(count) + 0.4 * worse + np.where(same, 0.2 + 0.1 * worse, -0.1)
     scores = scores * 5 if normalised else np.clip(scores, -0.99, 0.99)
-    return Trials(scores, enrol, test, np.arange(count), np.arange(count)), same
+    return ScoredTrials(scores, enrol, test, np.arange(count), np.arange(count)), same
 
 
-def swapped(trials: Trials) -> Trials:
-    return Trials(trials.scores, trials.test, trials.enrol, trials.test_index, trials.enrol_index)
+def swapped(trials: ScoredTrials) -> ScoredTrials:
+    return ScoredTrials(trials.scores, trials.test, trials.enrol, trials.test_index, trials.enrol_index)
 
 
-def one_trial(score: float, enrol: tuple[float, float, float], test: tuple[float, float, float]) -> Trials:
+def one_trial(score: float, enrol: tuple[float, float, float], test: tuple[float, float, float]) -> ScoredTrials:
     left, right = (
-        Sides(*(np.array([value]) for value in values))  # seconds of speech, ratio, likeness
+        QualityMeasures(*(np.array([value]) for value in values))  # seconds of speech, ratio, likeness
         for values in (enrol, test)
     )
-    return Trials(np.array([score]), left, right, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    return ScoredTrials(np.array([score]), left, right, np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
 def test_ratios_of_gaussian_scores_approach_the_analytic_ones() -> None:
     for seed, (apart, shift) in enumerate(((2.0, 0.0), (1.0, 3.0), (3.0, -5.0))):
         fitted = fit_calibration([gaussian(200_000, seed, apart, shift)], "as-norm")
         scores = np.linspace(-1, apart + 1, 9)
-        sides = Sides(np.full(9, 5.0), np.full(9, 20.0))
-        found = fitted.llr(Trials(scores + shift, sides, sides, np.arange(9), np.arange(9)))
+        sides = QualityMeasures(np.full(9, 5.0), np.full(9, 20.0))
+        found = fitted.llr(ScoredTrials(scores + shift, sides, sides, np.arange(9), np.arange(9)))
         np.testing.assert_allclose(found, apart * scores - apart**2 / 2, atol=0.15)
 
 
@@ -103,10 +103,10 @@ def test_every_condition_weighs_the_same_however_many_its_trials() -> None:
 @given(
     seed=st.integers(0, 1000),
     normalised=st.booleans(),
-    measures=st.lists(st.sampled_from(get_args(Measure)), unique=True).map(tuple),
+    measures=st.lists(st.sampled_from(get_args(MeasureName)), unique=True).map(tuple),
 )
 def test_the_sides_are_exchangeable_and_higher_scores_never_lose(
-    seed: int, normalised: bool, measures: tuple[Measure, ...]
+    seed: int, normalised: bool, measures: tuple[MeasureName, ...]
 ) -> None:
     group = noisy(400, seed, normalised)
     fitted = fit_calibration([group], "as-norm" if normalised else "cosine", measures)
@@ -118,12 +118,12 @@ def test_the_sides_are_exchangeable_and_higher_scores_never_lose(
 
 
 def test_the_least_slope_is_that_of_the_worst_quality() -> None:
-    fitted = fit_calibration([noisy(2000)], "cosine", get_args(Measure))
+    fitted = fit_calibration([noisy(2000)], "cosine", get_args(MeasureName))
     draw = np.random.default_rng(0)
     count = 20_000
-    lows, highs = zip(*(fitted.ranges[name] for name in get_args(Measure)), strict=True)
+    lows, highs = zip(*(fitted.ranges[name] for name in get_args(MeasureName)), strict=True)
     enrol, test = (
-        Sides(
+        QualityMeasures(
             np.exp(draw.choice([lows[0], highs[0]], count)),
             10 * draw.choice([lows[1], highs[1]], count),
             draw.choice([lows[2], highs[2]], count),
@@ -131,15 +131,15 @@ def test_the_least_slope_is_that_of_the_worst_quality() -> None:
         for _ in "ab"
     )
     flat, steep = (
-        fitted.llr(Trials(np.full(count, score), enrol, test, np.arange(count), np.arange(count)))
+        fitted.llr(ScoredTrials(np.full(count, score), enrol, test, np.arange(count), np.arange(count)))
         for score in (0.0, float(np.tanh(1.0)))
     )
     assert (steep - flat).min() == pytest.approx(fitted.least_slope())
 
 
 def test_qualities_beyond_the_ranges_count_as_their_ends() -> None:
-    fitted = fit_calibration([noisy(2000)], "cosine", get_args(Measure))
-    (fewest, most), (noisiest, cleanest), (strange, like) = (fitted.ranges[name] for name in get_args(Measure))
+    fitted = fit_calibration([noisy(2000)], "cosine", get_args(MeasureName))
+    (fewest, most), (noisiest, cleanest), (strange, like) = (fitted.ranges[name] for name in get_args(MeasureName))
     worst, best = (np.exp(fewest), 10 * noisiest, strange), (np.exp(most), 10 * cleanest, like)
     inside = fitted.llr(one_trial(0.5, worst, best))[0]
     outside = fitted.llr(one_trial(0.5, (0.0, -90.0, -5.0), (1e6, 900.0, 5.0)))[0]
@@ -149,11 +149,11 @@ def test_qualities_beyond_the_ranges_count_as_their_ends() -> None:
 def test_only_what_is_worse_than_all_that_was_heard_is_outside() -> None:
     fitted = fit_calibration([noisy(2000)], "cosine", ("speech", "snr"))
     worse, fewer = (np.exp(fitted.ranges["speech"][0]) * factor for factor in (1.01, 0.8))
-    assert fitted.outside(Sides(np.array([worse]), np.array([15.0]))) == ()
-    assert fitted.outside(Sides(np.array([1e6]), np.array([900.0]))) == ()
-    assert fitted.outside(Sides(np.array([fewer]), np.array([15.0]))) == ("speech",)
-    assert fitted.outside(Sides(np.array([fewer]), np.array([-9.0]))) == ("speech", "snr")
-    assert fit_calibration([noisy(200)]).outside(Sides(np.zeros(1), np.full(1, -90.0))) == ()
+    assert fitted.outside(QualityMeasures(np.array([worse]), np.array([15.0]))) == ()
+    assert fitted.outside(QualityMeasures(np.array([1e6]), np.array([900.0]))) == ()
+    assert fitted.outside(QualityMeasures(np.array([fewer]), np.array([15.0]))) == ("speech",)
+    assert fitted.outside(QualityMeasures(np.array([fewer]), np.array([-9.0]))) == ("speech", "snr")
+    assert fit_calibration([noisy(200)]).outside(QualityMeasures(np.zeros(1), np.full(1, -90.0))) == ()
 
 
 def test_quality_lowers_the_cost_on_trials_that_were_not_fitted() -> None:
@@ -185,21 +185,21 @@ def test_scores_the_wrong_way_round_cannot_be_calibrated() -> None:
 
 
 def test_cosines_are_spread_without_a_bound_being_infinite() -> None:
-    found = spread([-1.0, 0.0, 0.5, 1.0], "cosine")
+    found = fisher_z([-1.0, 0.0, 0.5, 1.0], "cosine")
     assert np.isfinite(found).all()
     assert found.tolist() == pytest.approx(
         [-np.arctanh(LARGEST_COSINE), 0, np.arctanh(0.5), np.arctanh(LARGEST_COSINE)]
     )
-    assert spread([-3.0, 7.0], "as-norm").tolist() == [-3.0, 7.0]
+    assert fisher_z([-3.0, 7.0], "as-norm").tolist() == [-3.0, 7.0]
 
 
 def test_measures_are_in_the_scale_of_the_fit() -> None:
-    sides = Sides(np.array([0.0, 1.0, np.e]), np.array([-10.0, 0.0, 25.0]), np.array([0.1, 0.2, 0.3]))
+    sides = QualityMeasures(np.array([0.0, 1.0, np.e]), np.array([-10.0, 0.0, 25.0]), np.array([0.1, 0.2, 0.3]))
     assert sides.measure("speech").tolist() == pytest.approx([np.log(LEAST_SPEECH_S), 0, 1])
     assert sides.measure("snr").tolist() == [-1, 0, 2.5]
     assert sides.measure("likeness").tolist() == [0.1, 0.2, 0.3]
     with pytest.raises(ValueError, match="cohort"):
-        Sides(np.ones(1), np.ones(1)).measure("likeness")
+        QualityMeasures(np.ones(1), np.ones(1)).measure("likeness")
 
 
 def test_what_cannot_be_fitted_is_an_error() -> None:
@@ -240,7 +240,7 @@ RATES = st.dictionaries(st.sampled_from(["1", "0.1", "0.01"]), SHARE)
 
 @st.composite
 def records(draw: st.DrawFn) -> CalibrationRecord:
-    measures: tuple[Measure, ...] = draw(st.lists(st.sampled_from(get_args(Measure)), unique=True).map(tuple))
+    measures: tuple[MeasureName, ...] = draw(st.lists(st.sampled_from(get_args(MeasureName)), unique=True).map(tuple))
     shifts, tilts, ranges = ({str(name): draw(kind) for name in measures} for kind in (PAIR, PAIR, RISING))
     calibration = Calibration(
         draw(st.sampled_from(["cosine", "as-norm"])),

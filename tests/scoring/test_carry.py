@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from voxanchor.scoring.carry import RIDGE, carried, fit_map
+from voxanchor.models.mapping import RIDGE, carried, fit_map
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.scoring.gain import ErrorCurve, Gain, db_gained, mean_db_gained
+from voxanchor.scoring.geometry import ErrorCurve, Gain, db_gained, mean_db_gained
 
 LEVELS = [0.0, 5.0, 10.0, 15.0, 20.0]
 FALLING = [32.0, 16.0, 8.0, 4.0, 2.0]

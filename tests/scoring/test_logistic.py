@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from voxanchor.scoring.logistic import RIDGE, fit_logistic
+from voxanchor.scoring.calibration import RIDGE, fit_logistic
 from voxanchor.types import BoolArray, FloatArray
 
 

@@ -11,9 +11,18 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import auc, roc_curve
 
 from voxanchor.scoring import metrics
-from voxanchor.scoring.det import det_curve, rank_trials
-from voxanchor.scoring.metrics import cllr, eer, min_cllr, min_dcf, ranked_eer, ranked_min_cllr, ranked_min_dcf
-from voxanchor.scoring.pav import pool_adjacent_violators
+from voxanchor.scoring.metrics import (
+    cllr,
+    det_curve,
+    eer,
+    min_cllr,
+    min_dcf,
+    pool_adjacent_violators,
+    rank_trials,
+    ranked_eer,
+    ranked_min_cllr,
+    ranked_min_dcf,
+)
 from voxanchor.types import BoolArray, FloatArray
 
 PRIORS = (0.01, 0.05, 0.5, 0.9)

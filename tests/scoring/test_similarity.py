@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxanchor.scoring.similarity import mean_cosine_apart
+from voxanchor.scoring.scores import mean_cosine_apart
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=12), st.integers(0, 1000))

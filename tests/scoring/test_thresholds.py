@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.scoring import resampled, thresholds
-from voxanchor.scoring.bootstrap import TrialBootstrap, interval
-from voxanchor.scoring.det import RankedTrials, rank_trials
-from voxanchor.scoring.thresholds import error_rates, heaviest_threshold, threshold_at
+from voxanchor.scoring import bootstrap as bootstrap_module
+from voxanchor.scoring.bootstrap import TrialBootstrap, error_rates, heaviest_threshold, interval, threshold_at
+from voxanchor.scoring.metrics import RankedTrials, rank_trials
 from voxanchor.types import BoolArray, FloatArray
 
 Rows = list[tuple[int, bool, int, int]]
@@ -90,8 +89,8 @@ def test_every_replicate_has_the_threshold_and_the_rates_of_its_weights(
     scores, targets, enrol, test = arrays(rows)
     bootstrap = TrialBootstrap.draw(targets, enrol, test, np.random.default_rng(seed), replicates=12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(thresholds, "_CHUNK", chunk)
-        patch.setattr(resampled, "_CHUNK", chunk)
+        patch.setattr(bootstrap_module, "_SCANNED", chunk)
+        patch.setattr(bootstrap_module, "_CHUNK", chunk)
         found = bootstrap.thresholds(scores, shares)
         false_acceptance, false_rejection = bootstrap.error_rates(scores, found)
     for replicate in range(12):

@@ -7,9 +7,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voxanchor.scoring.calibration import Calibration
-from voxanchor.scoring.calibration_record import CalibrationRecord, Threshold
-from voxanchor.scoring.judge import Judge
+from voxanchor.scoring.backend import ScoringBackend
+from voxanchor.scoring.calibration import Calibration, CalibrationRecord, Threshold
 from voxanchor.types import Embeddings, IntArray
 from voxanchor.verification.embedding import Embedder
 
@@ -31,10 +30,10 @@ class Held:
         return self._embedder.embed(waves, lengths)
 
 
-def judge_of(fingerprint: str) -> Judge:
+def judge_of(fingerprint: str) -> ScoringBackend:
     thresholds = (Threshold(1.0, 2.0, 1000, 10, 100, 5.0), Threshold(0.01, None, 1000, remark="too few trials"))
     calibration = Calibration("cosine", -2.0, 8.0)
-    return Judge(CalibrationRecord(fingerprint, calibration, thresholds, figures=(), material={}))
+    return ScoringBackend(CalibrationRecord(fingerprint, calibration, thresholds, figures=(), material={}))
 
 
 def encoded(wave: np.ndarray, kind: str = "WAV", rate: int = 16_000) -> bytes:

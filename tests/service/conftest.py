@@ -8,13 +8,12 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.service.asking import Held, encoded, judge_of
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.music import SyntheticMusic
-from voxanchor.audio.synthetic import SyntheticNoise
+from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.settings import Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 

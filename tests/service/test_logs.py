@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from tests.service.asking import one, several
 
-from voxanchor.service import logs
+from voxanchor.service import middleware
 from voxanchor.service.app import make_app
 from voxanchor.verification.verifier import Verifier
 
@@ -26,9 +26,9 @@ NAME, FILE = "Ada Countess of Lovelace", "ada-lovelace-monday.wav"
 def written() -> Iterator[io.StringIO]:
     """The log of the service, and all that goes to other loggers."""
     stream = io.StringIO()
-    loggers = [logging.getLogger(name) for name in (logs.LOGGER.name, "uvicorn", "psycopg", "python_multipart")]
+    loggers = [logging.getLogger(name) for name in (middleware.LOGGER.name, "uvicorn", "psycopg", "python_multipart")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    logs.write_to(stream)
+    middleware.write_to(stream)
     other = logging.StreamHandler(stream)
     logging.getLogger().addHandler(other)
     yield stream
@@ -170,5 +170,5 @@ def test_what_libraries_print_becomes_lines_of_the_log() -> None:
 def test_a_stream_that_is_no_file_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    with logs.alone_on_stderr() as given:
+    with middleware.alone_on_stderr() as given:
         assert given is stream

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from voxanchor.service.about import PAGE
+from voxanchor.service.app import PAGE
 
 FILES = sorted(path.name for path in PAGE.iterdir())
 

@@ -11,11 +11,10 @@ import pytest
 import uvicorn
 from tests.service import chromium
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.service.app import make_app
-from voxanchor.service.keys import Keys
-from voxanchor.service.settings import Settings
+from voxanchor.service.settings import Keys, Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 pytestmark = pytest.mark.skipif(

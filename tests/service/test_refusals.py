@@ -14,11 +14,10 @@ from starlette.testclient import TestClient
 from tests.service.asking import encoded, one, several
 
 from voxanchor.errors import RecipeError
-from voxanchor.models.torch_embedder import TorchEmbedder
-from voxanchor.service import about
+from voxanchor.service import app as app_module
 from voxanchor.service.app import make_app
-from voxanchor.service.keys import Keys
-from voxanchor.service.settings import Settings
+from voxanchor.service.settings import Keys, Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.people import People
 from voxanchor.verification.verifier import Verifier
 
@@ -363,7 +362,7 @@ def test_health_does_not_wait_for_a_store_that_says_nothing(
     client: TestClient, calibrated: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = threading.Event()
-    monkeypatch.setattr(about, "HEALTH_S", 0.1)
+    monkeypatch.setattr(app_module, "HEALTH_S", 0.1)
     monkeypatch.setattr(calibrated.store, "models", lambda: away.wait(20))
     answer = client.get("/health")
     away.set()

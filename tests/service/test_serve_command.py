@@ -18,7 +18,7 @@ import pytest
 from voxanchor.cli.main import run
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.service.backgrounds import backgrounds
-from voxanchor.service.running import is_local
+from voxanchor.service.run import is_local
 
 Recording = Callable[..., bytes]
 Start = Callable[..., "Running"]

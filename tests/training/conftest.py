@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.training.schedule import LearningRate
-from voxanchor.training.stage import Classification, Train
+from voxanchor.training.stage import Classification, LearningRate, Train
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder

@@ -7,10 +7,9 @@ import pytest
 import soundfile
 import torch
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.level import SnrLevels
-from voxanchor.audio.mix import mix
+from voxanchor.audio.snr import SnrLevels, mix
 from voxanchor.audio.speed import play, source_samples
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.training.batches import Batch, Batches, prefetch

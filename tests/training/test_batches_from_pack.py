@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from voxanchor.conditions.bank import noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.segments import join_short
-from voxanchor.evaluation.background import noise_bank
 from voxanchor.training.batches import Batches
 from voxanchor.training.stage import Train
 from voxanchor.workflows.pack import pack

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.level import active_level_db
-from voxanchor.audio.room import reverberate
+from voxanchor.audio.rooms import reverberate
+from voxanchor.audio.snr import active_level_db
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.evaluation.background import noise_bank
 from voxanchor.training.batches import Batches
 from voxanchor.training.stage import Rooms, Train
 from voxanchor.workflows.pack import pack
@@ -103,8 +102,8 @@ def test_processes_together_hear_the_rooms_that_one_would_hear(
     stage = replace(stage, batch_size=12, rooms=HALF)
     alone, made = Batches(manifest, bank, stage, 0).compose(2)
     for rank in range(3):
-        monkeypatch.setattr("voxanchor.processes.rank", lambda rank=rank: rank)
-        monkeypatch.setattr("voxanchor.processes.world", lambda: 3)
+        monkeypatch.setattr("voxanchor.runtime.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("voxanchor.runtime.world", lambda: 3)
         batch, part = Batches(manifest, bank, stage, 0).compose(2)
         np.testing.assert_array_equal(part.rooms, made.rooms[rank::3])
         torch.testing.assert_close(batch.waves, alone.waves[rank::3], atol=1e-6, rtol=1e-5)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from voxanchor import config
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.conditions.channel import Channel
+from voxanchor.conditions.bank import NoiseBank
+from voxanchor.conditions.spec import Channel
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import RecipeError
 from voxanchor.training.batches import Batches
@@ -80,8 +80,8 @@ def test_processes_together_hear_what_one_would_hear(
     stage = replace(stage, batch_size=12, channels=Channels(0.5, {"telephone": 1, "mulaw": 1, "clipped_0db": 1}))
     alone, made = Batches(manifest, bank, stage, 0).compose(2)
     for rank in range(3):
-        monkeypatch.setattr("voxanchor.processes.rank", lambda rank=rank: rank)
-        monkeypatch.setattr("voxanchor.processes.world", lambda: 3)
+        monkeypatch.setattr("voxanchor.runtime.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("voxanchor.runtime.world", lambda: 3)
         batch, part = Batches(manifest, bank, stage, 0).compose(2)
         np.testing.assert_array_equal(part.channels, made.channels[rank::3])
         same = part.channels != 1  # where mu-law rounds the other way a sample is a step off

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.compiled import compile_network, uncompiled
+from voxanchor.training.loop import compile_network, uncompiled
 
 
 def encoder() -> SpeakerEncoder:
@@ -36,7 +36,7 @@ def test_compiling_is_tried_on_the_device_that_trains(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("torch.compile", same)
     # a device that every machine has, and that is not the processor
-    monkeypatch.setattr("voxanchor.training.compiled.best_device", lambda: torch.device("meta"))
+    monkeypatch.setattr("voxanchor.training.loop.best_device", lambda: torch.device("meta"))
     network = torch.nn.Identity()
     monkeypatch.setattr(network, "compile", lambda **_settings: None)
     assert compile_network(network)

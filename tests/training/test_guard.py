@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxanchor.errors import RecipeError
-from voxanchor.training.checkpoint import load_state
-from voxanchor.training.guard import Guard, gain, near_chance
-from voxanchor.training.guarded import KEPT_FILE, Keeper
+from voxanchor.training.guard import ForgettingGuard, gain, near_chance
+from voxanchor.training.loop import load_state
+from voxanchor.training.run import KEPT_FILE, BestCheckpoint
 from voxanchor.training.stage import Train
 
-GUARD = Guard(watch=True)
+GUARD = ForgettingGuard(watch=True)
 BEFORE = {"clean_eer": 2.0, "noisy_eer": 10.0, "clean_agreement": 1.0, "noisy_agreement": 0.7, "clean_identity": 1.0}
 
 
@@ -62,16 +62,16 @@ def test_a_base_that_nearly_guesses_is_called_so(clean: float) -> None:
 )
 def test_impossible_rules_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(RecipeError, match="guard"):
-        Guard(watch=True, **values)  # type: ignore[arg-type]
+        ForgettingGuard(watch=True, **values)  # type: ignore[arg-type]
 
 
 def run(tmp_path: Path, *readings: dict[str, float]) -> tuple[list[bool], int]:
     """Return what the keeper answered to each reading, and which one it kept."""
-    keeper = Keeper(GUARD, BEFORE, tmp_path / KEPT_FILE)
+    best = BestCheckpoint(GUARD, BEFORE, tmp_path / KEPT_FILE)
     answers = []
     for number, values in enumerate(readings, start=1):
         state = {"weight": torch.full((2,), float(number))}
-        answers.append(keeper.judge(1, number, values, lambda state=state: state))  # type: ignore[misc]
+        answers.append(best.update(1, number, values, lambda state=state: state))  # type: ignore[misc]
     kept = load_state(tmp_path / KEPT_FILE)
     assert kept is not None
     assert kept["model"]["weight"].tolist() == [float(kept["step"])] * 2

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from voxanchor import processes
-from voxanchor.audio.bank import NoiseBank
+from voxanchor import runtime
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import TrainingError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.rng import torch_seed
 from voxanchor.training.anchors import extract
 from voxanchor.training.batches import Batch, Batches
-from voxanchor.training.loop import METRICS_FILE, STATE_FILE, Reading, Task, train
+from voxanchor.training.loop import METRICS_FILE, STATE_FILE, Task, ValidationResult, train
 from voxanchor.training.stage import Train
 from voxanchor.training.task import SpeakerTask
 
@@ -50,8 +50,8 @@ def metrics(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def fixed(_step: int) -> Reading:
-    return Reading({"clean_eer": 1.0})
+def fixed(_step: int) -> ValidationResult:
+    return ValidationResult({"clean_eer": 1.0})
 
 
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 5])
@@ -179,7 +179,7 @@ def test_every_process_draws_masks_of_its_own(
     source = Batches(manifest, bank, stage, 0)
     seeds = []
     for rank in range(3):
-        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(runtime, "rank", lambda rank=rank: rank)
         task = Seeded()
         train(task, source, stage, tmp_path / str(rank), seed=7, label="t")
         seeds.append(task.seeds)

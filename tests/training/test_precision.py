@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.precision import resolve
 from voxanchor.objectives.margin import AAMSoftmax
+from voxanchor.runtime import resolve
 from voxanchor.training.batches import Batches
 from voxanchor.training.loop import STATE_FILE, train
 from voxanchor.training.stage import Train

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from voxanchor import config
 from voxanchor.errors import RecipeError
 from voxanchor.training.recipe import Recipe, read_recipe
-from voxanchor.training.schedule import LearningRate, Margin
+from voxanchor.training.stage import LearningRate, Margin
 
 ROOT = Path(__file__).parents[2]
 

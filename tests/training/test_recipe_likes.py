@@ -7,9 +7,7 @@ import yaml
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
-from voxanchor.training.packaged import packaged_recipes
-from voxanchor.training.recipe import Recipe, read_recipe
-from voxanchor.training.recipe_likes import merged
+from voxanchor.training.recipe import Recipe, merged, packaged_recipes, read_recipe
 
 
 def write(path: Path, **values: object) -> Path:

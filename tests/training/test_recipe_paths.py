@@ -8,8 +8,7 @@ import yaml
 
 from voxanchor import config
 from voxanchor.errors import RecipeError
-from voxanchor.training.packaged import about, packaged_recipes
-from voxanchor.training.recipe import Evaluation, Recipe, read_recipe
+from voxanchor.training.recipe import Evaluation, Recipe, about, packaged_recipes, read_recipe
 
 FILLED_IN = {"quickstart", "robustify"}
 """Recipes whose folders a command fills in."""

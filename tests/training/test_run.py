@@ -6,8 +6,8 @@ import torch
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.corpora import gather
-from voxanchor.training.job import blend
 from voxanchor.training.recipe import Data, Speech
+from voxanchor.training.run import blend
 from voxanchor.training.stage import Train
 
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxanchor.training.anchors import AnchorTable
-from voxanchor.training.targets import alike_from, static_targets
+from voxanchor.training.anchors import AnchorTable, alike_from, static_targets
 
 
 def table(speakers: list[str], seed: int = 0, dimension: int = 6) -> AnchorTable:

@@ -9,16 +9,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.objectives.margin import AAMSoftmax
-from voxanchor.training.anchors import AnchorTable, extract
+from voxanchor.training.anchors import AnchorTable, alike_from, extract, static_targets
 from voxanchor.training.batches import Batch, Batches
 from voxanchor.training.loop import train
 from voxanchor.training.stage import AnchorTerm, Classification, Consistency, Noise, Train
-from voxanchor.training.targets import alike_from, static_targets
 from voxanchor.training.task import SpeakerTask
 
 
@@ -32,7 +31,7 @@ def table(base: SpeakerEncoder, manifest: Manifest) -> AnchorTable:
     return extract(base.copy(), manifest)
 
 
-def pulled(stage: Train, **term: object) -> Train:
+def has_anchor_loss(stage: Train, **term: object) -> Train:
     return replace(stage, anchors="anchors", anchor=AnchorTerm(weight=3.0, **term))  # type: ignore[arg-type]
 
 
@@ -47,7 +46,7 @@ def losses(task: SpeakerTask, batch: Batch) -> dict[str, torch.Tensor]:
 def test_the_pull_is_towards_what_the_kind_says(
     manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable, kind: str
 ) -> None:
-    stage = replace(pulled(stage, kind=kind), classification=Classification(centres="anchors", fixed=True))
+    stage = replace(has_anchor_loss(stage, kind=kind), classification=Classification(centres="anchors", fixed=True))
     batch = Batches(manifest, bank, stage, 0).render(0)
     teacher = base.copy() if kind == "crop" else None
     student = SpeakerEncoder(base.config, seed=2)
@@ -74,7 +73,7 @@ def test_the_pull_is_towards_what_the_kind_says(
 def test_the_pull_on_frames_is_towards_those_of_the_base_model_for_the_clean_crop(
     manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable, consistency: float
 ) -> None:
-    stage = replace(pulled(stage, frame_weight=2.0), consistency=Consistency(consistency))
+    stage = replace(has_anchor_loss(stage, frame_weight=2.0), consistency=Consistency(consistency))
     batch = Batches(manifest, bank, stage, 0).render(0)
     student = SpeakerEncoder(base.config, seed=2)
     task = SpeakerTask(student, stage, manifest.speakers, table, base.copy())
@@ -114,10 +113,10 @@ def test_the_clean_crop_beside_an_input_is_that_input_without_noise(
     manifest: Manifest, bank: NoiseBank, stage: Train
 ) -> None:
     plain = replace(stage, gain_db=(-6.0, 6.0))
-    paired = replace(plain, consistency=Consistency(weight=1.0))
+    needs_clean_pair = replace(plain, consistency=Consistency(weight=1.0))
     silent = replace(plain, clean_share=1.0)
     for step in range(3):
-        without, batch = (Batches(manifest, bank, each, 0).render(step) for each in (plain, paired))
+        without, batch = (Batches(manifest, bank, each, 0).render(step) for each in (plain, needs_clean_pair))
         assert without.clean is None
         assert batch.clean is not None
         assert torch.equal(without.waves, batch.waves)
@@ -157,7 +156,7 @@ def test_recordings_as_classes_are_told_apart_but_for_those_alike(
     manifest: Manifest, bank: NoiseBank, stage: Train, base: SpeakerEncoder, table: AnchorTable
 ) -> None:
     terms = Classification(classes="recordings", centres="anchors", alike=0.5)
-    stage = replace(pulled(stage), classification=terms)
+    stage = replace(has_anchor_loss(stage), classification=terms)
     assert not stage.labelled
     batch = Batches(manifest, bank, stage, 0).render(0)
     task = SpeakerTask(base.copy(), stage, manifest.speakers, table)

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from voxanchor import processes
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.utterance import Utterance
+from voxanchor import runtime
+from voxanchor.conditions.bank import NoiseBank
+from voxanchor.corpus.manifest import Manifest, Utterance
 from voxanchor.errors import CorpusError, DivergedError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.job import Job
+from voxanchor.training.run import Job, Validation
 from voxanchor.training.stage import Train
-from voxanchor.training.validation import Validation
 
 
 def encoder(seed: int) -> SpeakerEncoder:
@@ -75,8 +73,8 @@ def test_models_are_measured_where_training_runs(
         seen.append(next(model.parameters()).device.type)
         return np.eye(len(utterances), model.embedding_dim, dtype=np.float32) + 0.1
 
-    monkeypatch.setattr("voxanchor.training.validation.embed", embedded)
-    monkeypatch.setattr("voxanchor.training.validation.best_device", lambda: torch.device("meta"))
+    monkeypatch.setattr("voxanchor.training.run.embed", embedded)
+    monkeypatch.setattr("voxanchor.training.run.best_device", lambda: torch.device("meta"))
     start = encoder(1)
     Validation(few, bank, start, seed=0).measure(start)
     assert set(seen) == {"meta"}
@@ -90,9 +88,9 @@ def test_the_first_process_alone_measures_the_start(
     def refused(*_: object, **__: object) -> np.ndarray:
         raise AssertionError("measured in a process that does not judge")
 
-    monkeypatch.setattr("voxanchor.training.validation.embed", refused)
-    monkeypatch.setattr(processes, "first", lambda: False)
-    monkeypatch.setattr("voxanchor.training.job.run_guarded", lambda *_: None)
+    monkeypatch.setattr("voxanchor.training.run.embed", refused)
+    monkeypatch.setattr(runtime, "first", lambda: False)
+    monkeypatch.setattr("voxanchor.training.run.run_guarded", lambda *_: None)
     start = encoder(1)
     watch = Validation(few, bank, start, seed=0)
     stage = Train(start="base", steps=1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.anchors import AnchorTable
@@ -42,7 +42,7 @@ def test_a_step_waits_for_nothing(terms: dict[str, Any], monkeypatch: pytest.Mon
     rows = np.random.default_rng(0).standard_normal((10, 16)).astype(np.float32)
     table = AnchorTable(names, names, rows / np.linalg.norm(rows, axis=1, keepdims=True), "", "")
     stage = replace(Train(start="base", anchors="anchors", steps=3, batch_size=4, crop_s=0.5), **terms)
-    task = SpeakerTask(student, stage, names, table, student.copy() if stage.taught else None).to(META).train()
+    task = SpeakerTask(student, stage, names, table, student.copy() if stage.needs_teacher else None).to(META).train()
     waves, rows_of = torch.zeros(4, 8_000), torch.arange(4)
     batch = Batch(waves, torch.full((4,), 8_000), rows_of, rows_of, rows_of > 1, waves.clone()).to(META)
     assert batch.waves.device == META

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.scoring.calibration import Calibration
-from voxanchor.scoring.calibration_record import CalibrationRecord, Threshold
+from voxanchor.scoring.calibration import Calibration, CalibrationRecord, Threshold
 from voxanchor.types import Embeddings, IntArray, Waveform
 
 Said = Callable[..., Waveform]

@@ -12,10 +12,10 @@ import soundfile
 from voxanchor.audio.io import OPEN_HEADER, AudioFile
 from voxanchor.errors import AudioError, RecipeError, TooLongError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.types import IntArray
 from voxanchor.verification import embedding, recordings
-from voxanchor.verification.recordings import CANCEL, DIFFERENT, Long, hear
+from voxanchor.verification.embedding import TorchEmbedder
+from voxanchor.verification.recordings import CANCEL, DIFFERENT, Long, load_audio
 from voxanchor.verification.verifier import Verifier
 
 RATE = 16_000
@@ -66,10 +66,10 @@ def test_channels_that_cancel_are_not_silent(verifier: Verifier, voice: Voice, t
         turned = np.stack((wave, np.float32(gain) * wave), axis=1)
         soundfile.write(tmp_path / "a.wav", turned, RATE, subtype="FLOAT")
         for recording in (turned, tmp_path / "a.wav"):
-            (heard,) = verifier.hear(recording)
+            (heard,) = verifier.load_audio(recording)
             assert heard.remarks == (CANCEL.format(1),)
             np.testing.assert_allclose(verifier.embed(heard), plain, atol=1e-5)
-            assert verifier.hear(recording, "right")[0].remarks == ()
+            assert verifier.load_audio(recording, "right")[0].remarks == ()
 
 
 def test_a_channel_that_is_not_there_names_the_recording(verifier: Verifier, call: Path, voice: Voice) -> None:
@@ -88,7 +88,7 @@ def test_a_header_left_open_is_a_warning_of_the_side(verifier: Verifier, voice: 
     path.write_bytes(content)
     found = verifier.verify(path, voice(1, 2))
     assert OPEN_HEADER in found.sides[0].warnings
-    assert found.plain()["sides"][0]["warnings"] == [*found.sides[0].warnings]
+    assert found.to_dict()["sides"][0]["warnings"] == [*found.sides[0].warnings]
 
 
 @pytest.mark.usefixtures("short")
@@ -102,7 +102,7 @@ def test_a_long_recording_is_the_mean_of_its_blocks(
         wave = np.interp(np.arange(len(wave) * rate // RATE) * RATE / rate, np.arange(len(wave)), wave)
     path = tmp_path / f"a{suffix}"
     soundfile.write(path, wave, rate)
-    (heard,) = verifier.hear(path)
+    (heard,) = verifier.load_audio(path)
     assert isinstance(heard.sound, Long)
     assert heard.samples == pytest.approx(7.3 * RATE, abs=2)
     length = -(-heard.samples // (8 * 320)) * 320
@@ -203,6 +203,6 @@ def test_the_memory_does_not_grow_with_the_length(tmp_path: Path, voice: Voice) 
 
 
 def test_what_was_heard_may_be_given_again(verifier: Verifier, voice: Voice) -> None:
-    heard = hear(voice(1, 1))
-    assert hear(heard) is heard
+    heard = load_audio(voice(1, 1))
+    assert load_audio(heard) is heard
     assert verifier.score(heard, voice(1, 1)) == pytest.approx(1, abs=1e-5)

@@ -14,17 +14,17 @@ from tests.verification.by_hand import Angles, Said, line
 
 from voxanchor.errors import AudioError, RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.scoring.backend import UNCALIBRATED, EmbeddingSet, ScoringBackend, posteriors
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.cohort import Cohort
-from voxanchor.scoring.judge import UNCALIBRATED, Judge, Voices, posteriors
 from voxanchor.types import Waveform
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import MIN_SPEECH_S, Verifier
 
 
 @pytest.fixture
 def verifier() -> Verifier:
-    return Verifier(Angles(), Judge(line()))
+    return Verifier(Angles(), ScoringBackend(line()))
 
 
 def test_voices_that_are_alike_are_accepted_and_others_rejected(verifier: Verifier, said: Said) -> None:
@@ -85,7 +85,7 @@ def test_too_little_speech_is_an_abstention_on_either_side(verifier: Verifier, s
 
 
 def test_what_the_model_cannot_take_is_an_abstention_too(said: Said) -> None:
-    found = Verifier(Angles(min_samples=48_000), Judge(line())).verify(said(0, 4.0), said(0, 2.0))
+    found = Verifier(Angles(min_samples=48_000), ScoringBackend(line())).verify(said(0, 4.0), said(0, 2.0))
     assert found.decision == "abstained"
     assert found.reason == "the second recording lasts 2.00 s; the model needs 3.00 s"
 
@@ -116,20 +116,20 @@ def test_swapped_recordings_get_the_same_ratio(verifier: Verifier, said: Said) -
 def test_an_answer_is_plain_json(verifier: Verifier, said: Said) -> None:
     verifier.enroll("Ada", [said(0), said(0.1)])
     for pair in ((said(0), said(0)), (said(0), said(0, 0.2))):
-        plain = verifier.verify(*pair).plain()
+        plain = verifier.verify(*pair).to_dict()
         assert json.loads(json.dumps(plain, allow_nan=False)) == plain
         assert set(plain) == {"decision", "score", "llr", "threshold", "prior", "sides", "reason"}
         measured = {"duration_s", "speech_s", "snr_db", "clipped", "level_db", "dc", "bandwidth_hz", "peak"}
         assert set(plain["sides"][0]) == measured | {"recordings", "warnings"}
     for wave in (said(0), said(0, 0.2)):
-        plain = verifier.identify(wave).plain()
+        plain = verifier.identify(wave).to_dict()
         assert json.loads(json.dumps(plain, allow_nan=False)) == {**plain, "candidates": list(plain["candidates"])}
         assert set(plain) == {
             *("decision", "person", "candidates", "nobody", "side", "reason", "remark"),
             *("threshold", "prior", "people", "false_acceptance"),
         }
         assert set(plain["false_acceptance"]) == {"rate", "kind", "low", "high", "highest", "condition", "remark"}
-    assert json.dumps(Verifier(Angles()).verify(said(0), said(0)).plain(), allow_nan=False)
+    assert json.dumps(Verifier(Angles()).verify(said(0), said(0)).to_dict(), allow_nan=False)
 
 
 def test_a_recording_too_loud_to_compute_with_is_an_error_and_no_decision(said: Said) -> None:
@@ -138,14 +138,14 @@ def test_a_recording_too_loud_to_compute_with_is_an_error_and_no_decision(said: 
             return np.full((len(waves), 4), np.nan, np.float32)
 
     with pytest.raises(AudioError, match=r"the first recording: .*no finite embedding"):
-        Verifier(Deaf(), Judge(line())).verify(said(0), said(0))
+        Verifier(Deaf(), ScoringBackend(line())).verify(said(0), said(0))
 
 
 def test_scores_are_normalised_where_the_calibration_says_so(said: Said) -> None:
     draw = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
     cohort = Cohort(draw / np.linalg.norm(draw, axis=1, keepdims=True), 10)
     record = replace(line(), calibration=Calibration("as-norm", -1.0, 2.0), cohort_top=10)
-    found = Verifier(Angles(), Judge(record, cohort)).verify(said(0), said(0))
+    found = Verifier(Angles(), ScoringBackend(record, cohort)).verify(said(0), said(0))
     left = cohort.statistics(np.array([[1, 0, 0, 0]], np.float32))
     expected = (1 - left.mean[0]) / left.std[0]
     assert found.score == pytest.approx(expected, rel=1e-3)
@@ -156,9 +156,9 @@ def test_the_likeness_to_strangers_moves_the_ratio() -> None:
     cohort = Cohort(np.eye(4, dtype=np.float32)[2:], 2)
     pairs = {"likeness": (0.0, 3.0)}
     calibration = Calibration("cosine", 0.0, 1.0, ("likeness",), pairs, {"likeness": (0.0, 0.0)}, {"likeness": (-1, 1)})
-    judge = Judge(replace(line(), calibration=calibration, cohort_top=2), cohort)
-    one = Voices(np.array([[0.8, 0, 0.6, 0]], np.float32), np.ones(1), np.ones(1))
-    scores, llrs = judge.compare(one, one)
+    backend = ScoringBackend(replace(line(), calibration=calibration, cohort_top=2), cohort)
+    one = EmbeddingSet(np.array([[0.8, 0, 0.6, 0]], np.float32), np.ones(1), np.ones(1))
+    scores, llrs = backend.compare(one, one)
     assert llrs is not None
     assert scores[0] == pytest.approx(1)
     assert llrs[0] == pytest.approx(np.arctanh(0.9999) + 3 * 0.3)
@@ -199,10 +199,10 @@ def test_the_same_recording_again_is_accepted_with_a_warning(verifier: Verifier,
 
 def test_outside_of_the_levels_heard_there_is_a_warning_and_far_outside_no_decision(said: Said) -> None:
     record = replace(line(), heard={"level_db": (-30.0, -10.0), "clipped": (0.0, 0.0)})
-    verifier = Verifier(Angles(), Judge(record))
+    verifier = Verifier(Angles(), ScoringBackend(record))
     usual = said(0)
     assert verifier.verify(usual, said(0.1)).warnings == ()
-    level_db = verifier.hear(usual)[0].quality.level_db
+    level_db = verifier.load_audio(usual)[0].quality.level_db
     assert level_db is not None
 
     def at(level: float) -> Waveform:
@@ -245,10 +245,10 @@ def test_nobody_gets_in_by_being_quiet(
 @settings(max_examples=20, deadline=None)
 @given(gain_db=st.floats(-50, 20))
 def test_a_model_that_hears_level_decides_near_the_usual_one_alone(said: Said, gain_db: float) -> None:
-    usual, verifier = said(0), Verifier(Angles(hears_level=True), Judge(line()))
+    usual, verifier = said(0), Verifier(Angles(hears_level=True), ScoringBackend(line()))
     wave = (usual * 10 ** (gain_db / 20)).astype(np.float32)
     wave[0] = usual[0]
-    level_db = verifier.hear(wave)[0].quality.level_db
+    level_db = verifier.load_audio(wave)[0].quality.level_db
     assert level_db is not None
     found = verifier.verify(usual, wave)
     assert (found.decision == "abstained") == (abs(level_db + 26.0) > 12.0)
@@ -270,7 +270,7 @@ def test_a_telephone_s_band_is_a_warning_unless_the_calibration_has_heard_it(sai
         ({"bandwidth_hz": (8_000.0, 8_000.0)}, "second: of a narrower band than the calibration has heard"),
         ({"bandwidth_hz": (4_000.0, 8_000.0)}, ""),
     ):
-        found = Verifier(Angles(), Judge(replace(line(), heard=heard))).verify(usual, narrow)
+        found = Verifier(Angles(), ScoringBackend(replace(line(), heard=heard))).verify(usual, narrow)
         assert found.decision == "accepted"
         bands = [text for text in found.warnings if "band" in text or "nothing above" in text]
         assert [text.startswith(word) for text in bands] == [True] * bool(word)
@@ -278,6 +278,6 @@ def test_a_telephone_s_band_is_a_warning_unless_the_calibration_has_heard_it(sai
 
 def test_what_is_lost_in_16_bits_is_no_voice(said: Said) -> None:
     quiet = (said(0) * 1e-4).astype(np.float32)
-    found = Verifier(Angles(), Judge(line())).verify(said(0), quiet)
+    found = Verifier(Angles(), ScoringBackend(line())).verify(said(0), quiet)
     assert found.decision == "abstained"
     assert "too quiet" in found.reason

@@ -23,8 +23,8 @@ from voxanchor import extras
 from voxanchor.errors import EnrolmentError, MissingExtraError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import FORMAT, seal, unsealed
-from voxanchor.scoring.calibration_record import COHORT_FILE, FILE
-from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE
+from voxanchor.scoring.calibration import COHORT_FILE, FILE
+from voxanchor.verification.people import COMPATIBILITY_FILE, MAP_FILE
 from voxanchor.verification.verifier import Verifier
 
 
@@ -126,11 +126,11 @@ def test_an_exported_file_carries_all_that_a_directory_does(
     )
     one, other = voxanchor.load(folder), voxanchor.load(path)
     assert one.fingerprint == other.fingerprint
-    assert one.judge.record == other.judge.record == record
+    assert one.backend.record == other.backend.record == record
     for verifier in (one, other):
-        assert verifier.judge.cohort is not None
-        assert verifier.judge.cohort.top == 10
-        np.testing.assert_array_equal(verifier.judge.cohort.embeddings, embeddings)
+        assert verifier.backend.cohort is not None
+        assert verifier.backend.cohort.top == 10
+        np.testing.assert_array_equal(verifier.backend.cohort.embeddings, embeddings)
         assert verifier.older is not None
         assert verifier.older.fingerprint == "old"
         np.testing.assert_array_equal(verifier.older.matrix, matrix)

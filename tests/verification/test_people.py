@@ -11,17 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.verification.by_hand import Angles, Said, line
 
-from voxanchor.enrolments.records import Print
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import open_store
 from voxanchor.errors import AudioError, EnrolmentError, ModelError, RecipeError, UnknownPersonError
-from voxanchor.scoring.calibration import Calibration, Kind, Measure
-from voxanchor.scoring.calibration_record import CalibrationRecord, SearchFigures, SearchRate, Threshold
+from voxanchor.scoring.backend import ScoringBackend
+from voxanchor.scoring.calibration import (
+    Calibration,
+    CalibrationRecord,
+    Kind,
+    MeasureName,
+    SearchFigures,
+    SearchRate,
+    Threshold,
+)
 from voxanchor.scoring.cohort import Cohort
-from voxanchor.scoring.judge import Judge
-from voxanchor.verification.older import OlderModel, older_model
-from voxanchor.verification.reembedding import reembed
-from voxanchor.verification.verifier import Verifier
-from voxanchor.verification.voices import REPLAYED
+from voxanchor.verification.people import REPLAYED, OlderModel, older_model
+from voxanchor.verification.verifier import Verifier, reembed
 
 TURN = np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
 """A map that turns an angle by a quarter."""
@@ -29,7 +34,7 @@ TURN = np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.fl
 
 @pytest.fixture
 def verifier() -> Verifier:
-    return Verifier(Angles(), Judge(line()))
+    return Verifier(Angles(), ScoringBackend(line()))
 
 
 @pytest.fixture
@@ -139,10 +144,10 @@ def test_a_recording_is_somebody_s_or_nobody_s(two: Verifier, said: Said) -> Non
 def test_the_probabilities_of_an_answer_sum_to_one(
     said: Said, angles: list[float], heard: float, prior: float, certainty: float
 ) -> None:
-    with Verifier(Angles(), Judge(line())) as verifier:
+    with Verifier(Angles(), ScoringBackend(line())) as verifier:
         for place, angle in enumerate(angles):
             row = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
-            verifier.store.enroll(f"p{place}", [Print(row, 3.0, 20.0)], "angles")
+            verifier.store.enroll(f"p{place}", [EnrolmentEmbedding(row, 3.0, 20.0)], "angles")
         found = verifier.identify(said(heard), top=len(angles), prior=prior, certainty=certainty)
     probabilities = [item.probability for item in found.candidates if item.probability is not None]
     assert found.nobody is not None
@@ -158,11 +163,11 @@ def test_the_probabilities_of_an_answer_sum_to_one(
 
 
 @st.composite
-def judges(draw: st.DrawFn) -> Judge:
+def backends(draw: st.DrawFn) -> ScoringBackend:
     """A calibration that minds length and noise, and may normalise by a cohort; with rates, or without."""
     kind: Kind = draw(st.sampled_from(["cosine", "as-norm"]))
     weight = st.tuples(st.floats(-1, 1), st.floats(-1, 1))
-    names: tuple[Measure, ...] = ("speech", "snr")
+    names: tuple[MeasureName, ...] = ("speech", "snr")
     calibration = Calibration(
         kind,
         draw(st.floats(-8, 2)),
@@ -180,12 +185,12 @@ def judges(draw: st.DrawFn) -> Judge:
     )
     axes = np.eye(4, dtype=np.float32)
     record = CalibrationRecord("angles", calibration, thresholds, (), {}, 3, "", searches)
-    return Judge(record, Cohort(axes, 3) if kind == "as-norm" else None)
+    return ScoringBackend(record, Cohort(axes, 3) if kind == "as-norm" else None)
 
 
 @settings(deadline=None, max_examples=50)
 @given(
-    judge=judges(),
+    backend=backends(),
     people=st.lists(st.tuples(st.floats(-1.5, 1.5), st.floats(0.5, 30), st.floats(0, 40)), min_size=1, max_size=6),
     heard=st.floats(-1.5, 1.5),
     prior=st.just(0.01) | st.floats(0.001, 0.999),
@@ -194,17 +199,17 @@ def judges(draw: st.DrawFn) -> Judge:
 )
 def test_nobody_is_found_whom_a_claim_would_not_let_in(
     said: Said,
-    judge: Judge,
+    backend: ScoringBackend,
     people: list[tuple[float, float, float]],
     heard: float,
     prior: float,
     rate: float | None,
     certainty: float,
 ) -> None:
-    with Verifier(Angles(), judge) as verifier:
+    with Verifier(Angles(), backend) as verifier:
         for place, (angle, speech_s, snr_db) in enumerate(people):
             row = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
-            verifier.store.enroll(f"p{place}", [Print(row, speech_s, snr_db)], "angles")
+            verifier.store.enroll(f"p{place}", [EnrolmentEmbedding(row, speech_s, snr_db)], "angles")
         try:
             found = verifier.identify(said(heard), prior=prior, false_acceptance=rate, certainty=certainty)
         except RecipeError:
@@ -227,7 +232,7 @@ def test_nobody_is_found_whom_a_claim_would_not_let_in(
 @settings(deadline=None, max_examples=20)
 @given(angle=st.floats(0, 1.5), prior=st.floats(0.001, 0.999))
 def test_among_one_person_a_search_is_a_claim(said: Said, angle: float, prior: float) -> None:
-    with Verifier(Angles(), Judge(line())) as verifier:
+    with Verifier(Angles(), ScoringBackend(line())) as verifier:
         verifier.enroll("Ada", said(0))
         found, claim = verifier.identify(said(angle), prior=prior), verifier.verify_as("Ada", said(angle), prior)
     assert (found.person == "Ada") == claim.accepted
@@ -250,7 +255,7 @@ def test_two_people_who_sound_alike_are_nobody_and_it_is_said_why(verifier: Veri
 def test_a_rate_for_the_whole_list_takes_a_higher_threshold_and_says_so(said: Said) -> None:
     rates = [(1, 2.5, 1.0), (2, 2.5, 1.9), (1, 20.0, 0.1), (2, 20.0, 0.2)]
     searches = tuple(SearchFigures(n, "comparison", 1.0, llr, 900, 99, 20, rate) for n, llr, rate in rates)
-    with Verifier(Angles(), Judge(replace(line(), searches=searches))) as verifier:
+    with Verifier(Angles(), ScoringBackend(replace(line(), searches=searches))) as verifier:
         verifier.enroll("Ada", said(0))
         alone = verifier.identify(said(0.3), false_acceptance=1)
         assert (alone.person, alone.threshold, alone.prior) == ("Ada", 2.5, None)
@@ -327,16 +332,16 @@ def test_numbers_that_cannot_be_are_errors(two: Verifier, said: Said, values: di
 
 
 def with_older(two: Verifier, matrix: np.ndarray | None, decision: str = "upgrade") -> Verifier:
-    return Verifier(Angles("newer"), Judge(line("newer")), two.store, OlderModel("angles", matrix, decision))
+    return Verifier(Angles("newer"), ScoringBackend(line("newer")), two.store, OlderModel("angles", matrix, decision))
 
 
 def test_voiceprints_of_another_model_are_never_compared(two: Verifier, said: Said) -> None:
-    other = Verifier(Angles("other"), Judge(line("other")), two.store)
+    other = Verifier(Angles("other"), ScoringBackend(line("other")), two.store)
     with pytest.raises(EnrolmentError, match="other"):
         other.verify_as("Ada", said(0))
     with pytest.raises(EnrolmentError, match="other"):
         other.identify(said(0))
-    unrelated = Verifier(Angles("other"), Judge(line("other")), two.store, OlderModel("third", None, "keep"))
+    unrelated = Verifier(Angles("other"), ScoringBackend(line("other")), two.store, OlderModel("third", None, "keep"))
     with pytest.raises(EnrolmentError, match="other"):
         unrelated.verify_as("Ada", said(0))
     with pytest.raises(EnrolmentError, match="other"):
@@ -380,7 +385,7 @@ def test_a_voiceprint_that_was_replaced_is_nobody_s_however_many_are_nearer(
 ) -> None:
     def enrol(name: str, angle: float, model: str) -> None:
         row = np.array([np.cos(angle), np.sin(angle), 0, 0], np.float32)
-        verifier.store.enroll(name, [Print(row, 3.0, 20.0)], model)
+        verifier.store.enroll(name, [EnrolmentEmbedding(row, 3.0, 20.0)], model)
 
     newer = with_older(verifier, matrix)
     enrol("Ada", 0.0, "angles")
@@ -413,7 +418,7 @@ def test_what_is_no_such_report_is_an_error(report: str) -> None:
 def test_kept_audio_is_embedded_anew_and_the_rest_is_listed(two: Verifier, said: Said) -> None:
     two.enroll("Cyd", [said(0.7), 3 * said(0.1)], keep_audio=True)
     two.enroll("Dee", said(-1), keep_audio=True)
-    newer = Verifier(Angles("newer"), Judge(line("newer")), two.store)
+    newer = Verifier(Angles("newer"), ScoringBackend(line("newer")), two.store)
     found = reembed(newer)
     assert (found.done, found.without_audio, found.failed) == (3, ("Ada", "Bob"), ())
     assert two.store.models() == {"angles": 3, "newer": 3}
@@ -429,7 +434,7 @@ def test_kept_audio_is_embedded_anew_and_the_rest_is_listed(two: Verifier, said:
 def test_kept_audio_that_the_new_model_cannot_take_is_a_failure_of_that_person(two: Verifier, said: Said) -> None:
     two.enroll("Cyd", said(0.7), keep_audio=True)
     two.enroll("Dee", said(0.7, 4.0), keep_audio=True)
-    found = reembed(Verifier(Angles("newer", min_samples=48_000), Judge(), two.store))
+    found = reembed(Verifier(Angles("newer", min_samples=48_000), ScoringBackend(), two.store))
     assert found.done == 1
     ((name, reason),) = found.failed
     assert name == "Cyd"
@@ -437,9 +442,9 @@ def test_kept_audio_that_the_new_model_cannot_take_is_a_failure_of_that_person(t
 
 
 def test_a_store_outlives_the_verifier_that_opened_it(said: Said, tmp_path: Path) -> None:
-    with Verifier(Angles(), Judge(line()), open_store(tmp_path / "people.db")) as verifier:
+    with Verifier(Angles(), ScoringBackend(line()), open_store(tmp_path / "people.db")) as verifier:
         verifier.enroll("Ada", said(0))
-    with Verifier(Angles(), Judge(line()), open_store(tmp_path / "people.db")) as verifier:
+    with Verifier(Angles(), ScoringBackend(line()), open_store(tmp_path / "people.db")) as verifier:
         assert verifier.verify_as("Ada", said(0)).accepted
-    with Verifier(Angles(), Judge(line())) as fresh:
+    with Verifier(Angles(), ScoringBackend(line())) as fresh:
         assert fresh.store.people() == []

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxanchor.errors import AudioError
-from voxanchor.verification.recordings import flac, hear, hear_all, is_one
+from voxanchor.verification.recordings import flac, is_one, load_all_audio, load_audio
 
 Voice = Callable[..., np.ndarray]
 
@@ -42,12 +42,12 @@ def test_every_form_of_a_recording_is_heard_alike(voice: Voice, tmp_path: Path) 
     ]
     for form in forms:
         assert is_one(form)
-        heard = hear(form)
+        heard = load_audio(form)
         assert heard.waveform.dtype == np.float32
         np.testing.assert_allclose(heard.waveform, wave, atol=1e-6)
     whole: list[Any] = [integers, integers.astype(">i2"), integers.astype(np.int32) * 65536, integers[:, None]]
     for rounded in whole:
-        np.testing.assert_allclose(hear(rounded).waveform, wave, atol=2 / 32768)
+        np.testing.assert_allclose(load_audio(rounded).waveform, wave, atol=2 / 32768)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
@@ -62,7 +62,7 @@ def test_a_file_of_any_rate_is_decoded_once(rate: int, tmp_path: Path, monkeypat
         return block
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counting)
-    assert hear(tmp_path / "a.wav").samples == 32_000
+    assert load_audio(tmp_path / "a.wav").samples == 32_000
     assert sum(decoded) == 2 * rate
 
 
@@ -70,7 +70,7 @@ def test_full_scale_of_integers_is_one() -> None:
     for kind in (np.int16, np.int32):
         limits = np.iinfo(kind)
         samples: Any = np.array([limits.min, 0, limits.max], kind)
-        found = hear(samples).waveform
+        found = load_audio(samples).waveform
         assert found[0] == -1
         assert found[2] == pytest.approx(1, abs=1e-4)
 
@@ -79,8 +79,8 @@ def test_what_is_given_is_never_changed(voice: Voice) -> None:
     wave = voice(1, 1)
     before = wave.copy()
     wave.setflags(write=False)
-    hear(wave)
-    flac(hear(wave))
+    load_audio(wave)
+    flac(load_audio(wave))
     np.testing.assert_array_equal(wave, before)
 
 
@@ -88,7 +88,7 @@ def test_what_is_given_is_never_changed(voice: Voice) -> None:
 @given(rate=st.integers(4_000, 200_000), channels=st.integers(1, 8))
 def test_any_rate_and_number_of_channels_gives_the_same_tone(rate: int, channels: int) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(2 * rate) / rate)
-    heard = hear((np.tile(tone[:, None], channels), rate))
+    heard = load_audio((np.tile(tone[:, None], channels), rate))
     assert len(heard.waveform) == pytest.approx(32_000, abs=2)
     assert heard.quality.duration_s == pytest.approx(2, abs=1e-3)
     middle = heard.waveform[8000:24_000]
@@ -132,7 +132,7 @@ def test_any_rate_and_number_of_channels_gives_the_same_tone(rate: int, channels
 )
 def test_what_is_no_recording_is_an_error_that_names_it(samples: Any) -> None:
     with pytest.raises(AudioError, match=r"^the microphone: "):
-        hear(samples, "the microphone")
+        load_audio(samples, "the microphone")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_what_is_no_recording_is_an_error_that_names_it(samples: Any) -> None:
 def test_what_python_has_beside_recordings_is_refused_as_one(samples: Any, words: str) -> None:
     assert is_one(samples)
     with pytest.raises(AudioError, match=words):
-        hear(samples)
+        load_audio(samples)
 
 
 def test_files_that_are_none_are_errors_that_name_them(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_files_that_are_none_are_errors_that_name_them(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nothing.wav", np.zeros(0), 16_000)
     for name in ("text.wav", "empty.wav", "nan.wav", "nothing.wav", "missing.wav", "."):
         with pytest.raises(AudioError, match=str(tmp_path / name)):
-            hear(tmp_path / name)
+            load_audio(tmp_path / name)
 
 
 def test_one_recording_is_told_from_several(voice: Voice) -> None:
@@ -174,18 +174,18 @@ def test_one_recording_is_told_from_several(voice: Voice) -> None:
 def test_recordings_have_names_for_messages(voice: Voice, tmp_path: Path) -> None:
     wave = voice(1, 1)
     soundfile.write(tmp_path / "call 7.wav", wave, 16_000)
-    assert [item.name for item in hear_all((wave, wave))] == ["the first recording", "the second recording"]
-    assert [item.name for item in hear_all((wave,) * 3)] == ["recording 1", "recording 2", "recording 3"]
-    heard = hear(tmp_path / "call 7.wav", "ignored")
+    assert [item.name for item in load_all_audio((wave, wave))] == ["the first recording", "the second recording"]
+    assert [item.name for item in load_all_audio((wave,) * 3)] == ["recording 1", "recording 2", "recording 3"]
+    heard = load_audio(tmp_path / "call 7.wav", "ignored")
     assert (heard.name, heard.source) == (str(tmp_path / "call 7.wav"), "call 7.wav")
-    assert hear(wave).source == ""
+    assert load_audio(wave).source == ""
 
 
 @pytest.mark.parametrize("gain", [1e-3, 1.0, 50.0])
 def test_kept_audio_is_the_recording_in_24_bits(voice: Voice, gain: float) -> None:
     import io
 
-    heard = hear((gain * voice(1, 1)).astype(np.float32))
+    heard = load_audio((gain * voice(1, 1)).astype(np.float32))
     samples, rate = soundfile.read(io.BytesIO(flac(heard)), dtype="float32")
     assert rate == 16_000
     scale = max(1.0, float(np.abs(heard.waveform).max()))  # scaled down only where it is beyond full scale
@@ -199,6 +199,6 @@ def test_clipping_is_found_at_any_rate(voice: Voice, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "cut.wav", loud, 44_100, subtype="FLOAT")
     share = float((np.abs(loud) >= ceiling).mean())
     assert share > 0.02
-    for heard in (hear(tmp_path / "cut.wav"), hear((loud, 44_100))):
+    for heard in (load_audio(tmp_path / "cut.wav"), load_audio((loud, 44_100))):
         assert heard.quality.clipped == pytest.approx(share, rel=0.2)
         assert any("clipped" in warning for warning in heard.quality.warnings)

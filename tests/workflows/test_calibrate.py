@@ -14,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 import voxanchor
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
-from voxanchor.evaluation import audience, calibration_trials, embed
-from voxanchor.evaluation.calibration_trials import CalibrationTrials, Group
+from voxanchor.evaluation import calibrate as calibrate_module
+from voxanchor.evaluation import embed
+from voxanchor.evaluation.calibrate import CalibrationTrials, Group
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.scoring.calibration import Kind
-from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord
+from voxanchor.scoring.calibration import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord, Kind
 from voxanchor.scoring.cohort import Cohort
 from voxanchor.workflows import calibrate as job
 from voxanchor.workflows.calibrate import WORK_FOLDER, Material, calibrate
@@ -109,7 +109,7 @@ def test_the_model_s_own_directory_gets_the_calibration_added(
     assert contents(own) == contents(made[0])
 
 
-@pytest.mark.parametrize("most", [60, calibration_trials.MOST_SEARCHED])
+@pytest.mark.parametrize("most", [60, calibrate_module.MOST_SEARCHED])
 def test_pieces_are_looked_for_among_a_clean_piece_of_every_speaker(
     made: tuple[Path, CalibrationRecord],
     model: Path,
@@ -118,7 +118,7 @@ def test_pieces_are_looked_for_among_a_clean_piece_of_every_speaker(
     monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
-    monkeypatch.setattr(calibration_trials, "MOST_SEARCHED", most)
+    monkeypatch.setattr(calibrate_module, "MOST_SEARCHED", most)
     seen: list[tuple[CalibrationTrials, list[Group]]] = []
 
     class Spied(CalibrationTrials):
@@ -264,7 +264,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_it_lacks(
         embedded.append(label)
         return whole(*arguments, label=label, **others)
 
-    monkeypatch.setattr(audience, "embed_with", embed_or_stop)
+    monkeypatch.setattr(embed, "embed_with", embed_or_stop)
     stop, out = "noise_5db, noise seed 0", tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         calibrate(str(model), material, out)

@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import ModelError
-from voxanchor.evaluation.background import noise_bank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder
-from voxanchor.models.licence import licence_of
 from voxanchor.training.stage import AnchorTerm, Train
-from voxanchor.workflows.card import CARD_FILE, Making, read_card, write_card
+from voxanchor.workflows.card import CARD_FILE, Making, licence_of, read_card, write_card
 
 GUARD: dict[str, Any] = {
     "attempts": [{"learning_rate": 0.08, "why": "clean quality fell too far"}, {"learning_rate": 0.008, "why": ""}],

@@ -127,7 +127,7 @@ def test_all_models_hear_the_same_audio(
 def test_what_is_finished_is_not_done_again(recipe: Recipe, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (whole / "results.csv").read_text()
     marks = {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")}
-    monkeypatch.setattr("voxanchor.training.job.train", None)
+    monkeypatch.setattr("voxanchor.training.run.train", None)
     compare(recipe, whole)
     assert (whole / "results.csv").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("model.safetensors")} == marks
@@ -150,7 +150,7 @@ def test_a_comparison_that_is_killed_and_started_again_ends_alike(
         run_stage(*arguments)
 
     with monkeypatch.context() as patch:
-        for place in ("voxanchor.workflows.compare.run_stage", "voxanchor.workflows.tuning.run_stage"):
+        for place in ("voxanchor.workflows.compare.run_stage", "voxanchor.workflows.compare.run_stage"):
             patch.setattr(place, dying)
         with pytest.raises(Killed):
             compare(recipe, tmp_path / "cut")

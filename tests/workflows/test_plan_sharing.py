@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.training.guard import Guard
+from voxanchor.training.guard import ForgettingGuard
 from voxanchor.training.recipe import Recipe, read_recipe
 from voxanchor.training.stage import AnchorTerm, Classification, Consistency, Noise, Rooms, Train
 from voxanchor.workflows import plan
-from voxanchor.workflows.plan_measure import Step
+from voxanchor.workflows.plan import Step
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def seconds(recipe: Recipe, measured: list[Train], one: Train, other: Train) -> 
         {"gain_db": (-6.0, 6.0)},
         {"batch_norm": "update"},
         {"clip_norm": 1.0},
-        {"guard": Guard(watch=True)},
+        {"guard": ForgettingGuard(watch=True)},
         {"precision": "bfloat16"},
         {"crop_s": 2.5},
         {"frozen": ("blocks.0.",)},

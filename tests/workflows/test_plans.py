@@ -5,13 +5,11 @@ import re
 
 import pytest
 
-from voxanchor.cli.plan import show
+from voxanchor.cli.training import show
 from voxanchor.errors import RecipeError
-from voxanchor.training.contest import Tuning
-from voxanchor.training.recipe import Recipe, read_recipe
+from voxanchor.training.recipe import Recipe, Tuning, read_recipe
+from voxanchor.workflows.compare import effort, grid, in_words, plan_of, reuse, select, unequal, with_settings
 from voxanchor.workflows.plan import make_plan
-from voxanchor.workflows.plans import effort, in_words, plan_of, reuse, select, unequal
-from voxanchor.workflows.tuning import grid, with_settings
 
 
 @pytest.fixture(scope="module")

@@ -27,19 +27,19 @@ def test_others_do_not(settings: tuple[str, ...], speakers: int, capsys: pytest.
 def test_the_setting_in_the_advice_does_what_it_says() -> None:
     train = recipe(FRAMES).stages["anchored"].train
     assert train is not None
-    assert train.frames_pulled
+    assert train.has_frame_loss
 
 
 def test_without_labels_frames_are_pulled_where_there_are_any() -> None:
     train = make_recipe("ge2e", ["speech"], [], unlabelled=True, frames=True).stages["anchored"].train
     assert train is not None
-    assert train.frames_pulled
+    assert train.has_frame_loss
     assert not train.labelled
     assert train.classification.weight
     assert train.classification.classes == "recordings"
     other = make_recipe("x", ["speech"], [], unlabelled=True).stages["anchored"].train
     assert other is not None
-    assert not other.frames_pulled
+    assert not other.has_frame_loss
 
 
 def test_strength_is_how_far_the_model_goes() -> None:

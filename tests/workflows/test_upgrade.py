@@ -13,8 +13,8 @@ from voxanchor.cli.main import run
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.enrolment_map import FILE, CarriedEncoder, EnrolmentMap
-from voxanchor.workflows.upgrade import fit_enrolment_map
+from voxanchor.models.mapping import FILE, CarriedEncoder, EnrolmentMap
+from voxanchor.workflows.compatibility import fit_enrolment_map
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ _TURN_SHARE = 0.1
 _TURN_POWER = 1e-3
 """A channel whose turns are this far (30 dB) below those of the other has noise in them, and no voice."""
 
-_ACTIVE = 10.0**-1.59  # the margin of `voxanchor.audio.level`
+_ACTIVE = 10.0**-1.59  # the margin of `voxanchor.audio.snr`
 _FRAME_S = 0.02
 
 

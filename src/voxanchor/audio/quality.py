@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio.level import AVERAGED_SAMPLES, FRAME_SAMPLES, active_power, frames_of
+from voxanchor.audio.snr import AVERAGED_SAMPLES, FRAME_SAMPLES, active_power, frames_of
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, BoolArray, FloatArray, Waveform
 
@@ -46,7 +46,7 @@ LARGEST_PEAK = 8.0
 """No recording with full scale at 1 goes so far beyond it (18 dB): its samples have another full scale."""
 
 ACTIVE_RATIO = 10.0**-1.59
-"""A frame is speech above the mean less 15.9 dB, the margin of `voxanchor.audio.level`."""
+"""A frame is speech above the mean less 15.9 dB, the margin of `voxanchor.audio.snr`."""
 
 _AT_PEAK = 0.9999  # a cut top is flat to the last bit; closer than this a sine above 40 Hz turns round
 
@@ -64,7 +64,7 @@ class Quality:
 
     Attributes:
         duration_s: its length.
-        speech_s: seconds of active speech (`voxanchor.audio.level`).
+        speech_s: seconds of active speech (`voxanchor.audio.snr`).
         snr_db: estimate of the ratio of speech to noise, see `estimate_snr_db`.
         clipped: share of the samples that lie in cut-off tops, 0 to 1.
         level_db: active level in dB relative to full scale; None for silence as well.

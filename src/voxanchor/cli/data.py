@@ -8,9 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from voxanchor.cli.arguments import Group
-from voxanchor.cli.shared import Folder, Folders, Json, Layout, Name, OutFolder, OutFolders, Share, print_json
-from voxanchor.progress import counted
+from voxanchor.cli.arguments import Folder, Folders, Group, Json, Layout, Name, OutFolder, OutFolders, Share, print_json
+from voxanchor.runtime import counted
 
 
 def pack(
@@ -134,8 +133,8 @@ def fetch(
         show_list: list what there is: name, size, licence and content.
         json: print {"name", "folder"}, or the list, as JSON.
     """
-    from voxanchor.corpus.downloads import downloads, size
-    from voxanchor.corpus.fetch import fetch as job
+    from voxanchor.corpus.download import downloads, size
+    from voxanchor.corpus.download import fetch as job
 
     if name and not show_list:
         folder = job(name, out, mirror=mirror, keep_archive=keep_archive)

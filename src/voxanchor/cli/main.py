@@ -12,17 +12,16 @@ from typing import Literal
 from tyro.conf import Positional
 
 import voxanchor
-from voxanchor import processes
-from voxanchor.cli import commands, data, deciding, people, using
+from voxanchor import runtime
+from voxanchor.cli import data, models, people, training
 from voxanchor.cli.arguments import HELP, Command, Group, completion_script, explain, explain_group, listed, parse
-from voxanchor.cli.calibrating import calibrate
-from voxanchor.cli.compatibility import compatibility
-from voxanchor.cli.serving import serve
+from voxanchor.cli.evaluating import calibrate, compatibility
+from voxanchor.cli.people import serve
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError, VoxanchorError
 from voxanchor.extras import missing_in
 from voxanchor.files import ENCODING_ERRORS, unwritable
-from voxanchor.heap import keep_freed_memory
+from voxanchor.runtime import keep_freed_memory
 
 HEAD = """voxanchor makes speaker-verification models robust to noise.
 
@@ -61,27 +60,27 @@ def completion(shell: Positional[Literal["bash", "zsh", "fish"]]) -> int:
 
 
 SECTIONS: dict[str, dict[str, Command | Group]] = {
-    "Try": {"quickstart": commands.quickstart, "models": using.models, "completion": completion},
+    "Try": {"quickstart": training.quickstart, "models": models.models, "completion": completion},
     "Make robust": {
-        "robustify": commands.robustify,
-        "train": commands.train,
-        "compare": commands.compare,
-        "recipes": commands.recipes,
+        "robustify": training.robustify,
+        "train": training.train,
+        "compare": training.compare,
+        "recipes": training.recipes,
     },
     "Measure": {
-        "evaluate": commands.evaluate,
+        "evaluate": training.evaluate,
         "compatibility": compatibility,
         "calibrate": calibrate,
-        "card": using.card,
+        "card": models.card,
     },
     "People": {
-        "enroll": deciding.enroll,
-        "verify": deciding.verify,
-        "verify-as": deciding.verify_as,
-        "identify": deciding.identify,
+        "enroll": people.enroll,
+        "verify": people.verify,
+        "verify-as": people.verify_as,
+        "identify": people.identify,
         "people": people.GROUP,
     },
-    "Deploy": {"embed": using.embed, "export": using.export, "upgrade": using.upgrade, "serve": serve},
+    "Deploy": {"embed": models.embed, "export": models.export, "upgrade": models.upgrade, "serve": serve},
     "Data": {"data": data.GROUP},
 }
 """What `voxanchor --help` lists, in its order."""
@@ -110,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, TextIOWrapper):  # not where it is closed, or somebody else's
             stream.reconfigure(errors=ENCODING_ERRORS)
     with contextlib.ExitStack() as stack:
-        if not processes.first():
+        if not runtime.first():
             nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8", errors=ENCODING_ERRORS))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         status = run(sys.argv[1:] if arguments is None else arguments)

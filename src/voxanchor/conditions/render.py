@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.mix import mix
-from voxanchor.audio.room import reverberate
+from voxanchor.audio.rooms import reverberate
+from voxanchor.audio.snr import mix
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.conditions.spec import Condition
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
@@ -54,17 +54,17 @@ def render(
     """
     if len(waveform) == 0:
         raise AudioError("an empty recording has no condition")
-    told, snr_db = [], None
+    descriptions, snr_db = [], None
     if condition.room is not None:
         room = bank.rooms.draw(condition.room.rt60_s, generator)
         waveform = reverberate(waveform, room.taps)
-        told.append(room.description)
+        descriptions.append(room.description)
     if condition.noise is not None and condition.snr_db is not None:
         noise = bank.draw(condition.noise, len(waveform), generator, exclude)
         mixture = mix(waveform, noise.waveform, condition.snr_db, condition.snr)
         waveform, snr_db = mixture.waveform, mixture.snr_db
-        told.append(noise.description)
+        descriptions.append(noise.description)
     if condition.channel is not None:
         waveform = condition.channel.apply(waveform)
-        told.append(condition.channel.description)
-    return Rendered(waveform, condition, snr_db, float(np.abs(waveform).max()), "; ".join(told) or "clean")
+        descriptions.append(condition.channel.description)
+    return Rendered(waveform, condition, snr_db, float(np.abs(waveform).max()), "; ".join(descriptions) or "clean")

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxanchor.audio import io, level
+from voxanchor.audio import io, snr
 from voxanchor.audio.downmix import Channel, ChannelMeter, channel_of, index_of, mono
 from voxanchor.audio.resampling import resampled
 from voxanchor.errors import AudioError
 from voxanchor.files import printable
-from voxanchor.progress import say, track
+from voxanchor.runtime import log_line, track
 from voxanchor.types import SAMPLE_RATE, Waveform
 
 CANCEL = "the channels cancel each other; of these the loudest alone is heard"
@@ -128,7 +128,7 @@ def _judged(
     length_s = len(waveform) / SAMPLE_RATE
     if length_s < min_duration_s:
         return Checked(reason=f"too short: {length_s:.2f} s, {min_duration_s:g} s needed")
-    active = level.active_s(waveform)
+    active = snr.active_s(waveform)
     if active == 0.0:
         return Checked(reason="silent: every sample is zero")
     if active < min_active_s:
@@ -186,5 +186,5 @@ def check_files(
             results.append(result)
             advance(1)
     for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):
-        say(f"{label}: {count} of {len(paths)} files: {remark}")
+        log_line(f"{label}: {count} of {len(paths)} files: {remark}")
     return results

@@ -21,7 +21,7 @@ from typing import Any
 
 from voxanchor.corpus.owners import EVALUATION, OWNER
 from voxanchor.errors import CorpusError
-from voxanchor.progress import counted
+from voxanchor.runtime import counted
 
 OURS = "voxanchor-manifest"
 """What the first line of a manifest of voxanchor says it is."""

@@ -7,11 +7,10 @@ from itertools import groupby
 
 import numpy as np
 
-from voxanchor.audio.level import FRAME_SAMPLES, active_frames
-from voxanchor.corpus.manifest import Manifest, Unusable
-from voxanchor.corpus.utterance import Part, Utterance
+from voxanchor.audio.snr import FRAME_SAMPLES, active_frames
+from voxanchor.corpus.manifest import Manifest, Part, Unusable, Utterance
 from voxanchor.errors import RecipeError, VoxanchorError
-from voxanchor.progress import track
+from voxanchor.runtime import track
 from voxanchor.types import SAMPLE_RATE
 
 SHORTEST_SHARE = 0.6

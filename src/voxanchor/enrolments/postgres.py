@@ -1,17 +1,237 @@
-"""A store in PostgreSQL with the extension pgvector, which searches where the voiceprints lie."""
+"""Stores in PostgreSQL with pgvector."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.enrolments import voices
-from voxanchor.enrolments.checks import model_name
-from voxanchor.enrolments.database import Session
-from voxanchor.enrolments.records import Match
-from voxanchor.enrolments.server import PostgresDatabase, literal
+from voxanchor.enrolments import sql
+from voxanchor.enrolments.encryption import Clear, Seal
+from voxanchor.enrolments.records import Match, model_name
+from voxanchor.enrolments.sql import Row, Session
 from voxanchor.enrolments.sqlstore import SqlStore
 from voxanchor.errors import EnrolmentError
+from voxanchor.extras import missing, missing_in
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import TupleRow
+
+
+SCHEMA_VERSION = 1
+
+MOST_CONNECTIONS = 10
+"""In one process; further threads wait."""
+
+_CONNECT_S = 10
+
+_PREPARING = 0x766F7861
+"""The lock under which one process at a time makes the tables."""
+
+_PATH = """
+SELECT set_config('search_path', 'voxanchor, ' || quote_ident(n.nspname), false)
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
+"""
+
+TABLES = f"""
+CREATE SCHEMA IF NOT EXISTS voxanchor;
+CREATE TABLE IF NOT EXISTS voxanchor.setting (name text PRIMARY KEY, value text NOT NULL);
+INSERT INTO voxanchor.setting VALUES ('version', '{SCHEMA_VERSION}') ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS voxanchor.model (name text COLLATE "C" PRIMARY KEY, dimension integer NOT NULL);
+CREATE TABLE IF NOT EXISTS voxanchor.person (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    created text NOT NULL,
+    updated text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS voxanchor.enrolment (
+    id bigint PRIMARY KEY,
+    person_id bigint NOT NULL REFERENCES voxanchor.person (id),
+    model text COLLATE "C" NOT NULL REFERENCES voxanchor.model (name),
+    created text NOT NULL,
+    made_by text NOT NULL,
+    speech_s double precision NOT NULL,
+    snr_db double precision NOT NULL,
+    source text NOT NULL,
+    embedding vector NOT NULL,
+    audio bytea
+);
+CREATE SEQUENCE IF NOT EXISTS voxanchor.enrolment_number OWNED BY voxanchor.enrolment.id;
+CREATE INDEX IF NOT EXISTS enrolment_of ON voxanchor.enrolment (person_id, model);
+CREATE TABLE IF NOT EXISTS voxanchor.voice (
+    person_id bigint NOT NULL REFERENCES voxanchor.person (id),
+    model text COLLATE "C" NOT NULL REFERENCES voxanchor.model (name),
+    total vector NOT NULL,
+    recordings integer NOT NULL,
+    speech_s double precision NOT NULL,
+    snr_db double precision NOT NULL,
+    PRIMARY KEY (person_id, model)
+);
+CREATE INDEX IF NOT EXISTS voice_of ON voxanchor.voice (model, person_id);
+CREATE TABLE IF NOT EXISTS voxanchor.decision (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at text NOT NULL,
+    person text,
+    kind text NOT NULL,
+    decision text NOT NULL,
+    score double precision,
+    llr double precision,
+    threshold double precision,
+    model text NOT NULL,
+    reason text NOT NULL,
+    made_by text NOT NULL
+);
+"""
+
+
+class PostgresSession:
+    """A transaction on one connection."""
+
+    def __init__(self, connection: "Connection[TupleRow]") -> None:
+        self._connection = connection
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """Return the rows of a statement; none for one that gives none."""
+        with self._connection.cursor(binary=True) as cursor:
+            cursor.execute(*_query(statement, values))
+            return cursor.fetchall() if cursor.description else []
+
+    def stream(self, statement: str, *values: object) -> Iterator[Row]:
+        """Yield the rows of a query without holding them all."""
+        with self._connection.cursor("rows", binary=True) as cursor:
+            cursor.itersize = 1000
+            yield from cursor.execute(*_query(statement, values))
+
+
+class PostgresDatabase:
+    """The schema `voxanchor` of a PostgreSQL database, made where it is missing, and a pool of connections.
+
+    Args:
+        place: `postgresql://...`, as libpq reads it.
+
+    Raises:
+        EnrolmentError: it cannot be reached or prepared, or is of a later version.
+        MissingExtraError: the packages for PostgreSQL are not installed.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.seal: Seal = Clear()
+        try:
+            import psycopg
+            from pgvector.psycopg import register_vector
+            from psycopg_pool import ConnectionPool
+        except ImportError as error:
+            raise missing_in(error, "a store in PostgreSQL") or missing("psycopg", "a store in PostgreSQL") from None
+        self._error = psycopg.Error
+        self._shown = _without_password(place)
+
+        def configure(connection: "Connection[TupleRow]") -> None:
+            connection.execute(_PATH)
+            register_vector(connection)
+
+        with self._clear():
+            with psycopg.connect(place, connect_timeout=_CONNECT_S) as connection:
+                _prepare(connection, self._shown)
+            self._pool = ConnectionPool(
+                place,
+                min_size=1,
+                max_size=MOST_CONNECTIONS,
+                kwargs={"autocommit": True},
+                configure=configure,
+                timeout=_CONNECT_S,
+                open=True,
+            )
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a transaction that is kept as a whole on leaving, and undone as a whole on an exception."""
+        with self._clear(), self._pool.connection() as connection, connection.transaction():
+            yield PostgresSession(connection)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a view of one state of the database."""
+        with self._clear(), self._pool.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield PostgresSession(connection)
+
+    def numbers(self, session: Session, count: int) -> Sequence[int]:
+        """Return numbers for new enrolments."""
+        rows = session.rows("SELECT nextval('enrolment_number') FROM generate_series(1, ?)", count)
+        return [number for (number,) in rows]
+
+    def pack(self, vector: NDArray[np.float32], *_place: str | int) -> object:
+        """Return a vector (D,) as pgvector's package takes it."""
+        return vector
+
+    def unpack(self, stored: Any, *_place: str | int) -> NDArray[np.float32]:
+        """Return a stored vector (D,)."""
+        vector: NDArray[np.float32] = np.asarray(stored.to_numpy(), dtype=np.float32)
+        return vector
+
+    def erase(self) -> None:
+        """Leave deleted rows to the server's next vacuum."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    @contextlib.contextmanager
+    def _clear(self) -> Iterator[None]:
+        """Turn what the server says into an error that names the database, without its password."""
+        try:
+            yield
+        except self._error as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            advice = "See that the server runs, and that the address, the name and the password are right."
+            raise EnrolmentError(f"{self._shown}: PostgreSQL reports: {lines[0]}. {advice}") from None
+
+
+def literal(text: str) -> str:
+    """Return a text as it is written out in a statement, where a value cannot be given."""
+    return "U&'" + "".join(c if c.isascii() and c.isalnum() else f"\\+{ord(c):06X}" for c in text) + "'"
+
+
+def _query(statement: str, values: Sequence[object]) -> tuple[bytes, Sequence[object]]:
+    return statement.replace("%", "%%").replace("?", "%s").encode("utf-8"), values
+
+
+def _prepare(connection: "Connection[TupleRow]", shown: str) -> None:
+    """Make extension, schema and tables, in the transaction of the connection."""
+    from psycopg import Error
+
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARING])
+    if not connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall():
+        try:
+            connection.execute("CREATE EXTENSION vector")
+        except Error as error:
+            reason = str(error).strip().splitlines()[0]
+            advice = "Install pgvector on the server and have its administrator do: CREATE EXTENSION vector"
+            raise EnrolmentError(f"{shown}: no extension 'vector' in this database ({reason}). {advice}") from None
+    if not connection.execute("SELECT to_regclass('voxanchor.setting')").fetchall()[0][0]:
+        connection.execute(_PATH)
+        connection.execute(TABLES.encode("utf-8"))
+    ((version,),) = connection.execute("SELECT value FROM voxanchor.setting WHERE name = 'version'").fetchall()
+    if version != str(SCHEMA_VERSION):
+        reason = f"its schema is version {version}, this program knows {SCHEMA_VERSION}. Update voxanchor to open it."
+        raise EnrolmentError(f"{shown}: made by another version of voxanchor: {reason}")
+
+
+def _without_password(place: str) -> str:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = conninfo_to_dict(place)
+    except ProgrammingError:
+        raise EnrolmentError("the address of the database is not one. Give postgresql://user@host/database") from None
+    return f"postgresql://{parts.get('host', '')}/{parts.get('dbname', '')}"
+
+
+# A store in PostgreSQL with the extension pgvector, which searches where the voiceprints lie.
 
 MOST_INDEXED_DIMENSIONS = 2000
 """Of a `vector` in an index of pgvector."""
@@ -75,7 +295,7 @@ class PostgresStore(SqlStore):
             return []
         totals = np.stack([self._server.unpack(stored) for _, stored in rows])
         # one by one and in float64, so that two equal voiceprints have equal cosines
-        cosines = np.einsum("nd,d->n", voices.directions(totals).astype(np.float64), voice.astype(np.float64))
+        cosines = np.einsum("nd,d->n", sql.directions(totals).astype(np.float64), voice.astype(np.float64))
         matches = [Match(row[0], float(np.clip(cosine, -1.0, 1.0))) for row, cosine in zip(rows, cosines, strict=True)]
         return sorted(matches, key=lambda match: (-match.cosine, match.person))
 

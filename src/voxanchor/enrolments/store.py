@@ -12,10 +12,10 @@ from voxanchor.enrolments.postgres import PostgresStore
 from voxanchor.enrolments.records import (
     Decision,
     Enrolment,
+    EnrolmentEmbedding,
     Imported,
     Match,
     Person,
-    Print,
     Reembedded,
     Voiceprint,
 )
@@ -30,7 +30,7 @@ class Store(Protocol):
     model that embedded it, named by its fingerprint; recordings of different models are never compared or averaged.
     """
 
-    def enroll(self, person: str, prints: Sequence[Print], model: str, by: str = "") -> None:
+    def enroll(self, person: str, prints: Sequence[EnrolmentEmbedding], model: str, by: str = "") -> None:
         """Add recordings to a person, who need not be known yet: all of them or none.
 
         Raises:
@@ -91,7 +91,7 @@ class Store(Protocol):
         """
         ...
 
-    def reembed(self, old: str | None, new: str, embed: Callable[[bytes], Print]) -> Reembedded:
+    def reembed(self, old: str | None, new: str, embed: Callable[[bytes], EnrolmentEmbedding]) -> Reembedded:
         """Replace enrolments of `old`, or of every model but `new`, by what `embed` makes of the audio that was kept.
 
         Each person is a transaction: a run that was stopped goes on where it was. What is known of where, when and by

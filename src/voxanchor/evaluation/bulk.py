@@ -1,22 +1,190 @@
-"""Embeddings of a corpus of any size: window by window, each into a shard of its own."""
+"""Embeddings of a corpus of any size: window by window, each into a shard of its own.
 
-from dataclasses import dataclass
+A shard is one file that appears whole or not at all, and it says everything about its window. So a window is done when
+its shard lies there, and nothing else needs to be kept in step with it.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import signal
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.utterance import Utterance
-from voxanchor.errors import AudioError, TooLongError, VoxanchorError
-from voxanchor.evaluation.bulk_shards import Failure, Shard
-from voxanchor.evaluation.bulk_windows import window_path
+from voxanchor.corpus.manifest import Manifest, Utterance, refuse_foreign
+from voxanchor.errors import AudioError, CorpusError, ModelError, TooLongError, VoxanchorError
 from voxanchor.evaluation.embed import forward, read_batches
+from voxanchor.files import write_bytes, write_text
+from voxanchor.models import registry
 from voxanchor.models.batches import by_length, pad, refuse_short
 from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.registry import Embedder
-from voxanchor.progress import Advance
-from voxanchor.types import SAMPLE_RATE, Waveform
+from voxanchor.runtime import Advance, device_named, keep_freed_memory, track
+from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
+
+FORMAT = "voxanchor-embeddings-shard-1"
+METADATA_KEY = "voxanchor"
+"""All metadata is one JSON text: safetensors writes several entries in an order that changes from run to run."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording without an embedding: its id (the path of one that never became an utterance), and the reason."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Embeddings of the recordings of a window, in its order.
+
+    Attributes:
+        ids: utterance ids, n of them.
+        speakers: speaker of each; an empty name where it is not known.
+        embeddings: (n, D) float32 unit vectors.
+        failures: the other recordings of the window.
+    """
+
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    embeddings: Embeddings
+    failures: tuple[Failure, ...]
+
+    def save(self, path: Path, model: Mapping[str, str]) -> None:
+        """Write the shard as safetensors.
+
+        Args:
+            path: of the file.
+            model: what the rows were made with, for a reader to compare.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        described = {
+            "format": FORMAT,
+            **model,
+            "ids": self.ids,
+            "speakers": self.speakers,
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+        write_bytes(path, save({"embeddings": self.embeddings}, {METADATA_KEY: json.dumps(described)}))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a shard holds: its number of rows, and the failures of its window."""
+
+    rows: int
+    failures: tuple[Failure, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Summary":
+        """Return the summary of a shard; the embeddings stay on disk.
+
+        Raises:
+            CorpusError: the file is missing, damaged or no shard.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                described: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+                rows, _ = file.get_slice("embeddings").get_shape()
+            if described["format"] != FORMAT or len(described["ids"]) != rows:
+                raise ValueError(f"{rows} rows, {len(described['ids'])} ids, format {described['format']}")
+            return cls(rows, tuple(Failure(**failure) for failure in described["failures"]))
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise CorpusError(
+                f"{path}: not a shard of embeddings ({error}). Remove it and start the same command again: it makes "
+                "this shard anew."
+            ) from None
+
+
+# A manifest of any length cut into windows, each a short manifest of its own, so that nobody holds the whole one.
+
+_PLAN_FILE = "plan.json"
+
+
+def window_path(folder: Path, number: int) -> Path:
+    """Return where a window's manifest lies."""
+    return folder / f"{number:05d}.jsonl"
+
+
+def manifest_fingerprint(path: Path) -> str:
+    """Return 16 hexadecimal digits over the bytes of a manifest file.
+
+    Raises:
+        CorpusError: the file cannot be read, or is another toolkit's.
+    """
+    refuse_foreign(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CorpusError(f"manifest {path} cannot be read: {error}") from None
+
+
+def cut(manifest: Path, folder: Path, size: int) -> list[int]:
+    """Return the number of utterances in each window, and write the windows to `folder`; once written they are reused.
+
+    Args:
+        manifest: a file that `Manifest.save` wrote.
+        folder: for the windows; belongs to this manifest and `size`.
+        size: lines of a window: utterances, and recordings that were left out.
+
+    Raises:
+        CorpusError: a manifest without recordings, or with a line that cannot be understood. The folder is removed.
+    """
+    plan = folder / _PLAN_FILE
+    if plan.exists():
+        counts: list[int] = json.loads(plan.read_text(encoding="utf-8"))
+        return counts
+    try:
+        counts = _cut(manifest, folder, size)
+    except CorpusError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    write_text(plan, json.dumps(counts))
+    return counts
+
+
+def _cut(manifest: Path, folder: Path, size: int) -> list[int]:
+    counts: list[int] = []
+    try:
+        with manifest.open("rb") as file, track(f"reading {manifest}, bytes", manifest.stat().st_size) as advance:
+            heading = file.readline()
+            while lines := list(islice(file, size)):
+                path = window_path(folder, len(counts))
+                write_bytes(path, heading + b"".join(lines))
+                counts.append(_count(path, manifest, len(counts) * size + 1))
+                advance(sum(map(len, lines)))
+    except OSError as error:
+        raise CorpusError(f"manifest {manifest} cannot be read: {error}") from None
+    if not counts:
+        raise CorpusError(f"manifest {manifest} names no recordings; scan the corpus again")
+    return counts
+
+
+def _count(window: Path, manifest: Path, before: int) -> int:
+    try:
+        return len(Manifest.load(window))
+    except CorpusError as error:
+        where = f"{manifest}, counting its line {before} as line 1" if before > 1 else f"{manifest}"
+        raise CorpusError(str(error).replace(str(window), where)) from None
+
+
+# Embeddings of a corpus of any size: window by window, each into a shard of its own.
 
 READERS = 2
 """Threads that read ahead of the model, at least: one decodes while the other waits for the disk."""
@@ -131,3 +299,144 @@ def _reason(utterance: Utterance, error: VoxanchorError) -> str:
     """Return what an error says, without the name of the recording in front."""
     text = str(error).removeprefix(f"{utterance.id}: ")
     return text.removeprefix(f"{utterance.parts[0].path}: ") if len(utterance.parts) == 1 else text
+
+
+# The windows of a bulk job done here, or by several processes that ask for one after another.
+#
+# A worker and its parent talk through one pipe. From the worker: a number of recordings done, `NEXT` when it wants a
+# window, or the error that ended it. From the parent: a window, or `NEXT` back when there is none left. Either end sees
+# the pipe close when the other process dies, so no worker outlives the job and no death goes unnoticed.
+
+NEXT = "next"
+
+Pipe: TypeAlias = Any
+"""One end of a pipe, whose class differs between systems."""
+
+
+def device_of(rank: int, asked: str) -> torch.device:
+    """Return where a process computes: as asked; ``auto`` is the accelerators in turn, the processor without any.
+
+    Raises:
+        RecipeError: no such device here.
+    """
+    if asked != "auto":
+        return device_named(asked)
+    if torch.cuda.is_available():
+        return torch.device("cuda", rank % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def do_windows(job: Job, windows: Sequence[int], processes: int, advance: Advance) -> None:
+    """Do these windows of a job; every shard that is finished stays, however this ends.
+
+    Args:
+        job: what to do.
+        windows: their numbers.
+        processes: how many work at once; they share the processor's threads, and take the accelerators in turn.
+        advance: called with the number of recordings done since the last call.
+
+    Raises:
+        VoxanchorError: what a worker met, or that a worker died.
+    """
+    processes = min(processes, len(windows))
+    if processes > 1:
+        _Team(job, windows, processes, advance).work()
+    elif windows:
+        encoder = _load(job, 0)
+        for window in windows:
+            job.do(encoder, window, advance)
+
+
+def _load(job: Job, rank: int) -> Embedder:
+    encoder = registry.load_embedder(job.model, job.device)
+    if encoder.fingerprint != job.fingerprint:
+        raise ModelError(
+            f"{job.model}: gave other weights when it was loaded again. Do not change a model while it is used; code "
+            "that makes one must give the same weights in every call."
+        )
+    return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank, job.device))
+
+
+def _serve(parent: Pipe, job: Job, rank: int, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    try:
+        encoder = _load(job, rank)
+        parent.send(NEXT)
+        while isinstance(window := parent.recv(), int):
+            job.do(encoder, window, parent.send)
+            parent.send(NEXT)
+    except VoxanchorError as error:
+        parent.send(error)
+    except (EOFError, ConnectionError):
+        return  # the parent is gone, and so is the wish for what this window would have become
+
+
+class _Team:
+    """Workers in processes of their own, handed one window after another."""
+
+    def __init__(self, job: Job, windows: Sequence[int], processes: int, advance: Advance) -> None:
+        self.waiting = deque(windows)
+        self.advance = advance
+        self.workers: dict[Pipe, BaseProcess] = {}
+        # spawned, not forked: a fork copies locks that torch's threads may hold at that moment
+        self.context = multiprocessing.get_context("spawn")
+        self.arguments = [(job, rank, max(1, torch.get_num_threads() // processes)) for rank in range(processes)]
+
+    def work(self) -> None:
+        """Return when all windows are done.
+
+        Raises:
+            VoxanchorError: what a worker met, or that a worker died.
+        """
+        try:
+            for arguments in self.arguments:
+                self._start(arguments)
+            while self.workers:
+                for connection in wait(list(self.workers)):
+                    self._listen(connection)
+        finally:
+            for process in self.workers.values():
+                process.terminate()
+            for process in self.workers.values():
+                process.join()
+
+    def _start(self, arguments: tuple[Job, int, int]) -> None:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
+        process.start()
+        theirs.close()  # the worker's copy must be the only one, or its death would not close the pipe
+        self.workers[ours] = process
+
+    def _listen(self, connection: Pipe) -> None:
+        try:
+            said = connection.recv()
+            if isinstance(said, int):
+                self.advance(said)
+            elif isinstance(said, VoxanchorError):
+                raise said
+            else:
+                connection.send(self.waiting.popleft() if self.waiting else NEXT)
+        except (EOFError, ConnectionError):
+            self._buried(connection)
+
+    def _buried(self, connection: Pipe) -> None:
+        process = self.workers[connection]
+        process.join()
+        if process.exitcode:
+            raise VoxanchorError(
+                f"worker process {process.pid} {_ending(process.exitcode)}. What is finished is kept: start the same "
+                "command again to resume, with fewer --processes if memory ran out."
+            )
+        del self.workers[connection]
+        connection.close()
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        try:
+            return f"was killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was killed by signal {-status}"
+    return f"ended with status {status}"

@@ -1,31 +1,111 @@
-"""May voiceprints enrolled with an old model be kept when a new one hears the tests? Everything measured for that.
-
-Nothing is embedded twice: old and new are evaluated together, then the new one against enrolments of the old one, out
-of the same cache, on the same audio, the same trials and the same draws of speakers.
-"""
+"""May voiceprints enrolled with an old model be kept when a new one is used? Everything measured for that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.conditions.spec import Condition
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.trials import Trials
+from voxanchor.corpus.trials import TrialList
 from voxanchor.errors import CorpusError, ModelError
-from voxanchor.evaluation.audience import Audience
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.compatibility_drift import Alike, over_seeds, similarities, unlabelled_spreads
-from voxanchor.evaluation.compatibility_figures import ALL_PAIRS, MIXED, NEW, OLD, UPGRADED, Figure, figures, joined
-from voxanchor.evaluation.compatibility_thresholds import OperatingPoint, ThresholdStudy
-from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, judge, unknown
+from voxanchor.evaluation.compatibility_figures import (
+    ALL_PAIRS,
+    MIXED,
+    NEW,
+    OLD,
+    UPGRADED,
+    Figure,
+    OperatingPoint,
+    Pair,
+    ThresholdStudy,
+    figures,
+    joined,
+)
+from voxanchor.evaluation.compatibility_verdict import Evidence, Verdict, decide, unknown
+from voxanchor.evaluation.embed import ConditionEmbedder, EmbeddingCache
 from voxanchor.evaluation.protocol import Outcome, Setup, bootstrap_of, evaluate
-from voxanchor.evaluation.results import CompatibilityRow
-from voxanchor.evaluation.summary import CLEAN
+from voxanchor.evaluation.results import CLEAN, CompatibilityRow
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.scoring.similarity import Similarity, Spread
-from voxanchor.types import BoolArray, FloatArray
+from voxanchor.rng import generator
+from voxanchor.scoring.scores import ScoreStats, Similarity, trial_scores
+from voxanchor.types import BoolArray, Embeddings, FloatArray, IntArray
+
+MOST_PAIRS = 500_000
+"""Pairs of segments whose scores are looked at, where nobody says who speaks."""
+
+_SIDES: dict[Pair, tuple[str, str]] = {
+    OLD: (OLD, OLD),
+    MIXED: (OLD, NEW),
+    UPGRADED: (UPGRADED, NEW),
+    NEW: (NEW, NEW),
+}
+
+Alike = Mapping[tuple[str, int], Mapping[str, Similarity]]
+"""(condition, noise seed) -> pair -> how alike the clean enrolment and the test of one segment are."""
+
+
+def similarities(embedder: ConditionEmbedder, setup: Setup) -> Alike:
+    """Return how alike clean enrolment and test of one segment are, of models called old, new and maybe upgraded."""
+    clean = embedder.load_audio(Condition(), setup.noise_seeds[0])
+    found = {}
+    for seed in setup.noise_seeds:
+        for condition in setup.suite.conditions:
+            heard = clean if condition.is_clean else embedder.load_audio(condition, seed)
+            found[condition.name, seed] = {
+                str(pair): Similarity.of(clean[enrol], heard[test])
+                for pair, (enrol, test) in _SIDES.items()
+                if enrol in clean
+            }
+    return found
+
+
+def over_seeds(alike: Alike) -> dict[str, dict[str, Similarity]]:
+    """Return the same, noise seeds averaged: condition -> pair -> similarity."""
+    found: dict[str, dict[str, Similarity]] = {}
+    for condition in dict.fromkeys(condition for condition, _ in alike):
+        seeds = [pairs for (name, _), pairs in alike.items() if name == condition]
+        found[condition] = {
+            pair: Similarity(*np.mean([(own[pair].mean, own[pair].p05) for own in seeds], axis=0).tolist())
+            for pair in ALL_PAIRS
+            if pair in seeds[0]
+        }
+    return found
+
+
+def unlabelled_spreads(clean: Mapping[str, Embeddings], segments: Manifest) -> dict[str, dict[str, ScoreStats]]:
+    """Return how clean scores of segments from different recordings are spread, whoever speaks in them.
+
+    Empty where there is a single recording.
+    """
+    enrol, test = _pairs(segments)
+    if not enrol.size:
+        return {}
+    return {
+        pair: {"different recordings": ScoreStats.of(trial_scores(clean[one], clean[other], enrol, test))}
+        for pair, (one, other) in _SIDES.items()
+        if one in clean
+    }
+
+
+def _pairs(segments: Manifest) -> tuple[IntArray, IntArray]:
+    """Return pairs of segments that are not from one recording, all of them or as many as are looked at."""
+    count = len(segments)
+    if count * (count - 1) // 2 <= MOST_PAIRS:
+        enrol, test = np.triu_indices(count, 1)
+    else:
+        enrol, test = generator(0, 0, 0, "compatibility/pairs").integers(0, count, (2, MOST_PAIRS))
+    names = [utterance.recording or utterance.id for utterance in segments.utterances]
+    recording = np.unique(names, return_inverse=True)[1]
+    apart = recording[enrol] != recording[test]
+    return enrol[apart], test[apart]
+
+
+# May voiceprints enrolled with an old model be kept when a new one hears the tests? Everything measured for that.
+#
+# Nothing is embedded twice: old and new are evaluated together, then the new one against enrolments of the old one, out
+# of the same cache, on the same audio, the same trials and the same draws of speakers.
 
 
 @dataclass(frozen=True)
@@ -92,7 +172,7 @@ class Findings:
     drift: Similarity
     similarity: Mapping[str, Mapping[str, Similarity]]
     thresholds: tuple[OperatingPoint, ...]
-    scores: Mapping[str, Mapping[str, Spread]]
+    scores: Mapping[str, Mapping[str, ScoreStats]]
     verdict: Verdict
     remarks: tuple[str, ...] = ()
     rows: tuple[CompatibilityRow, ...] = ()
@@ -116,7 +196,7 @@ class Examined:
     old: SpeakerEncoder
     new: SpeakerEncoder
     segments: Manifest
-    trials: Trials | None
+    trials: TrialList | None
     bank: NoiseBank
     setup: Setup
     names: tuple[str, str] = (OLD, NEW)
@@ -140,16 +220,16 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
     refuse_apart(old, new, examined.names)
     if not examined.segments.utterances:
         raise CorpusError("there are no recordings to examine the models on")
-    spreads: dict[str, dict[str, Spread]] = {}
+    spreads: dict[str, dict[str, ScoreStats]] = {}
     outcome, averages, conditions = None, dict[str, Figure](), dict[str, Figure]()
     study: ThresholdStudy | None = None
     if examined.trials is not None:
         outcome, study, spreads = _scored(examined, examined.trials, cache)
         averages, conditions = figures(outcome)
-    audience = Audience(examined.models, None, examined.segments, examined.bank, cache, setup.precision)
-    alike = similarities(audience, setup)
+    embedder = ConditionEmbedder(examined.models, None, examined.segments, examined.bank, cache, setup.precision)
+    alike = similarities(embedder, setup)
     if examined.trials is None:
-        spreads = unlabelled_spreads(audience.hear(Condition(), setup.noise_seeds[0]), examined.segments)
+        spreads = unlabelled_spreads(embedder.load_audio(Condition(), setup.noise_seeds[0]), examined.segments)
     material = _material(examined)
     points = study.points() if study else ()
     drawn = material.speakers if material.resampled == "speaker" else 0
@@ -167,7 +247,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
         similarity=over_seeds(alike),
         thresholds=points,
         scores=spreads,
-        verdict=judge(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
+        verdict=decide(Evidence(averages, points, drawn, setup.suite.where)) if outcome else unknown(),
         remarks=examined.remarks,
         rows=_rows(setup, alike, outcome, study),
         outcome=outcome,
@@ -188,19 +268,19 @@ def refuse_apart(old: SpeakerEncoder, new: SpeakerEncoder, names: tuple[str, str
 
 
 def _scored(
-    examined: Examined, trials: Trials, cache: EmbeddingCache
-) -> tuple[Outcome, ThresholdStudy, dict[str, dict[str, Spread]]]:
+    examined: Examined, trials: TrialList, cache: EmbeddingCache
+) -> tuple[Outcome, ThresholdStudy, dict[str, dict[str, ScoreStats]]]:
     """Return error rates of the pairs, errors at thresholds, and how clean scores are spread."""
     setup, bank = examined.setup, examined.bank
     study = ThresholdStudy(trials.target, bootstrap_of(examined.segments, trials, setup.replicates))
-    spreads: dict[str, dict[str, Spread]] = {}
+    spreads: dict[str, dict[str, ScoreStats]] = {}
     targets: BoolArray = trials.target
 
     def scored(pair: str, condition: Condition, seed: int, scores: FloatArray) -> None:
         study(pair, condition, seed, scores)
         if condition.is_clean and pair not in spreads:
             kinds = {"same speaker": targets, "different speakers": ~targets}
-            spreads[pair] = {kind: Spread.of(scores[chosen]) for kind, chosen in kinds.items()}
+            spreads[pair] = {kind: ScoreStats.of(scores[chosen]) for kind, chosen in kinds.items()}
 
     shared = examined.segments, trials, bank, setup, cache
     both = evaluate({OLD: examined.old, NEW: examined.new}, *shared, scored=scored)

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from voxanchor.errors import MissingExtraError
-from voxanchor.evaluation import sections
-from voxanchor.evaluation.canvas import panel_grid
+from voxanchor.evaluation import report
 from voxanchor.evaluation.compatibility import Findings
 from voxanchor.evaluation.compatibility_figures import LABELS
-from voxanchor.evaluation.compatibility_text import Table, described, drift_words, tables
-from voxanchor.evaluation.figures import det_panels, error_panels
 from voxanchor.evaluation.markup import Cell, document, paragraph, section, table, text
+from voxanchor.evaluation.plots import det_panels, error_panels, panel_grid
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.report import DET_EXPLAINED, SNR_EXPLAINED
-from voxanchor.evaluation.summary import summarise
-from voxanchor.progress import say
+from voxanchor.evaluation.results import summarise
+from voxanchor.evaluation.text import Table, described, drift_words, tables
+from voxanchor.runtime import log_line
 
 TITLE = "May old voiceprints stay?"
 
@@ -32,7 +31,7 @@ def render(findings: Findings) -> str:
     parts += [_table(place, entry) for place, entry in enumerate(tables(findings))]
     if findings.outcome is not None:
         parts.append(_curves(_labelled(findings.outcome)))
-    parts.append(sections.facts_section(_facts(findings), findings.remarks))
+    parts.append(report.facts_section(_facts(findings), findings.remarks))
     return document(TITLE, "\n".join(part for part in parts if part), ["report.css"])
 
 
@@ -78,16 +77,16 @@ def _labelled(outcome: Outcome) -> Outcome:
 
 def _curves(outcome: Outcome) -> str:
     summaries = summarise(outcome.rows, outcome.replicates)
-    legend, systems = sections.legend(list(summaries)), list(summaries)
+    legend, systems = report.legend(list(summaries)), list(summaries)
     elsewhere = "False acceptances and rejections of every condition are in compatibility.csv."
-    parts = [sections.heat_map(summaries, elsewhere=elsewhere)]
+    parts = [report.heat_map(summaries, elsewhere=elsewhere)]
     try:
         drawn = (
             ("snr", "Error against noise level", error_panels(summaries), SNR_EXPLAINED),
             ("det", "Misses against false alarms (DET)", det_panels(outcome.det, systems), DET_EXPLAINED),
         )
     except MissingExtraError as error:
-        say(f"the report has no figures: {error}")
+        log_line(f"the report has no figures: {error}")
         return "\n".join([*parts, section("figures", "Figures", paragraph(text(error), "explain"))])
     parts += [
         section(name, title, legend, panel_grid(panels), paragraph(explained, "explain"))

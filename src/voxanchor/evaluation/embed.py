@@ -1,21 +1,35 @@
-"""Many recordings to embeddings: batched by length, prepared by threads while the model works."""
+"""Embeddings of recordings in every condition, cached on disk."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
-from voxanchor.corpus.utterance import Utterance, read_known
+from voxanchor.audio import channels
+from voxanchor.audio.quality import VERSION as QUALITY_VERSION
+from voxanchor.audio.quality import Quality
+from voxanchor.audio.snr import VERSION as MIX_VERSION
+from voxanchor.audio.snr import SnrLevels
+from voxanchor.conditions.bank import NoiseBank, voices
+from voxanchor.conditions.render import render
+from voxanchor.conditions.spec import Condition
+from voxanchor.config import fingerprint
+from voxanchor.corpus.manifest import Manifest, Utterance, WaveStore, read_known
 from voxanchor.errors import AudioError, VoxanchorError
-from voxanchor.models.batches import by_length, pad, refuse_short
+from voxanchor.files import write_bytes
+from voxanchor.models.batches import by_length, pad, refuse_short, side_by_side
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.registry import Embedder
-from voxanchor.models.side_by_side import side_by_side
-from voxanchor.progress import track
+from voxanchor.rng import generator
+from voxanchor.runtime import track
 from voxanchor.types import Embeddings, IntArray, Waveform
 
 Read = Callable[[Utterance], Waveform]
@@ -148,3 +162,143 @@ def _or_raise(loaded: Waveform | VoxanchorError) -> Waveform:
     if isinstance(loaded, VoxanchorError):
         raise loaded
     return loaded
+
+
+# Embeddings kept on disk by what they are a pure function of: model, recordings, condition, noise and seed.
+
+FORMAT = 1
+
+
+class EmbeddingCache:
+    """A folder of embeddings; an interrupted evaluation finds there what it had finished."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, *key: str | int) -> Embeddings | None:
+        """Return the (N, D) embeddings stored under `key`, or None; a damaged file counts as none."""
+        try:
+            return np.asarray(load_file(self._path(key))["embeddings"])
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def put(self, embeddings: Embeddings, *key: str | int) -> None:
+        """Store (N, D) embeddings under `key`."""
+        write_bytes(self._path(key), save({"embeddings": embeddings}, {"key": " ".join(map(str, key))}))
+
+    def _path(self, key: tuple[str | int, ...]) -> Path:
+        return self.folder / f"{fingerprint(FORMAT, list(key))}.safetensors"
+
+
+# Models that listen to the segments of an evaluation in one condition after the other.
+
+_LEVELS: dict[SnrLevels, str] = {"active": "", "whole": "/whole"}  # what was kept before there were two has no mark
+
+Qualities: TypeAlias = NDArray[np.float64]
+"""(N, 5): seconds of speech, estimated signal-to-noise ratio in dB, active level in dB of full scale, highest frequency
+with sound in Hz, share of clipped samples; NaN where there is no such figure, as of silence."""
+
+ENROL = "\0enrolment"
+"""Name of the model that enrols, where it is not one under test: no system can be called so."""
+
+
+class ConditionEmbedder:
+    """Every model that listens, so that each recording is rendered once for all of them.
+
+    Args:
+        systems: models by name.
+        enrol: the model that enrols, where it is not one of them.
+        manifest: the segments.
+        bank: noise and rooms.
+        cache: where embeddings and qualities are kept.
+        precision: of the models' matrix products.
+        with_quality: measure what the segments are worth while they are rendered, since `quality` will be asked.
+    """
+
+    def __init__(
+        self,
+        systems: Mapping[str, Embedder],
+        enrol: Embedder | None,
+        manifest: Manifest,
+        bank: NoiseBank,
+        cache: EmbeddingCache,
+        precision: str,
+        with_quality: bool = False,
+    ) -> None:
+        self.models = {**systems, **({} if enrol is None else {ENROL: enrol})}
+        self.precision, self.with_quality = precision, with_quality
+        self.fingerprints = {name: embeddings_key(model, precision) for name, model in self.models.items()}
+        self.manifest, self.bank, self.cache = manifest, bank, cache
+        self.corpus = manifest.fingerprint
+        self.store = WaveStore()
+
+    def render(self, utterance: Utterance, condition: Condition, seed: int) -> Waveform:
+        """Return a segment as it sounds in a condition."""
+        wave = self.store.get(utterance.id, lambda: read_known(utterance))
+        draw = generator(seed, 0, utterance.id, f"condition/{condition.name}")
+        return render(wave, condition, self.bank, draw, exclude=voices(utterance)).waveform
+
+    def heard_as(self, condition: Condition, seed: int) -> tuple[str | int, ...]:
+        """Return what the sound of all segments in a condition depends on, as a key."""
+        drawn = _drawn_from(condition, self.bank)
+        return self.corpus, condition.name, drawn, seed if condition.room or condition.noise else 0
+
+    def load_audio(self, condition: Condition, seed: int) -> dict[str, Embeddings]:
+        """Return each model's embeddings of all segments in a condition."""
+        sound = self.heard_as(condition, seed)
+        keys = {name: (mark, *sound) for name, mark in self.fingerprints.items()}
+        heard = {name: self.cache.get(*key) for name, key in keys.items()}
+        missing = [name for name, embeddings in heard.items() if embeddings is None]
+        if missing:
+            measured: dict[str, tuple[float, ...]] = {}
+
+            def read(utterance: Utterance) -> Waveform:
+                wave = self.render(utterance, condition, seed)
+                if self.with_quality:
+                    measured[utterance.id] = _worth(wave)
+                return wave
+
+            label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
+            models: Sequence[Embedder] = [self.models[name] for name in missing]
+            made = embed_with(models, self.manifest.utterances, label=label, read=read, precision=self.precision)
+            for name, embeddings in zip(missing, made, strict=True):
+                self.cache.put(embeddings, *keys[name])
+                heard[name] = embeddings
+            if self.with_quality:
+                self._keep([measured[utterance.id] for utterance in self.manifest.utterances], condition, seed)
+        return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
+
+    def quality(self, condition: Condition, seed: int) -> Qualities:
+        """Return what all segments are worth in a condition: (N, 5), as `Qualities` says."""
+        found = self.cache.get("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
+        if found is None:  # embedded before anybody asked
+            rows = []
+            with track(f"quality, {condition.name}", len(self.manifest.utterances)) as advance:
+                for utterance in self.manifest.utterances:
+                    rows.append(_worth(self.render(utterance, condition, seed)))
+                    advance(1)
+            found = self._keep(rows, condition, seed)
+        return found.astype(np.float64)
+
+    def _keep(self, rows: Sequence[tuple[float, ...]], condition: Condition, seed: int) -> NDArray[np.float32]:
+        kept = np.array(rows, dtype=np.float32)
+        self.cache.put(kept, "quality", QUALITY_VERSION, *self.heard_as(condition, seed))
+        return kept
+
+
+def _worth(wave: Waveform) -> tuple[float, ...]:
+    quality = Quality.of(wave)
+    unknown = float("nan")
+    level_db = unknown if quality.level_db is None else quality.level_db
+    bandwidth_hz = unknown if quality.bandwidth_hz is None else quality.bandwidth_hz
+    return quality.speech_s, quality.snr_db, level_db, bandwidth_hz, quality.clipped
+
+
+def _drawn_from(condition: Condition, bank: NoiseBank) -> str:
+    """Return what the sound of a condition depends on beside recording, name and seed; nothing when it is clean."""
+    parts = [
+        bank.rooms.fingerprint_of(condition.room.rt60_s) if condition.room else "",
+        f"{bank.fingerprint}/{MIX_VERSION}{_LEVELS[condition.snr]}" if condition.noise else "",
+        channels.fingerprint(condition.channel.kind) if condition.channel else "",
+    ]
+    return "+".join(part for part in parts if part)

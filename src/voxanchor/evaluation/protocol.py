@@ -1,36 +1,184 @@
-"""A set of models against a suite of conditions, every model on the same audio and the same trials.
+"""The protocol of an evaluation: models, conditions, scores with AS-norm, and decisions."""
 
-``clean-enrol``: clean enrolment, test in the condition; how a service meets noise. ``both-noisy``: both sides in the
-condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio.bank import NoiseBank
+from voxanchor.conditions.bank import NoiseBank
 from voxanchor.conditions.spec import Condition, Reverb
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.trials import Trials
+from voxanchor.corpus.trials import TrialList
 from voxanchor.errors import CorpusError, ModelError
-from voxanchor.evaluation.audience import ENROL, Audience
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.decisions import Decider
-from voxanchor.evaluation.normalise import Normaliser
+from voxanchor.evaluation.embed import ENROL, ConditionEmbedder, EmbeddingCache, Qualities, embed_with, embeddings_key
 from voxanchor.evaluation.results import DecisionRow, GeometryRow, ResultRow
 from voxanchor.models.registry import Embedder
 from voxanchor.rng import generator
-from voxanchor.scoring.bootstrap import TrialBootstrap, interval
-from voxanchor.scoring.det import det_curve, rank_trials
+from voxanchor.scoring.backend import EmbeddingSet, ScoringBackend
+from voxanchor.scoring.bootstrap import TrialBootstrap, error_rates, interval
+from voxanchor.scoring.calibration import log_odds
+from voxanchor.scoring.cohort import Cohort, as_norm
 from voxanchor.scoring.geometry import geometry
-from voxanchor.scoring.judge import Judge
-from voxanchor.scoring.metrics import EerMethod, ranked_eer, ranked_min_cllr, ranked_min_dcf
+from voxanchor.scoring.metrics import (
+    EerMethod,
+    cllr,
+    det_curve,
+    rank_trials,
+    ranked_eer,
+    ranked_min_cllr,
+    ranked_min_dcf,
+)
 from voxanchor.scoring.scores import trial_scores
 from voxanchor.types import Embeddings, FloatArray, IntArray
+
+PRIORS = (0.01, 0.5)
+"""Priors of one voice whose thresholds are looked at, beside those for rates of false acceptance."""
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides the trials of an evaluation as the systems' calibrations would.
+
+    Attributes:
+        backends: by system; those without a calibration are left out.
+        trials: which segments are compared.
+        protocol: for the rows.
+        suite: for the rows.
+    """
+
+    backends: Mapping[str, ScoringBackend]
+    trials: TrialList
+    protocol: str
+    suite: str
+
+    def decide(
+        self,
+        system: str,
+        condition: Condition,
+        seed: int,
+        embeddings: tuple[Embeddings, Embeddings],
+        qualities: Sequence[Qualities],
+    ) -> list[DecisionRow]:
+        """Return a row for every threshold.
+
+        Args:
+            system: whose calibration.
+            condition: of the test.
+            seed: of the noise.
+            embeddings: of the enrolments, as `TrialList.enrolled` gives them, and (N, D) of the tests.
+            qualities: (N, 5) of the utterances as they are heard on either side.
+        """
+        backend = self.backends[system]
+        worth = together(qualities[0], self.trials.models), qualities[1]
+        sides = [_voices(*side) for side in zip(embeddings, worth, strict=True)]
+        llrs = backend.ratios(sides[0], sides[1], self.trials.enrol, self.trials.test)
+        ranked = rank_trials(llrs, self.trials.target)
+        cost, least = cllr(llrs, self.trials.target), ranked_min_cllr(ranked)
+        rows = []
+        for name, threshold in _thresholds(backend):
+            found = error_rates(ranked, threshold)
+            errors = 100 * found.false_acceptance, 100 * found.false_rejection
+            place = (system, self.protocol, self.suite, condition.name, seed)
+            rows.append(DecisionRow(*place, cost, least, name, threshold, *errors))
+        return rows
+
+
+def _thresholds(backend: ScoringBackend) -> Iterator[tuple[str, float]]:
+    for prior in PRIORS:
+        yield f"prior {prior:g}", log_odds(prior)
+    for item in backend.record.thresholds if backend.record else ():
+        if item.llr is not None:
+            yield f"{item.false_acceptance:g} %", item.llr
+
+
+def together(qualities: Qualities, models: Sequence[tuple[int, ...]]) -> Qualities:
+    """Return what each model's recordings are worth together, as of enrolled people: speech summed, others averaged."""
+    if not models:
+        return qualities
+    found = np.stack([qualities[list(rows)].mean(axis=0) for rows in models])
+    found[:, 0] = [qualities[list(rows), 0].sum() for rows in models]
+    return found
+
+
+def _voices(embeddings: Embeddings, qualities: Qualities) -> EmbeddingSet:
+    return EmbeddingSet(embeddings, qualities[:, 0], qualities[:, 1])
+
+
+# AS-norm in an evaluation: every model's scores measured against a cohort as that model hears it.
+
+TOP = 300
+"""How many of the cohort count for a recording: those it scores highest with, or all of a smaller cohort."""
+
+
+class Normaliser:
+    """The cohort's speakers as each model embeds their clean recordings.
+
+    Args:
+        models: by name.
+        cohort: recordings of speakers who take part in no trial.
+        trial_speakers: who does.
+        cache: where embeddings are kept.
+
+    Raises:
+        CorpusError: a cohort of fewer than two speakers, without labels, or with speakers of the trials.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Embedder],
+        cohort: Manifest,
+        trial_speakers: set[str],
+        cache: EmbeddingCache,
+        precision: str = "float32",
+    ) -> None:
+        speakers = [utterance.speaker for utterance in cohort.utterances]
+        if not all(speakers) or len(set(speakers)) < 2:
+            raise CorpusError("a cohort needs recordings of at least two speakers, one folder per speaker")
+        if shared := sorted(trial_speakers & set(speakers)):
+            raise CorpusError(
+                f"speaker {', '.join(shared[:5])} is in the cohort and in the trials: give a cohort of other speakers"
+            )
+        self._cohorts: dict[str, Cohort] = {}
+        for name, model in models.items():
+            key = (embeddings_key(model, precision), cohort.fingerprint, "clean", "", 0)
+            embeddings = cache.get(*key)
+            if embeddings is None:
+                embeddings = embed_with(
+                    [model], cohort.utterances, label=f"cohort, {name.strip(chr(0))}", precision=precision
+                )[0]
+                cache.put(embeddings, *key)
+            self._cohorts[name] = Cohort.of_speakers(embeddings, speakers, min(TOP, len(set(speakers))))
+
+    def apply(
+        self,
+        scores: FloatArray,
+        enrol: tuple[str, Embeddings],
+        test: tuple[str, Embeddings],
+        enrol_index: IntArray,
+        test_index: IntArray,
+    ) -> FloatArray:
+        """Return the (K,) normalised scores of trials.
+
+        Args:
+            scores: (K,) cosines.
+            enrol: the model that enrolled, and its (N, D) embeddings.
+            test: the model under test, and its (N, D) embeddings.
+            enrol_index: (K,) row of each trial's enrolment.
+            test_index: (K,) row of each trial's test.
+        """
+        # each side is measured against the cohort as the other side's model hears it: what its scores are made of
+        left = self._cohorts[test[0]].statistics(np.asarray(enrol[1]))
+        right = self._cohorts[enrol[0]].statistics(np.asarray(test[1]))
+        return as_norm(scores, left, right, enrol_index, test_index)
+
+
+# A set of models against a suite of conditions, every model on the same audio and the same trials.
+#
+# ``clean-enrol``: clean enrolment, test in the condition; how a service meets noise. ``both-noisy``: both sides in the
+# condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
 
 Protocol = Literal["clean-enrol", "both-noisy"]
 
@@ -92,14 +240,14 @@ class Outcome:
 def evaluate(
     systems: Mapping[str, Embedder],
     manifest: Manifest,
-    trials: Trials,
+    trials: TrialList,
     bank: NoiseBank,
     setup: Setup,
     cache: EmbeddingCache,
     enrol: Embedder | None = None,
     cohort: Manifest | None = None,
     scored: Scored | None = None,
-    judges: Mapping[str, Judge] | None = None,
+    backends: Mapping[str, ScoringBackend] | None = None,
     keep: Keep = Keep(),
 ) -> Outcome:
     """Return error rates and geometry of every system in every condition.
@@ -114,7 +262,7 @@ def evaluate(
         enrol: the model that made the enrolments, when it is not the one under test: an older version, say.
         cohort: recordings of other speakers to normalise the scores with (AS-norm); None for plain cosines.
         scored: given the scores as they come, in the order of seeds, conditions (clean first) and systems.
-        judges: calibrations of systems that have one, by name; they are for scores of a model with itself, and count
+        backends: calibrations of systems that have one, by name; they are for scores of a model with itself, and count
             only where neither `enrol` nor `cohort` is given.
         keep: whose embeddings the outcome holds; beside them those of one condition at a time are in memory, and clean.
 
@@ -134,19 +282,21 @@ def evaluate(
     if any(condition.room == Reverb() for condition in setup.suite.conditions):
         bank.rooms.refuse_none()
     plain = enrol is None and cohort is None
-    decider = Decider(judges, trials, setup.protocol, setup.suite.label) if plain and judges else None
-    audience = Audience(systems, enrol, manifest, bank, cache, setup.precision, with_quality=decider is not None)
+    decider = Decider(backends, trials, setup.protocol, setup.suite.label) if plain and backends else None
+    embedder = ConditionEmbedder(
+        systems, enrol, manifest, bank, cache, setup.precision, with_quality=decider is not None
+    )
     speakers = np.array([utterance.speaker for utterance in manifest.utterances])
     known = all(utterance.speaker for utterance in manifest.utterances)
     bootstrap = bootstrap_of(manifest, trials, setup.replicates)
-    normaliser = None if cohort is None else Normaliser(audience.models, cohort, set(speakers), cache, setup.precision)
-    clean = audience.hear(Condition(None, None), setup.noise_seeds[0])
+    normaliser = None if cohort is None else Normaliser(embedder.models, cohort, set(speakers), cache, setup.precision)
+    clean = embedder.load_audio(Condition(None, None), setup.noise_seeds[0])
     outcome = Outcome()
     pooled: dict[tuple[str, str], list[NDArray[np.float32]]] = {}  # half the memory, for drawing
     panels = _panels(setup.suite)
     for seed in setup.noise_seeds:
         for condition in setup.suite.conditions:
-            heard = clean if condition.is_clean else audience.hear(condition, seed)
+            heard = clean if condition.is_clean else embedder.load_audio(condition, seed)
             enrolled = clean if setup.protocol == "clean-enrol" else heard
             for name in systems:
                 key = ENROL if enrol is not None else name
@@ -158,9 +308,9 @@ def evaluate(
                 if scored is not None:
                     scored(name, condition, seed, scores)
                 row = _row(name, condition, seed, scores, trials, setup, bootstrap, outcome)
-                if decider is not None and name in decider.judges:
+                if decider is not None and name in decider.backends:
                     before = Condition(None, None) if setup.protocol == "clean-enrol" else condition
-                    qualities = [audience.quality(heard_in, seed) for heard_in in (before, condition)]
+                    qualities = [embedder.quality(heard_in, seed) for heard_in in (before, condition)]
                     decided = decider.decide(name, condition, seed, (voiceprints, heard[name]), qualities)
                     outcome.decisions += decided
                     row = replace(row, cllr=decided[0].cllr)
@@ -180,7 +330,7 @@ def evaluate(
     return outcome
 
 
-def bootstrap_of(manifest: Manifest, trials: Trials, replicates: int) -> TrialBootstrap:
+def bootstrap_of(manifest: Manifest, trials: TrialList, replicates: int) -> TrialBootstrap:
     """Return the draws of speakers that intervals are made of: for the same trials always the same, hence paired.
 
     Single trials are drawn where a speaker is unknown.
@@ -212,7 +362,7 @@ def _row(
     condition: Condition,
     seed: int,
     scores: FloatArray,
-    trials: Trials,
+    trials: TrialList,
     setup: Setup,
     bootstrap: TrialBootstrap,
     outcome: Outcome,

@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from voxanchor.audio.level import USUAL_LEVEL_DB
+from voxanchor.audio.snr import USUAL_LEVEL_DB
 from voxanchor.errors import ModelError
-from voxanchor.models.decibel_fbank import DecibelFbankConfig
-from voxanchor.models.front_end import FrontEnd, FrontEndConfig, make_front_end
+from voxanchor.models.frontend import DecibelFbankConfig, FrontEnd, FrontEndConfig, make_front_end
+from voxanchor.models.layers import frame_mask
 from voxanchor.models.level import InputConfig
-from voxanchor.models.masks import frame_mask
 
 
 class Backbone(nn.Module, ABC):

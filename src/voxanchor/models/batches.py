@@ -1,12 +1,86 @@
-"""Batches of recordings: padded to one length, grouped so that little is padded. Without torch."""
+"""Recordings of different lengths as batches, and batches side by side on several cores."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from voxanchor.errors import AudioError
 from voxanchor.types import SAMPLE_RATE, IntArray, Waveform
+
+
+def in_equal_lengths(network: Callable[[Tensor], Tensor], waves: Tensor, lengths: Tensor) -> Tensor:
+    """Return (B, D), what `network` makes of each recording without its padding.
+
+    Args:
+        network: waveforms (b, T) of one length to embeddings (b, D).
+        waves: (B, T).
+        lengths: (B,) int64 samples of each recording.
+    """
+    rows, made = [], []
+    for length in sorted(set(lengths.tolist())):
+        places = torch.nonzero(lengths == length).flatten()
+        rows.append(places)
+        made.append(network(waves[places, :length]))
+    return torch.cat(made)[torch.argsort(torch.cat(rows))]
+
+
+# Work on the processor divided by batch rather than inside every operation.
+
+T = TypeVar("T")
+
+MOST = 8
+"""Items under way at once: each takes memory."""
+
+
+def side_by_side(work: Callable[[T], Any], items: Iterable[T], device: torch.device) -> None:
+    """Do `work` on every item: on a processor as many at once as torch has threads (up to `MOST`), sharing them out.
+
+    Threads that divide an operation wait for each other at its end; where another program keeps a core busy they wait
+    most of the time. Threads with an item each do not meet. What an item gives does not depend on the others.
+
+    Args:
+        work: without gradients; called from several threads.
+        items: taken as they are needed, a few ahead.
+        device: where the work is done; an accelerator gets one item after the other.
+    """
+    threads = torch.get_num_threads()
+    at_once = min(threads, MOST) if device.type == "cpu" else 1
+    if at_once == 1:
+        for item in items:
+            with torch.no_grad():
+                work(item)
+        return
+
+    def alone(item: T) -> None:
+        with torch.no_grad():
+            work(item)
+
+    try:
+        with ThreadPoolExecutor(
+            at_once, "model", initializer=lambda: torch.set_num_threads(threads // at_once)
+        ) as pool:
+            waiting: deque[Future[None]] = deque()
+            try:
+                for item in items:
+                    waiting.append(pool.submit(alone, item))
+                    if len(waiting) > at_once:
+                        waiting.popleft().result()
+                while waiting:
+                    waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(threads)
+
+
+# Batches of recordings: padded to one length, grouped so that little is padded. Without torch.
 
 BATCH_S = 120.0
 """Seconds of padded audio in one batch, but for a single recording that is longer: what bounds the memory."""

@@ -9,10 +9,8 @@ from torch.nn import functional as F
 from voxanchor.config import LATER
 from voxanchor.errors import ModelError
 from voxanchor.models.backbone import Backbone
-from voxanchor.models.fbank import FbankConfig
-from voxanchor.models.frames import FrameConv, FrameNorm, Padding, join_channels, split_channels
-from voxanchor.models.front_end import FrontEndConfig
-from voxanchor.models.moments import frame_mean
+from voxanchor.models.frontend import FbankConfig, FrontEndConfig
+from voxanchor.models.layers import FrameConv, FrameNorm, Padding, frame_mean, join_channels, split_channels
 from voxanchor.models.pooling import VARIANCE_FLOOR, AttentiveStatisticsPooling
 
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxanchor.audio.batched import activity, frame_energy, high_pass
-from voxanchor.audio.level import USUAL_LEVEL_DB
+from voxanchor.audio.snr import USUAL_LEVEL_DB, activity, frame_energy, high_pass_batch
 from voxanchor.errors import ModelError
 
 
@@ -23,7 +22,7 @@ class InputConfig:
 
     Attributes:
         level_db: active level of every recording in dB relative to full scale; None leaves it as it comes.
-        high_pass: take out DC and drift (`voxanchor.audio.level.high_pass`), for front-ends that do not.
+        high_pass: take out DC and drift (`voxanchor.audio.snr.high_pass`), for front-ends that do not.
 
     Raises:
         ModelError: a level that no waveform of full scale 1 has.
@@ -106,7 +105,7 @@ def _like_speech(samples: int, seed: int) -> Tensor:
 def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Tensor:
     """Return the waveforms (B, T) as the network is to hear them.
 
-    A recording's level is that of its active frames (`voxanchor.audio.level.active_level_db`), so pauses do not count,
+    A recording's level is that of its active frames (`voxanchor.audio.snr.active_level_db`), so pauses do not count,
     and whatever the gain was, the result is the same. Digital silence stays what it is.
 
     Args:
@@ -117,7 +116,7 @@ def normalise(waves: Tensor, lengths: Tensor | None, config: InputConfig) -> Ten
     if config == AS_IT_COMES:
         return waves
     with torch.autocast(waves.device.type, enabled=False):
-        filtered = high_pass(waves, lengths)
+        filtered = high_pass_batch(waves, lengths)
         heard = filtered if config.high_pass else waves
         return heard if config.level_db is None else heard * _gain(waves, lengths, filtered, config.level_db)
 

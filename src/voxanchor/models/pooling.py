@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxanchor.models.frames import FrameConv, FrameNorm
-from voxanchor.models.masks import apply_mask
-from voxanchor.models.moments import attended_moments, frame_mean, plain_moments
+from voxanchor.models.layers import FrameConv, FrameNorm, apply_mask, attended_moments, frame_mean, plain_moments
 
 VARIANCE_FLOOR = 1e-5
 """Smallest variance whose root is taken: below it the gradient of the root would explode, and in float32 the difference

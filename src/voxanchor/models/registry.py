@@ -10,7 +10,7 @@ from torch import Tensor
 from voxanchor.errors import ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.models.foreign import ge2e, speechbrain, threed_speaker, user_reference, wespeaker, xvector_folder
+from voxanchor.models.foreign import ge2e, speechbrain, threed_speaker, transformers, user_reference, wespeaker
 from voxanchor.models.foreign.checkpoint import fitted
 from voxanchor.models.references import guess, unknown
 
@@ -23,7 +23,7 @@ SOURCES: dict[str, Source] = {
     "wespeaker": wespeaker.read,
     "3dspeaker": threed_speaker.read,
     "python": user_reference.read,
-    "transformers": xvector_folder.read,
+    "transformers": transformers.read,
 }
 """What may stand before the colon."""
 

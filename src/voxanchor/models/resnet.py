@@ -8,11 +8,19 @@ from torch.nn import functional as F
 
 from voxanchor.errors import ModelError
 from voxanchor.models.backbone import Backbone
-from voxanchor.models.fbank import FbankConfig
-from voxanchor.models.front_end import FrontEndConfig
-from voxanchor.models.images import ImageConv, as_frames, as_image, frames_mask, frequencies_left, image_mask
+from voxanchor.models.frontend import FbankConfig, FrontEndConfig
+from voxanchor.models.layers import (
+    BasicBlock,
+    Bottleneck,
+    ImageConv,
+    Stage,
+    as_frames,
+    as_image,
+    frames_mask,
+    frequencies_left,
+    image_mask,
+)
 from voxanchor.models.pooling import mean_and_deviation
-from voxanchor.models.residual import BasicBlock, Bottleneck, Stage
 
 Block = Literal["basic", "bottleneck"]
 

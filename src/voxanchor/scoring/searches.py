@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.scoring.thresholds import heaviest_threshold
+from voxanchor.scoring.bootstrap import heaviest_threshold
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
 MOST_GROUPS = 200

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from voxanchor.corpus.layouts import noise_folder, scan
-from voxanchor.corpus.manifest import Manifest, say_left_out
+from voxanchor.corpus.manifest import Manifest, log_left_out
 from voxanchor.errors import MissingExtraError
 from voxanchor.files import temporary_folder
 
 if TYPE_CHECKING:
-    from voxanchor.audio.bank import NoiseBank
+    from voxanchor.conditions.bank import NoiseBank
 
 TALKERS = 8
 
@@ -62,28 +62,26 @@ def _made(folders: Sequence[str], kinds: tuple[str, ...], make: "Callable[[], No
 
 
 def _with_babble(folders: Sequence[str], talkers: Manifest) -> "NoiseBank":
-    from voxanchor.evaluation.background import noise_bank
+    from voxanchor.conditions.bank import noise_bank
 
     return noise_bank(folders, talkers, built_in_share=0.0, for_evaluation=True)
 
 
 def _talkers(folder: Path) -> Manifest:
-    from voxanchor.corpus.synthetic import generate
+    from voxanchor.corpus.voices import generate
 
     generate(folder, TALKERS, 2)
     return scan(folder)
 
 
 def _without_babble(folders: Sequence[str]) -> "NoiseBank":
-    from voxanchor.audio.bank import NoiseBank
-    from voxanchor.audio.clips import ClipCache
-    from voxanchor.audio.music import SyntheticMusic
-    from voxanchor.audio.sources import RecordedNoise
-    from voxanchor.audio.synthetic import SyntheticNoise
+    from voxanchor.audio.noise import ClipCache, RecordedNoise
+    from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
+    from voxanchor.conditions.bank import NoiseBank
 
     found, cache = [noise_folder(folder) for folder in folders], ClipCache()
     for folder, clips in zip(folders, found, strict=True):
-        say_left_out(folder, clips.unusable)
+        log_left_out(folder, clips.unusable)
     noise = [clip for folder in found for clip in folder.noise]
     music = [clip for folder in found for clip in folder.music]
     return NoiseBank(

@@ -1,13 +1,9 @@
-"""Training batches: crops of speech, stated shares in rooms, in noise and over channels, pure functions of the step.
-
-A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
-measured, and rooms and noise added for all of them together, in torch, where the model runs.
-"""
+"""Training batches: crops of speech in rooms, in noise and over channels, pure functions of the step."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -16,20 +12,126 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voxanchor import processes
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.audio.batched import high_pass, measure, noise_gains
-from voxanchor.audio.convolution import convolve
-from voxanchor.audio.library import Layers, Library
-from voxanchor.audio.pool import CPU, Indices, Pool, Shelf, sent
-from voxanchor.audio.rooms import RoomStock
+from voxanchor import runtime
+from voxanchor.audio import speed
+from voxanchor.audio.downmix import Channel
+from voxanchor.audio.pcm import CPU, Indices, Pcm, Pool, PoolBuilder, known_usable, sent
+from voxanchor.audio.rooms import RirSampler, convolve
+from voxanchor.audio.snr import FRAME_SAMPLES, active_frames, high_pass_batch, measure, noise_gains
+from voxanchor.conditions.bank import MixtureComponents, NoiseAugmenter, NoiseBank
 from voxanchor.conditions.spec import NoiseMix
-from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.manifest import Manifest, Utterance
 from voxanchor.rng import generator
-from voxanchor.training.channels import ChannelStock
-from voxanchor.training.crops import Crops
+from voxanchor.training.channels import ChannelSampler
 from voxanchor.training.stage import Train
 from voxanchor.types import SAMPLE_RATE
+
+TRIES = 6
+MIN_ACTIVE_SHARE = 0.4
+"""A crop with less speech than this is drawn again, up to `TRIES` times; the best of them is taken."""
+
+
+class Crops:
+    """Equally long crops of utterances, at each utterance's own speed.
+
+    Args:
+        utterances: U of them.
+        builder: gets their recordings; voices that differ in speed alone share one.
+        crop_samples: T, the length of a crop.
+
+    Attributes:
+        source_samples: longest stretch of a recording that is gathered for a crop.
+    """
+
+    DRAWS = TRIES
+
+    def __init__(self, utterances: Sequence[Utterance], builder: PoolBuilder, crop_samples: int) -> None:
+        self.crop_samples = crop_samples
+        self._items = np.array([builder.add(_key(utterance), partial(_load, utterance)) for utterance in utterances])
+        self._speeds = np.array([utterance.speed for utterance in utterances])
+        self.source_samples = max(map(self._source, np.unique(self._speeds).tolist()))
+
+    def recording(self, utterance: int) -> tuple[int, float]:
+        """Return the place in the pool of an utterance's recording, and the speed at which it is played."""
+        return int(self._items[utterance]), float(self._speeds[utterance])
+
+    def gather(
+        self, pool: Pool, chosen: Indices, draws: NDArray[np.float64], device: torch.device
+    ) -> tuple[Tensor, Indices]:
+        """Return (n, T) float32 crops, and (n,) where they start in their recordings.
+
+        Args:
+            pool: filled from the shelf.
+            chosen: (n,) utterances.
+            draws: (n, `DRAWS`) uniform numbers from 0 to 1.
+            device: where the crops are wanted.
+        """
+        waves, starts = self._cut(pool, chosen, draws[:, 0], device)
+        enough = MIN_ACTIVE_SHARE * self.crop_samples
+        speech = measure(waves).samples.cpu().numpy().copy()
+        for attempt in range(1, TRIES):
+            rows = np.flatnonzero(speech < enough)
+            if len(rows) == 0:
+                return waves, starts
+            others, places = self._cut(pool, chosen[rows], draws[rows, attempt], device)
+            found = measure(others).samples.cpu().numpy()
+            better = found > speech[rows]
+            starts[rows[better]], speech[rows[better]] = places[better], found[better]
+            # by places, not by a mask: how many rows a mask chooses the processor would have to wait for
+            waves[sent(rows[better], device)] = others[sent(np.flatnonzero(better), device)]
+        for row in np.flatnonzero(speech == 0):  # little speech in a long silence: aim at it
+            starts[row] = self._aim(pool, int(chosen[row]), float(draws[row, 0]))
+            waves[row] = self._at(pool, chosen[[row]], starts[[row]], device)[0]
+        return waves, starts
+
+    def _cut(
+        self, pool: Pool, chosen: Indices, draws: NDArray[np.float64], device: torch.device
+    ) -> tuple[Tensor, Indices]:
+        starts = np.empty(len(chosen), dtype=np.int64)
+        for value in np.unique(self._speeds[chosen]).tolist():
+            rows = np.flatnonzero(self._speeds[chosen] == value)
+            starts[rows] = pool.start(self._items[chosen[rows]], self._source(value), draws[rows])
+        return self._at(pool, chosen, starts, device), starts
+
+    def _at(self, pool: Pool, chosen: Indices, starts: Indices, device: torch.device) -> Tensor:
+        speeds = self._speeds[chosen]
+        values = np.unique(speeds).tolist()
+        if values == [1.0]:
+            return pool.gather(self._items[chosen], starts, self.crop_samples, device)
+        waves = torch.empty(len(chosen), self.crop_samples, device=device)
+        for value in values:
+            rows = np.flatnonzero(speeds == value)
+            crops = pool.gather(self._items[chosen[rows]], starts[rows], self._source(value), device)
+            played = crops if value == 1.0 else speed.play(crops, value, self.crop_samples)
+            waves[sent(rows, device)] = played
+        return waves
+
+    def _source(self, value: float) -> int:
+        return self.crop_samples if value == 1.0 else speed.source_samples(self.crop_samples, value)
+
+    def _aim(self, pool: Pool, utterance: int, draw: float) -> int:
+        """Return where a crop starts that has some active frame of the recording in its middle."""
+        item, length = int(self._items[utterance]), self._source(float(self._speeds[utterance]))
+        active = np.flatnonzero(active_frames(pool.recording(item).waveform()))
+        if len(active) == 0:
+            return 0
+        middle = int(active[int(draw * len(active))]) * FRAME_SAMPLES
+        return min(max(middle - length // 2, 0), max(int(pool.lengths[item]) - length, 0))
+
+
+def _key(utterance: Utterance) -> tuple[tuple[str, float, float | None, Channel], ...]:
+    return tuple((part.path, part.start_s, part.duration_s, part.channel) for part in utterance.parts)
+
+
+def _load(utterance: Utterance) -> Pcm:
+    with known_usable():
+        return replace(utterance, speed=1.0).pcm()
+
+
+# Training batches: crops of speech, stated shares in rooms, in noise and over channels, pure functions of the step.
+#
+# A batch is drawn as numbers first and then made at once, without a loop over its rows: crops are gathered, levels
+# measured, and rooms and noise added for all of them together, in torch, where the model runs.
 
 
 class Batch(NamedTuple):
@@ -94,7 +196,7 @@ class Composition:
     starts: Indices
     kinds: Indices
     snr_db: NDArray[np.float64]
-    layers: Layers | None
+    layers: MixtureComponents | None
     gains: NDArray[np.float64]
     rooms: Indices
     channels: Indices
@@ -118,25 +220,25 @@ class Batches:
         self, manifest: Manifest, bank: NoiseBank, stage: Train, seed: int, device: torch.device = CPU
     ) -> None:
         self.stage, self.seed, self.device = stage, seed, device
-        self.share = slice(processes.rank(), None, processes.world())
+        self.share = slice(runtime.rank(), None, runtime.world())
         self.mix = NoiseMix(tuple(stage.noise.kinds.items()), stage.noise.snr_db)
         self.crop_samples = round(stage.crop_s * SAMPLE_RATE)
         classes = {speaker: i for i, speaker in enumerate(manifest.speakers)}
         self.labels = np.array([classes.get(utterance.speaker, 0) for utterance in manifest.utterances])
-        shelf = Shelf()
-        self.crops = Crops(manifest.utterances, shelf, self.crop_samples)
-        self.library: Library | None = None
+        builder = PoolBuilder()
+        self.crops = Crops(manifest.utterances, builder, self.crop_samples)
+        self.library: NoiseAugmenter | None = None
         self._voices = np.full(len(manifest), -1)
         if stage.clean_share < 1:
-            self.library = Library(bank, shelf, self.crop_samples)
+            self.library = NoiseAugmenter(bank, builder, self.crop_samples)
             for row, utterance in enumerate(manifest.utterances):
                 paths = tuple(part.path for part in utterance.parts)
                 self._voices[row] = self.library.voice(utterance.speaker, paths)
-        self.rooms: RoomStock | None = None
+        self.rooms: RirSampler | None = None
         if stage.rooms.share > 0:
-            self.rooms = RoomStock(bank.rooms, stage.rooms.rt60_s, shelf, self.crops.source_samples)
-        self.channels = ChannelStock(stage.channels) if stage.channels.share > 0 else None
-        self.pool = Pool(shelf, self.crops.source_samples, "reading speech and noise")
+            self.rooms = RirSampler(bank.rooms, stage.rooms.rt60_s, builder, self.crops.source_samples)
+        self.channels = ChannelSampler(stage.channels) if stage.channels.share > 0 else None
+        self.pool = Pool(builder, self.crops.source_samples, "reading speech and noise")
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def render(self, step: int) -> Batch:
@@ -149,10 +251,12 @@ class Batches:
         chosen = self._chosen(step * size, size)[self.share]
         clean = self._count(step, self.stage.clean_share)
         noisy = (np.arange(size) >= clean)[self.share]
-        draws = generator(self.seed, 0, step, "batch").random((size, Crops.DRAWS + 3 + Library.DRAWS))[self.share]
+        draws = generator(self.seed, 0, step, "batch").random((size, Crops.DRAWS + 3 + NoiseAugmenter.DRAWS))[
+            self.share
+        ]
         size = len(chosen)
         waves, starts = self.crops.gather(self.pool, chosen, draws[:, : Crops.DRAWS], self.device)
-        untouched = waves.clone() if self.stage.paired else None
+        untouched = waves.clone() if self.stage.needs_clean_pair else None
         rooms = self._add_rooms(self.rooms, waves, noisy, step) if self.rooms is not None else np.full(size, -1)
         own = draws[:, Crops.DRAWS :]
         kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
@@ -179,34 +283,34 @@ class Batches:
         )
         return batch, Composition(starts, kinds, snr_db, layers, gains, rooms, channels)
 
-    def _add_rooms(self, stock: RoomStock, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
+    def _add_rooms(self, stock: RirSampler, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
         """Let the last rows of the batch, of those that are `noisy`, be heard in rooms; return which, -1 for none."""
         size = self.stage.batch_size
         heard = (np.arange(size) >= size - self._count(step, self.stage.rooms.share))[self.share] & noisy
         rooms = np.full(len(waves), -1)
         rows = np.flatnonzero(heard)
         if len(rows):
-            draws = generator(self.seed, 0, step, "rooms").random((size, RoomStock.DRAWS))[self.share][rows]
+            draws = generator(self.seed, 0, step, "rooms").random((size, RirSampler.DRAWS))[self.share][rows]
             responses, rooms[rows] = stock.draw(self.pool, waves.shape[1], draws, self.device)
             waves[rows[0] :] = convolve(waves[rows[0] :], responses)
         return rooms
 
     def _add_noise(
         self,
-        library: Library,
+        library: NoiseAugmenter,
         waves: Tensor,
         chosen: Indices,
         noisy: NDArray[np.bool_],
         kinds: Indices,
         snr_db: NDArray[np.float64],
         draws: NDArray[np.float64],
-    ) -> Layers:
+    ) -> MixtureComponents:
         """Mix noise into the rows that are `noisy`; a row whose speech or noise is silent is marked clean."""
         rows = np.flatnonzero(noisy)
         noise, layers = library.draw(self.pool, kinds[rows], self._voices[chosen[rows]], draws[rows], self.device)
         # clean rows come first, so the noisy ones are a view
         speech = waves[rows[0] :]
-        noise = high_pass(noise)
+        noise = high_pass_batch(noise)
         levels = self.stage.noise.snr
         ratios = sent(snr_db[rows], self.device)
         gains = noise_gains(measure(speech, snr=levels), measure(noise, filtered=True, snr=levels), ratios)
@@ -216,7 +320,7 @@ class Batches:
         return layers
 
     def _conditions(
-        self, library: Library, kind: NDArray[np.float64], ratio: NDArray[np.float64], step: int
+        self, library: NoiseAugmenter, kind: NDArray[np.float64], ratio: NDArray[np.float64], step: int
     ) -> tuple[Indices, NDArray[np.float64]]:
         shares = np.cumsum([weight for _, weight in self.mix.kinds])
         places = np.array([library.kinds.index(name) for name, _ in self.mix.kinds])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from voxanchor.audio.channels import through
-from voxanchor.audio.pool import Indices, sent
-from voxanchor.conditions.channel import Channel, names
+from voxanchor.audio.channels import apply_channel
+from voxanchor.audio.pcm import Indices, sent
+from voxanchor.conditions.spec import Channel, names
 from voxanchor.errors import RecipeError
 from voxanchor.rng import generator
 
@@ -39,7 +39,7 @@ class Channels:
             raise RecipeError("channels.kinds: weights are finite, not negative and not all zero")
 
 
-class ChannelStock:
+class ChannelSampler:
     """The channels of a stage, ready to be drawn for batches."""
 
     def __init__(self, channels: Channels) -> None:
@@ -69,4 +69,4 @@ class ChannelStock:
         for kind in np.unique(chosen[chosen >= 0]):
             rows = sent(np.flatnonzero(chosen == kind), waves.device)
             channel = self.channels[kind]
-            waves[rows] = through(waves[rows], channel.kind, channel.amount)
+            waves[rows] = apply_channel(waves[rows], channel.kind, channel.amount)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from voxanchor.audio.downmix import channel_of
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.manifest import Manifest, Unusable, merge, say_left_out
+from voxanchor.corpus.manifest import Manifest, Unusable, log_left_out, merge
 from voxanchor.corpus.segments import join_short
 from voxanchor.errors import CorpusError
-from voxanchor.progress import say
 from voxanchor.rng import generator
+from voxanchor.runtime import log_line
 from voxanchor.training.recipe import Data, Speech
 
 UNLABELLED_VALIDATION_SHARE = 0.05
@@ -50,7 +50,7 @@ def gather(data: Data, seed: int) -> Corpora:
     train, validation = _part_validation(together, data.validation_speakers, seed)
     if data.voice_speeds:
         train = train.with_voices(data.voice_speeds)
-        say(
+        log_line(
             f"with every recording also at {', '.join(f'{s:g}' for s in data.voice_speeds)} times its speed, as other "
             f"speakers: {train.describe()}"
         )
@@ -66,8 +66,8 @@ def _name(source: Speech) -> str:
 
 
 def _report(path: str, manifest: Manifest) -> None:
-    say(f"{path}: {manifest.describe()}")
-    say_left_out(path, manifest.unusable)
+    log_line(f"{path}: {manifest.describe()}")
+    log_left_out(path, manifest.unusable)
 
 
 def _part(manifest: Manifest, count: int, seed: int, path: str) -> tuple[Manifest, Manifest]:
@@ -90,7 +90,7 @@ def _part_validation(manifest: Manifest, count: int, seed: int) -> tuple[Manifes
     # watching must not eat the corpus: never more than a quarter of its speakers
     most = len(manifest.speakers) // 4
     if count > most:
-        say(f"validation: {most} speakers instead of {count}: at most a quarter of {len(manifest.speakers)}")
+        log_line(f"validation: {most} speakers instead of {count}: at most a quarter of {len(manifest.speakers)}")
         count = most
     return manifest.hold_out(count, seed) if count else (manifest, replace(manifest, utterances=()))
 

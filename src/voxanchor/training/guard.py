@@ -8,7 +8,7 @@ from voxanchor.scoring.metrics import NEAR_CHANCE
 
 
 @dataclass(frozen=True)
-class Guard:
+class ForgettingGuard:
     """The watch over forgetting; it looks each time that a stage validates.
 
     With speaker labels the clean EER of the validation speakers is watched. Without, it is how much of their identity

@@ -6,29 +6,91 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
-from voxanchor import processes
+from voxanchor import runtime
 from voxanchor.errors import DivergedError, TrainingError
 from voxanchor.extras import missing
-from voxanchor.files import write_text, writing
-from voxanchor.models.precision import Precision, best_device, fabric_name, resolve
-from voxanchor.progress import track
+from voxanchor.files import replacing, write_text, writing
 from voxanchor.rng import torch_seed
+from voxanchor.runtime import Precision, best_device, fabric_name, log_line, resolve, track
 from voxanchor.training.batches import Batch, prefetch
-from voxanchor.training.checkpoint import load_state, save_state
 from voxanchor.training.stage import Train
+
+
+def compile_network(network: nn.Module) -> bool:
+    """Let torch compile a network when it is first called, and say whether it will; names and weights stay.
+
+    Compiling takes minutes and needs a compiler on the machine (C++ for a processor, Triton for a GPU): a small
+    function is tried first, on the device that will train, and where that fails the network stays as it is, with a line
+    that says why.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=best_device()))
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        log_line(f"torch cannot compile here ({type(error).__name__}: {reason}); training goes on without")
+        return False
+    network.compile(dynamic=False)
+    log_line("the network is compiled in the first step, which takes minutes")
+    return True
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Take compiled networks as they were, inside: lengths they have not seen compile nothing."""
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+# The complete state of a stage between two steps, written atomically, so that a killed run resumes bit for bit.
+
+FORMAT = 2
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values to `path`; a reader finds the old state or the whole new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:
+            # of a full disk torch says that a position was unexpected; what the file said comes before that
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the state at `path`, or None when there is none yet. Data only: nothing is unpickled into code.
+
+    Raises:
+        TrainingError: a file that is not a state of this version.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainingError(f"{path}: not a resume state ({error}). Remove it to start the stage again.") from None
+    if state.get("format") != FORMAT:
+        raise TrainingError(f"{path}: written by another version. Remove it to start the stage again.")
+    return state
+
+
+# One training loop on Lightning Fabric. It knows nothing about speakers: a task gives losses, and it takes steps.
 
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10
 
 
-class Reading(NamedTuple):
+class ValidationResult(NamedTuple):
     """What validation found after a step.
 
     Attributes:
@@ -84,7 +146,7 @@ def make_fabric(precision: Precision, *, leaves_out: bool = False) -> tuple[Any,
     # one place decides the device: Fabric by itself would take Apple's, on which batches cannot be made (no float64)
     device = best_device()
     chosen = resolve(precision, device)
-    if processes.world() == 1:
+    if runtime.world() == 1:
         fabric = Fabric(accelerator=device.type, devices=1, precision=fabric_name(chosen))
     else:
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -92,11 +154,11 @@ def make_fabric(precision: Precision, *, leaves_out: bool = False) -> tuple[Any,
         if leaves_out:
             # looking for what a step leaves out is the safe choice, not a mistake, where it then leaves nothing out
             warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.world()))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", runtime.world()))
         fabric = Fabric(
             accelerator=device.type,
             devices=here,
-            num_nodes=processes.world() // here,
+            num_nodes=runtime.world() // here,
             # The anchors are a buffer, and need not travel at every step. Parameters that no process used get no
             # gradient, as in one process; to freeze them instead would forget those that only some steps use.
             strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=leaves_out),
@@ -114,7 +176,7 @@ def train(
     *,
     seed: int,
     label: str,
-    validate: Callable[[int], Reading] | None = None,
+    validate: Callable[[int], ValidationResult] | None = None,
     workers: int | None = None,
 ) -> bool:
     """Optimise `task` for the steps of `stage`, resuming from `folder` when a state lies there.
@@ -130,9 +192,9 @@ def train(
         TrainingError: a process that was lost; likewise.
         OutputError: `folder` cannot be written; likewise.
     """
-    if stage.batch_size % (processes.world() * stage.accumulate):
+    if stage.batch_size % (runtime.world() * stage.accumulate):
         raise TrainingError(
-            f"a batch of {stage.batch_size} cannot be shared equally by {processes.world()} processes that work "
+            f"a batch of {stage.batch_size} cannot be shared equally by {runtime.world()} processes that work "
             f"through it in {stage.accumulate} parts: change batch_size"
         )
     with writing(folder, "made"):
@@ -154,13 +216,13 @@ def train(
     healthy = torch.ones((), dtype=torch.bool, device=fabric.device)
     with (
         writing(folder),
-        _Metrics(folder / METRICS_FILE if processes.first() else None, -1 if state is None else first) as metrics,
+        _Metrics(folder / METRICS_FILE if runtime.first() else None, -1 if state is None else first) as metrics,
         track(label, stage.steps) as advance,
-        processes.others_alive(),
+        runtime.others_alive(),
     ):
         advance(first)
         if validate is not None and stage.validate_every and first == 0:
-            _look(validate, 0, metrics)
+            _validate(validate, 0, metrics)
         if workers is None:
             # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
             workers = 0 if on_cpu else 2
@@ -187,10 +249,10 @@ def train(
                 validate is not None
                 and stage.validate_every
                 and (done % stage.validate_every == 0 or done == stage.steps)
-                and not _look(validate, done, metrics)
+                and not _validate(validate, done, metrics)
             ):
                 return False
-            if saving and processes.first():
+            if saving and runtime.first():
                 metrics.flush()
                 snapshot = {
                     "step": done,
@@ -202,14 +264,14 @@ def train(
     return True
 
 
-def _look(validate: Callable[[int], Reading], step: int, metrics: "_Metrics") -> bool:
+def _validate(validate: Callable[[int], ValidationResult], step: int, metrics: "_Metrics") -> bool:
     """Validate in the first process, and return in all of them whether training is to go on.
 
     Raises:
         DivergedError: in all of them, where the validation found that the model gives no embeddings any more.
     """
     go_on, diverged = True, None
-    if processes.first():
+    if runtime.first():
         try:
             values, go_on = validate(step)
             metrics.write({"step": step, "validation": dict(values)})
@@ -217,9 +279,9 @@ def _look(validate: Callable[[int], Reading], step: int, metrics: "_Metrics") ->
         except DivergedError as error:
             diverged = error
     # the others have not looked: without this they would wait at the next exchange for a process that went another way
-    if processes.agreed(diverged is not None):
+    if runtime.agreed(diverged is not None):
         raise diverged or DivergedError(f"step {step}: the model diverged, as the first process saw.")
-    return processes.agreed(go_on)
+    return runtime.agreed(go_on)
 
 
 def _step(
@@ -229,7 +291,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = stage.learning_rate.at(step, stage.steps)
     # of dropout and sampled classes: its own in every process, or their rows would share the masks
-    rank = processes.rank()
+    rank = runtime.rank()
     torch.manual_seed(torch_seed(seed, step, f"train/{rank}" if rank else "train"))
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, torch.Tensor] = {}

@@ -1,20 +1,320 @@
-"""The recipe of a run: what it trains on, what it trains, and in which stages. Read from YAML."""
+"""The recipe of a run: what it trains on, what it trains, in which stages, and how it is evaluated."""
 
-from collections.abc import Sequence
+import copy
+import difflib
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from voxanchor import config
 from voxanchor.audio.downmix import channel_of
+from voxanchor.audio.snr import SnrLevels
+from voxanchor.corpus.layouts import with_part
 from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
-from voxanchor.training.contest import Contest
-from voxanchor.training.evaluating import Evaluation as Evaluation
-from voxanchor.training.packaged import recipe_file
-from voxanchor.training.recipe_likes import LIKE, merged, spell_stages
-from voxanchor.training.recipe_paths import anchor_paths, spell_parts, take_root
+from voxanchor.runtime import Precision
 from voxanchor.training.stage import Train
+
+ROOT = "root"
+"""Key of a recipe: the folder that its other folders start from, itself beside the recipe."""
+
+
+def take_root(values: dict[str, Any], folder: Path, settings: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return where the folders of a recipe start from, and the settings without those of it.
+
+    The key is taken out of `values`: what a run is, is said by the folders it comes to.
+
+    Args:
+        values: of the recipe, as its file has them.
+        folder: of the recipe's file.
+        settings: ``key=value``; ``root=DIR`` counts from the working directory.
+
+    Raises:
+        RecipeError: a root that is not text.
+    """
+    root = values.pop(ROOT, "")
+    if not isinstance(root, str):
+        raise RecipeError(f"recipe.{ROOT}: expected the path of a folder, found {root!r}")
+    given = [setting.removeprefix(f"{ROOT}=") for setting in settings if setting.startswith(f"{ROOT}=")]
+    place = Path(given[-1]).absolute() if given else Path(os.path.normpath(folder / root)) if root else folder
+    return place, [setting for setting in settings if not setting.startswith(f"{ROOT}=")]
+
+
+def anchor_paths(values: Mapping[str, Any], root: Path, beside: Path) -> None:
+    """Make the paths in a recipe's values absolute, in place.
+
+    Args:
+        values: of a recipe.
+        root: where folders start from.
+        beside: where suites in files start from.
+    """
+    data, evaluation = _mapping(values.get("data")), _mapping(values.get("evaluation"))
+    further = [_mapping(entry) for entry in _mapping(evaluation.get("suites")).values()]
+    for owner in (data, evaluation, *further):
+        for key in ("noise", "rooms"):
+            if isinstance(owner.get(key), list):
+                owner[key] = [_anchored(item, root) for item in owner[key]]
+    for key in ("speech", "trials", "enrolments"):
+        if isinstance(evaluation.get(key), str) and evaluation[key]:
+            evaluation[key] = str(root / evaluation[key])
+    for entry in (evaluation, *further):
+        name = entry.get("suite")
+        # one in the working directory was found there before suites were looked for beside the recipe
+        if isinstance(name, str) and Path(name).suffix in (".yaml", ".yml") and not Path(name).exists():
+            entry["suite"] = str(beside / name)
+    speech = data.get("speech")
+    for source in speech if isinstance(speech, list) else ():
+        if isinstance(source, dict) and isinstance(source.get("path"), str):
+            source["path"] = str(root / source["path"])
+
+
+def spell_parts(values: Mapping[str, Any]) -> None:
+    """Write noise folders given as ``{path: musan, part: odd}`` as the one word ``musan::odd``, in place.
+
+    Raises:
+        RecipeError: another key, or a part that there is not.
+    """
+    data, evaluation = _mapping(values.get("data")), _mapping(values.get("evaluation"))
+    named = {f"evaluation.suites.{name}": entry for name, entry in _mapping(evaluation.get("suites")).items()}
+    for where, owner in {"data": data, "evaluation": evaluation, **named}.items():
+        if isinstance(owner, dict) and isinstance(owner.get("noise"), list):
+            owner["noise"] = [_spelt(item, f"recipe.{where}.noise.{i}") for i, item in enumerate(owner["noise"])]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _anchored(item: Any, root: Path) -> Any:
+    if isinstance(item, dict) and isinstance(item.get("path"), str):
+        return {**item, "path": str(root / item["path"])}
+    return str(root / item) if isinstance(item, str) else item
+
+
+def _spelt(item: Any, where: str) -> Any:
+    if not isinstance(item, dict):
+        return item
+    path, part = item.get("path"), item.get("part", "all")
+    if set(item) - {"path", "part"} or not isinstance(path, str) or not isinstance(part, str):
+        raise RecipeError(f"{where}: a noise folder is its path, or {{path: DIR, part: even}}; found {item}")
+    try:
+        return with_part(path, part)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+# Recipes and stages that are like others but for what they say: ``like`` and the differences.
+
+LIKE = "like"
+"""Key of a recipe: another recipe, by file or name; and of a stage: an earlier stage. What stands beside it replaces
+what is there, key by key; a key with nothing behind it is taken out."""
+
+
+def merged(model: Any, changes: Any) -> Any:
+    """Return `model` with `changes`: mappings key by key, anything else as a whole, and without what became None."""
+    if not (isinstance(model, Mapping) and isinstance(changes, Mapping)):
+        return copy.deepcopy(changes)
+    result = {key: copy.deepcopy(value) for key, value in model.items() if changes.get(key, "") is not None}
+    for key, value in changes.items():
+        if value is not None:
+            result[key] = merged(model.get(key), value)
+    return result
+
+
+def spell_stages(values: dict[str, Any]) -> None:
+    """Write out, in place, the stages that are like earlier ones.
+
+    Raises:
+        RecipeError: a stage that is like none of those before it.
+    """
+    stages = values.get("stages")
+    if not isinstance(stages, dict):
+        return
+    for name, stage in stages.items():
+        if not (isinstance(stage, dict) and LIKE in stage):
+            continue
+        earlier = list(stages)[: list(stages).index(name)]
+        if stage[LIKE] not in earlier:
+            hint = config.nearest(str(stage[LIKE]), earlier)
+            raise RecipeError(f"stages.{name}.like: '{stage[LIKE]}' is not an earlier stage. {hint}")
+        stages[name] = merged(stages[stage[LIKE]], {key: value for key, value in stage.items() if key != LIKE})
+
+
+# The recipes that come with voxanchor, known by name: ``voxceleb1``, ``ablations/distance``.
+
+FOLDER = Path(str(resources.files("voxanchor") / "recipes"))
+
+
+def packaged_recipes() -> Mapping[str, Path]:
+    """Return the recipes that come with voxanchor: their files by name, those at the top first."""
+    files = sorted(FOLDER.rglob("*.yaml"), key=lambda path: (len(path.parts), path.with_suffix("")))
+    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in files}
+
+
+def packaged_recipe(name: str) -> Path:
+    """Return the file of a recipe that comes with voxanchor.
+
+    Raises:
+        RecipeError: there is none of that name; the message suggests the nearest.
+    """
+    known = packaged_recipes()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else "'voxanchor recipes' lists those that come with voxanchor."
+    raise RecipeError(f"there is no recipe '{name}'. {hint} The file of one of your own ends in .yaml.")
+
+
+def recipe_file(reference: str | Path, beside: Path) -> tuple[Path, Path]:
+    """Return the file of a recipe, and the folder that its relative paths start from.
+
+    Those of a recipe that comes with voxanchor start from `beside`, as if it had been copied there.
+
+    Args:
+        reference: the path of a file, or the name of a recipe that comes with voxanchor; a file goes first.
+        beside: folder that a relative path starts from.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    path = beside / reference
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return path, path.resolve().parent
+    return packaged_recipe(str(reference)), beside.resolve()
+
+
+def about(path: Path) -> str:
+    """Return what a recipe is for: the first sentence of the comment at its top."""
+    comment = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.removeprefix("#").strip())
+    return " ".join(comment).partition(". ")[0].rstrip(".").replace("`", "'")
+
+
+# What a comparison of systems is: a part of a recipe.
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The grid that all systems of a comparison are tuned with, on the validation speakers, in equally many trials.
+
+    Attributes:
+        learning_rates: peaks that every stage in the comparison tries; empty for none but its own.
+        weights: of the term that a stage adds to classification: the pull to its anchors, or consistency. Each is tried
+            with each learning rate; a stage without such a term tries as many more learning rates in its place.
+    """
+
+    learning_rates: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """What `voxanchor compare` makes of a recipe: its systems, trained with several seeds under equal conditions.
+
+    Attributes:
+        base: the stage whose model the others are measured against.
+        ours: the stage whose model is held against each of the others.
+        seeds: how many training seeds, counted from the recipe's seed.
+        tuning: before the first seed.
+    """
+
+    base: str = "base"
+    ours: str = "anchored"
+    seeds: int = 3
+    tuning: Tuning = Tuning()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise RecipeError("contest.seeds must be at least 1")
+
+
+# What a recipe says about its evaluation: on whom, in which noise, under which suites.
+
+ProtocolName = Literal["clean-enrol", "both-noisy"]
+
+
+@dataclass(frozen=True)
+class FurtherSuite:
+    """Another suite that the same systems are measured under, on the same recordings and trials.
+
+    Attributes:
+        suite: a named suite, or a YAML file beside the recipe.
+        noise: folders for it; none: those of the evaluation.
+        rooms: folders of room impulse responses; none: those of the evaluation.
+        protocol: as that of the evaluation where it is empty.
+        noise_seeds: as many as those of the evaluation where it is 0.
+    """
+
+    suite: str = "noise"
+    noise: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    protocol: Literal["", "clean-enrol", "both-noisy"] = ""
+    noise_seeds: int = field(default=0, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if self.noise_seeds < 0:
+            raise RecipeError("noise_seeds of a further suite is a number of seeds, or 0 for those of the evaluation")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the systems of a recipe are compared: on the speakers that were held out, or on a test corpus.
+
+    Attributes:
+        noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
+        rooms: folders of room impulse responses, for suites with measured rooms.
+        note: what a reader of the report has to know before its figures, a paragraph a line; printed, too.
+        speech: folder of a test corpus, in the place of the speakers that were held out.
+        trials: a trial list between recordings of `speech`; without one all pairs of segments are compared.
+        enrolments: a list of models and their recordings (CN-Celeb's ``enroll.map``, Kaldi's ``spk2utt``), where the
+            trials compare such models with recordings.
+        speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,
+            those that are kept aside to watch the training by.
+        precision: of the models' matrix products; ``auto`` is bfloat16 where the device multiplies it natively,
+            which is quicker and moves the error rate of a single condition by some tenths of a percent.
+        snr: what signal-to-noise ratios lie between: ``active`` levels, or those of the ``whole`` signals; a suite of
+            ``whole`` ones stays so.
+        suites: further suites by their names; each leaves its tables in ``suite-<name>/``.
+    """
+
+    systems: tuple[str, ...]
+    noise: tuple[str, ...] = ()
+    suite: str = "noise"
+    protocol: ProtocolName = "clean-enrol"
+    segment_s: float = 3.0
+    max_segments: int = 4
+    noise_seeds: int = 1
+    note: str = ""
+    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
+    speech: str = field(default="", metadata=config.LATER)
+    trials: str = field(default="", metadata=config.LATER)
+    enrolments: str = field(default="", metadata=config.LATER)
+    speakers: Literal["held_out", "validation"] = field(default="held_out", metadata=config.LATER)
+    precision: Precision = field(default="float32", metadata=config.LATER)
+    snr: SnrLevels = field(default="active", metadata=config.LATER)
+    suites: dict[str, FurtherSuite] = field(default_factory=dict, metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        if self.trials and not self.speech:
+            raise RecipeError("a trial list needs the corpus that it names recordings of: set 'speech'")
+        if self.enrolments and not self.trials:
+            raise RecipeError(
+                "a list of enrolments serves a trial list between its models and recordings: set 'trials'"
+            )
+        if self.trials and self.segment_s:
+            raise RecipeError("a trial list names whole recordings: set segment_s: 0")
+        for name in self.suites:
+            if not name or not all(character.isalnum() or character in "-_" for character in name):
+                raise RecipeError(f"name '{name}' of a further suite may hold letters, digits, '-' and '_' only")
+
+
+# The recipe of a run: what it trains on, what it trains, and in which stages. Read from YAML.
 
 
 @dataclass(frozen=True)
@@ -125,7 +425,7 @@ class Recipe:
     seed: int = 0
     encoder: Encoder = Encoder()
     evaluation: Evaluation | None = None
-    contest: Contest | None = field(default=None, metadata=config.LATER)
+    contest: ComparisonConfig | None = field(default=None, metadata=config.LATER)
 
     def __post_init__(self) -> None:
         earlier: dict[str, Stage] = {}
@@ -161,7 +461,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
     Relative folders in the file are taken from the folder of the file, or from its ``root``, so a recipe works from
     wherever it is started; those in `settings`, and in a recipe that comes with voxanchor, are taken from the working
-    directory. A recipe may be ``like`` another, and a stage like an earlier one: see `voxanchor.training.recipe_likes`.
+    directory. A recipe may be ``like`` another, and a stage like an earlier one: see `voxanchor.training.recipe`.
 
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.

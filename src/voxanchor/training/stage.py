@@ -1,17 +1,56 @@
-"""What a training stage does: its inputs, its objectives, and how it steps. Part of a recipe."""
+"""What a training stage does: its inputs, objectives and schedule. Part of a recipe."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from voxanchor import config
-from voxanchor.audio.level import SnrLevels
-from voxanchor.audio.synthetic_room import check_rt60
+from voxanchor.audio.rooms import check_rt60
+from voxanchor.audio.snr import SnrLevels
 from voxanchor.errors import RecipeError
-from voxanchor.models.precision import Precision
 from voxanchor.objectives.anchored import Distance
+from voxanchor.runtime import Precision
 from voxanchor.training.channels import Channels
-from voxanchor.training.guard import Guard
-from voxanchor.training.schedule import LearningRate, Margin
+from voxanchor.training.guard import ForgettingGuard
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """Linear warm-up to `peak`, then half a cosine down to `final_share` of it at the last step."""
+
+    peak: float = 1e-3
+    warmup_steps: int = 50
+    final_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.peak > 0 and self.warmup_steps >= 0 and 0 <= self.final_share <= 1):
+            raise RecipeError("learning_rate needs peak > 0, warmup_steps >= 0 and final_share from 0 to 1")
+
+    def at(self, step: int, steps: int) -> float:
+        """Return the rate of step `step` (0 to steps - 1)."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        past = (step - self.warmup_steps) / max(1, steps - 1 - self.warmup_steps)
+        return self.peak * (self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * min(past, 1.0))) / 2)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """An angular margin in radians that grows linearly from 0 over `warmup_steps` and then stays."""
+
+    value: float = 0.2
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.value < math.pi / 2 and self.warmup_steps >= 0):
+            raise RecipeError("margin needs value from 0 to pi/2 and warmup_steps >= 0")
+
+    def at(self, step: int) -> float:
+        """Return the margin of step `step`."""
+        return self.value * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.value
+
+
+# What a training stage does: its inputs, its objectives, and how it steps. Part of a recipe.
 
 SCRATCH = "scratch"
 """As `start` of a stage: fresh weights of the recipe's encoder."""
@@ -191,7 +230,7 @@ class Train:
     average: float = field(default=0.0, metadata=config.LATER)
     consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
     channels: Channels = field(default=Channels(), metadata=config.LATER)
-    guard: Guard = field(default=Guard(), metadata=config.LATER)
+    guard: ForgettingGuard = field(default=ForgettingGuard(), metadata=config.LATER)
     batch_norm: Literal["auto", "keep", "update"] = field(default="auto", metadata=config.LATER)
 
     def __post_init__(self) -> None:
@@ -218,14 +257,14 @@ class Train:
         self._check_objectives()
 
     def _check_objectives(self) -> None:
-        if not self.pulled and not self.frames_pulled and not self.classification.weight:
+        if not self.has_anchor_loss and not self.has_frame_loss and not self.classification.weight:
             raise RecipeError("without anchors and without classification there is nothing to learn")
         if self.classification.centres == "anchors" and not self.anchors:
             raise RecipeError("classification.centres: anchors needs a stage named in anchors")
         if self.classification.weight and self.classification.classes == "recordings" and not self.anchors:
             raise RecipeError("classification.classes: recordings needs a stage named in anchors")
         told_apart = self.classification.weight and self.classification.classes == "speakers"
-        if self.pulled and self.anchor.kind == "class_centre" and not told_apart:
+        if self.has_anchor_loss and self.anchor.kind == "class_centre" and not told_apart:
             raise RecipeError("anchor.kind: class_centre needs the classification of speakers, whose centres they are")
 
     @property
@@ -234,7 +273,7 @@ class Train:
         return self.batch_norm == "keep" or (self.batch_norm == "auto" and self.start != SCRATCH)
 
     @property
-    def pulled(self) -> bool:
+    def has_anchor_loss(self) -> bool:
         """Whether there is an anchor term."""
         return bool(self.anchors) and self.anchor.weight > 0
 
@@ -242,19 +281,19 @@ class Train:
     def labelled(self) -> bool:
         """Whether the stage must know who speaks."""
         named = self.classification.weight > 0 and self.classification.classes == "speakers"
-        return named or (self.pulled and self.anchor.kind in ("speaker", "agreement"))
+        return named or (self.has_anchor_loss and self.anchor.kind in ("speaker", "agreement"))
 
     @property
-    def frames_pulled(self) -> bool:
+    def has_frame_loss(self) -> bool:
         """Whether there is a pull on the frame-level outputs."""
         return bool(self.anchors) and self.anchor.frame_weight > 0
 
     @property
-    def taught(self) -> bool:
+    def needs_teacher(self) -> bool:
         """Whether the model that made the anchors hears the clean crop of every input."""
-        return self.frames_pulled or (self.pulled and self.anchor.kind == "crop")
+        return self.has_frame_loss or (self.has_anchor_loss and self.anchor.kind == "crop")
 
     @property
-    def paired(self) -> bool:
+    def needs_clean_pair(self) -> bool:
         """Whether the clean crop of every input is heard besides."""
-        return self.consistency.weight > 0 or self.taught
+        return self.consistency.weight > 0 or self.needs_teacher

@@ -11,11 +11,10 @@ from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.objectives.anchored import anchor_loss, distance, frame_loss
 from voxanchor.objectives.margin import AAMSoftmax
-from voxanchor.training.anchors import AnchorTable
+from voxanchor.training.anchors import AnchorTable, alike_from, static_targets
 from voxanchor.training.batches import Batch
 from voxanchor.training.loop import Task
 from voxanchor.training.stage import Train
-from voxanchor.training.targets import alike_from, static_targets
 
 
 class SpeakerTask(Task):
@@ -45,7 +44,7 @@ class SpeakerTask(Task):
         teacher: SpeakerEncoder | None = None,
     ) -> None:
         super().__init__()
-        if stage.frames_pulled:
+        if stage.has_frame_loss:
             student.require_frames()
         self.student = student
         self.stage = stage
@@ -64,9 +63,9 @@ class SpeakerTask(Task):
             self.head.centres.requires_grad_(not terms.fixed)
         self._frozen = freeze(student.network, stage.frozen)
         self._average = student.copy().requires_grad_(False) if stage.average else None
-        if stage.taught and teacher is None:
+        if stage.needs_teacher and teacher is None:
             raise RecipeError("anchors of crops and of frames need the model that made the anchors")
-        if stage.frames_pulled and teacher is not None and teacher.config != student.config:
+        if stage.has_frame_loss and teacher is not None and teacher.config != student.config:
             raise RecipeError(
                 "anchor.frame_weight compares frames inside two networks, which must be alike: the stage starts from "
                 f"'{student.config.architecture}', its anchors are of '{teacher.config.architecture}' with its options"
@@ -103,7 +102,7 @@ class SpeakerTask(Task):
             parts["aam"], hits = self.head(embeddings, own, terms.margin.at(step), left_out)
             parts["accuracy"] = hits.float().mean()
             total = total + terms.weight * parts["aam"]
-        if self.stage.pulled:
+        if self.stage.has_anchor_loss:
             anchor = self.stage.anchor
             labels = batch.labels if self.stage.labelled else None
             targets = self._targets(batch, crops)
@@ -134,7 +133,7 @@ class SpeakerTask(Task):
         if clean is not None:
             # in one pass, so that batch normalisation sees both sides alike
             waves, lengths = torch.cat([waves, clean]), torch.cat([lengths, lengths])
-        if self.stage.frames_pulled:
+        if self.stage.has_frame_loss:
             embeddings, frames = self.student.with_frames(waves, lengths)
         else:
             embeddings = self.student(waves, lengths)
@@ -147,10 +146,10 @@ class SpeakerTask(Task):
     def _teach(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Return the base model's embeddings and frames of the clean crops, where the stage has a use for them."""
         teacher: SpeakerEncoder | None = self.__dict__["_teacher"]
-        if not self.stage.taught or teacher is None or batch.clean is None:
+        if not self.stage.needs_teacher or teacher is None or batch.clean is None:
             return None, None
         teacher.to(batch.clean.device)
-        if self.stage.frames_pulled:
+        if self.stage.has_frame_loss:
             return teacher.with_frames(batch.clean, batch.lengths)
         return teacher(batch.clean, batch.lengths), None
 

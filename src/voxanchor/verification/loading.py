@@ -16,11 +16,11 @@ from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import MissingExtraError, ModelError
 from voxanchor.extras import is_installed
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, CalibrationRecord
+from voxanchor.scoring.backend import ScoringBackend
+from voxanchor.scoring.calibration import COHORT_FILE, FILE, CalibrationRecord
 from voxanchor.scoring.cohort import Cohort
-from voxanchor.scoring.judge import Judge
 from voxanchor.verification.embedding import Embedder
-from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
+from voxanchor.verification.people import COMPATIBILITY_FILE, MAP_FILE, OlderModel, older_model
 from voxanchor.verification.recordings import LONGEST_S
 from voxanchor.verification.verifier import Verifier
 
@@ -61,10 +61,10 @@ def load(
     else:
         embedder = _by_torch(reference, device)
         files = _from_folder(path) if path.is_dir() else {}
-    judge, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
+    backend, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
     # last of all, so that a model that cannot be loaded leaves no new store behind
     opened = open_store(store, key) if isinstance(store, str | Path) else store
-    return Verifier(embedder, judge, opened, older, longest_s)
+    return Verifier(embedder, backend, opened, older, longest_s)
 
 
 def _by_torch(reference: str | Path, device: str) -> Embedder:
@@ -80,14 +80,14 @@ def _by_torch(reference: str | Path, device: str) -> Embedder:
             "torch", f"the model '{reference}'", "pip install torch, or give an exported .onnx file"
         )
     from voxanchor.models import registry
-    from voxanchor.models.precision import device_named
-    from voxanchor.models.torch_embedder import TorchEmbedder
+    from voxanchor.runtime import device_named
+    from voxanchor.verification.embedding import TorchEmbedder
 
     place = device_named(device)  # before the weights are read: a mistake is told at once
     return TorchEmbedder(registry.load(reference), place)
 
 
-def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> Judge:
+def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> ScoringBackend:
     """Return what decides with a model, empty where it has no calibration.
 
     Args:
@@ -148,9 +148,9 @@ def _from_metadata(described: Mapping[str, str], where: str) -> dict[str, bytes]
     return found
 
 
-def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> Judge:
+def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> ScoringBackend:
     if FILE not in files:
-        return Judge()
+        return ScoringBackend()
     record = CalibrationRecord.parse(files[FILE].decode("utf-8", "replace"), f"{where}: {FILE}")
     # a variant in lower precision has its model's fingerprint with the precision behind it
     if record.model != fingerprint and record.model != fingerprint.partition("-")[0]:
@@ -161,10 +161,10 @@ def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> Judge:
     if not record.cohort_top:
         if record.calibration.kind == "as-norm" or "likeness" in record.calibration.measures:
             raise ModelError(f"{where}: its calibration takes a cohort and names none. Run voxanchor calibrate again.")
-        return Judge(record)
+        return ScoringBackend(record)
     if COHORT_FILE not in files:
         raise ModelError(f"{where}: its calibration needs {COHORT_FILE}, which is missing. Copy the model again.")
-    return Judge(record, read_cohort(files[COHORT_FILE], record, where))
+    return ScoringBackend(record, read_cohort(files[COHORT_FILE], record, where))
 
 
 def _older(files: Mapping[str, bytes], where: str) -> OlderModel | None:

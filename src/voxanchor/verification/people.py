@@ -1,18 +1,141 @@
-"""The people in a store, as voices to compare with: their own voiceprints, and those of models that may be compared."""
+"""Enrolled people as embeddings to compare with, also those enrolled by an older model."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxanchor.audio.quality import Quality
 from voxanchor.enrolments.records import Voiceprint
 from voxanchor.enrolments.store import Store
-from voxanchor.errors import OtherModelError, UnknownPersonError
-from voxanchor.scoring.judge import Voices
+from voxanchor.errors import ModelError, OtherModelError, UnknownPersonError
+from voxanchor.scoring.backend import EmbeddingSet
 from voxanchor.types import Embeddings
-from voxanchor.verification.older import OlderModel, variant
+from voxanchor.verification.recordings import LoadedAudio
 from voxanchor.verification.result import Side
+
+COMPATIBILITY_FILE = "compatibility.json"
+MAP_FILE = "enrolment_map.safetensors"
+
+USABLE = ("keep", "new threshold", "upgrade")
+"""Decisions of `voxanchor compatibility` with which old voiceprints stay in use."""
+
+VARIANT = "variant"
+
+
+@dataclass(frozen=True)
+class OlderModel:
+    """A model whose voiceprints the present one may be compared with, by its own statement.
+
+    Attributes:
+        fingerprint: of the older model.
+        matrix: (D, E) map of its voiceprints into the present model's space; None where they are used as they are.
+        decision: what `voxanchor compatibility` found; or that it is the same model, exported in another precision.
+    """
+
+    fingerprint: str
+    matrix: NDArray[np.float32] | None
+    decision: str
+
+    def carried(self, embeddings: Embeddings) -> Embeddings:
+        """Return (N, E) unit vectors of (N, D) voiceprints by the older model."""
+        if self.matrix is None:
+            return embeddings
+        moved = embeddings @ self.matrix
+        return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), dtype=np.float32)
+
+    @property
+    def warning(self) -> str:
+        """What to know when such a voiceprint decides; empty where there is nothing."""
+        if self.decision == VARIANT:
+            return ""
+        return (
+            f"the voiceprint was made by the model that this one replaced ({self.fingerprint}); the calibration is for "
+            "voiceprints of this one. Enrol again where you can, or see the model's compatibility.md"
+        )
+
+
+def variant(fingerprint: str, of: str) -> OlderModel | None:
+    """Return a model as the present one in another precision, or None where it is not.
+
+    `voxanchor export` puts the precision behind the model's fingerprint, and keeps a file only where its embeddings are
+    near the model's (docs/export.md), so that voiceprints of the two may be compared.
+
+    Args:
+        fingerprint: of the model.
+        of: of the present one.
+    """
+    same = fingerprint != of and fingerprint.partition("-")[0] == of.partition("-")[0]
+    return OlderModel(fingerprint, None, VARIANT) if same else None
+
+
+def older_model(report: str, matrix: NDArray[np.float32] | None, where: str) -> OlderModel | None:
+    """Return the older model that a compatibility report names, or None where it says to enrol again.
+
+    Args:
+        report: content of ``compatibility.json``.
+        matrix: of the enrolment map that lies beside it, if one does.
+        where: its place, for messages.
+
+    Raises:
+        ModelError: not such a report.
+    """
+    try:
+        values: Mapping[str, Any] = json.loads(report)
+        fingerprint, decision = str(values["old"]["fingerprint"]), str(values["verdict"]["decision"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{where}: not a report of voxanchor compatibility. Copy the model directory again.") from None
+    return OlderModel(fingerprint, matrix, decision) if decision in USABLE else None
+
+
+# Recordings that were heard, as what is compared and as what is reported.
+
+SAME_RECORDING = 0.9999
+"""Nobody says something twice so alike: from this cosine on it is the same recording."""
+
+REPLAYED = "the same recording as the other side's: was it played again?"
+
+
+def voices_of(heard: Sequence[LoadedAudio], rows: Embeddings) -> EmbeddingSet:
+    """Return what is compared of N recordings: their (N, D) embeddings and qualities."""
+    return EmbeddingSet(
+        rows,
+        np.array([item.quality.speech_s for item in heard]),
+        np.array([item.quality.snr_db for item in heard]),
+    )
+
+
+def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:
+    """Return the warning that two recordings, (1, D) unit vectors, are the same one; nothing where they are not."""
+    return (REPLAYED,) if float(one[0] @ other[0]) > SAME_RECORDING else ()
+
+
+def joint_quality(heard: Sequence[LoadedAudio]) -> Quality:
+    """Return the quality of several recordings together: lengths and speech summed, the others averaged.
+
+    Of the band the narrowest counts, and of peaks the highest.
+    """
+    qualities = [item.quality for item in heard]
+
+    def known(name: str) -> list[float]:
+        return [value for item in qualities if (value := getattr(item, name)) is not None]
+
+    return Quality(
+        sum(item.duration_s for item in qualities),
+        sum(item.speech_s for item in qualities),
+        float(np.mean([item.snr_db for item in qualities])),
+        float(np.mean([item.clipped for item in qualities])),
+        float(np.mean(known("level_db"))) if known("level_db") else None,
+        float(np.mean(known("dc"))) if known("dc") else None,
+        min(known("bandwidth_hz"), default=None),
+        max(known("peak"), default=None),
+    )
+
+
+# The people in a store, as voices to compare with: their own voiceprints, and those of models that may be compared.
 
 
 @dataclass(frozen=True)
@@ -29,7 +152,7 @@ class People:
     model: str
     older: OlderModel | None = None
 
-    def voice(self, name: str) -> tuple[Voices, Side]:
+    def voice(self, name: str) -> tuple[EmbeddingSet, Side]:
         """Return a person's voice and what it is worth.
 
         Raises:
@@ -125,10 +248,12 @@ class Neighbour:
     warning: str = ""
 
 
-def together(neighbours: Sequence[Neighbour]) -> Voices:
+def joint_embeddings(neighbours: Sequence[Neighbour]) -> EmbeddingSet:
     """Return the voices of N neighbours, N at least 1."""
     return _voices([item.voiceprint for item in neighbours], np.concatenate([item.embedding for item in neighbours]))
 
 
-def _voices(prints: Sequence[Voiceprint], embeddings: Embeddings) -> Voices:
-    return Voices(embeddings, np.array([item.speech_s for item in prints]), np.array([item.snr_db for item in prints]))
+def _voices(prints: Sequence[Voiceprint], embeddings: Embeddings) -> EmbeddingSet:
+    return EmbeddingSet(
+        embeddings, np.array([item.speech_s for item in prints]), np.array([item.snr_db for item in prints])
+    )

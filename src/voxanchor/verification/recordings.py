@@ -21,7 +21,7 @@ from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
 
 Samples: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 
-Recording: TypeAlias = Union[str, Path, Samples, tuple[Samples, int], "Heard"]
+Recording: TypeAlias = Union[str, Path, Samples, tuple[Samples, int], "LoadedAudio"]
 """A file of any common format; or samples at 16 kHz; or samples and their rate in Hz. Samples are (T,) or
 (T, channels), floating with full scale at 1, or 16- or 32-bit integers; what numpy takes for an array, such as a tensor
 of torch or a list of numbers, serves as well. What was heard may be given again."""
@@ -88,7 +88,7 @@ class Long:
 
 
 @dataclass(frozen=True)
-class Heard:
+class LoadedAudio:
     """A recording that was read.
 
     Attributes:
@@ -133,12 +133,12 @@ def is_one(recordings: "Recording | Sequence[Recording]") -> bool:
     return bool(recordings) and isinstance(recordings[0], int | float | np.number)
 
 
-def hear(
+def load_audio(
     recording: Recording | AudioFile,
     name: str = "the recording",
     channel: Channel = "mix",
     longest_s: float = LONGEST_S,
-) -> Heard:
+) -> LoadedAudio:
     """Return a recording's waveform and quality.
 
     It is gone through once; twice where the loudest channel is wanted, or channels cancel. Then, under ``mix``, too,
@@ -156,7 +156,7 @@ def hear(
         RecipeError: nothing names a channel so.
         TooLongError: it lasts longer than the limit.
     """
-    if isinstance(recording, Heard):
+    if isinstance(recording, LoadedAudio):
         return recording
     source = ""
     sound: Sound
@@ -181,9 +181,9 @@ def hear(
     return replace(heard, source=source, remarks=tuple(remarks))
 
 
-def hear_all(
+def load_all_audio(
     recordings: Sequence[Recording], channel: Channel | Sequence[Channel] = "mix", longest_s: float = LONGEST_S
-) -> list[Heard]:
+) -> list[LoadedAudio]:
     """Return several recordings' waveforms and qualities.
 
     Args:
@@ -198,12 +198,12 @@ def hear_all(
     names = ("the first recording", "the second recording") if len(recordings) == 2 else ()
     channels = [channel] * len(recordings) if isinstance(channel, str | int | np.integer) else channel
     return [
-        hear(recording, names[place] if names else f"recording {place + 1}", chosen, longest_s)
+        load_audio(recording, names[place] if names else f"recording {place + 1}", chosen, longest_s)
         for place, (recording, chosen) in enumerate(zip(recordings, channels, strict=True))
     ]
 
 
-def flac(heard: Heard) -> bytes:
+def flac(heard: LoadedAudio) -> bytes:
     """Return the recording as a FLAC file, in 24 bits, scaled down only where it is beyond full scale.
 
     Raises:
@@ -220,7 +220,7 @@ def flac(heard: Heard) -> bytes:
     return buffer.getvalue()
 
 
-def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tuple[Heard, Channels]:
+def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tuple[LoadedAudio, Channels]:
     """Return what is heard of the channel at a place, or of all together, and what the channels have to do."""
     meter = ChannelMeter(sound.channels, sound.rate)
     frames = 0
@@ -251,15 +251,15 @@ def _all(begun: list[Waveform], coming: Iterator[Waveform]) -> Iterator[Waveform
     yield from coming
 
 
-def _whole(original: Waveform, rate: float, name: str) -> Heard:
+def _whole(original: Waveform, rate: float, name: str) -> LoadedAudio:
     wave = resampled(original, rate)
     if not wave.size:
         raise AudioError(f"{name}: holds no samples at {SAMPLE_RATE} Hz")
     quality = Quality.of(finite(name, wave), None if rate == SAMPLE_RATE else original)
-    return Heard(np.ascontiguousarray(wave), quality, name)
+    return LoadedAudio(np.ascontiguousarray(wave), quality, name)
 
 
-def _long(blocks: Iterator[Waveform], sound: Sound, place: int | None, name: str) -> Heard:
+def _long(blocks: Iterator[Waveform], sound: Sound, place: int | None, name: str) -> LoadedAudio:
     meter, originals = QualityMeter(), deque[Waveform]()
 
     def passing() -> Iterator[Waveform]:
@@ -280,7 +280,7 @@ def _long(blocks: Iterator[Waveform], sound: Sound, place: int | None, name: str
         for block in sound.blocks():
             yield finite(name, mono(block, place))
 
-    return Heard(Long(again, sound.rate, samples, meter.active), quality, name)
+    return LoadedAudio(Long(again, sound.rate, samples, meter.active), quality, name)
 
 
 def _loudest(sound: Sound) -> int:

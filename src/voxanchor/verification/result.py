@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from voxanchor.audio.quality import Quality
-from voxanchor.scoring.calibration_record import SearchRate
+from voxanchor.scoring.calibration import SearchRate
 
 Answer = Literal["accepted", "rejected", "abstained", "uncalibrated"]
 
@@ -60,7 +60,7 @@ class Verification:
         names = ("first", "second")
         return tuple(f"{name}: {text}" for name, side in zip(names, self.sides, strict=True) for text in side.warnings)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all of it as values that JSON holds."""
         return {**asdict(self), "sides": [_plain(side) for side in self.sides]}
 
@@ -115,7 +115,7 @@ class Identification:
     reason: str = ""
     remark: str = ""
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all of it as values that JSON holds."""
         return {**asdict(self), "side": _plain(self.side), "candidates": [asdict(item) for item in self.candidates]}
 

@@ -1,28 +1,158 @@
-"""The API people call: embed recordings, compare two of them, enrol people and recognise them."""
+"""The API people call: embed recordings, compare two of them, enrol people and identify them.
 
+One rule lets in, here and where a claim is verified: the log-likelihood ratio of the pair reaches the threshold. Among
+several people it has to be the likeliest of them, too, and more probable than all others and nobody together, so that
+nobody is ever found whom `Verifier.verify_as` rejects.
+"""
+
+import io
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import soundfile
 
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.level import USUAL_LEVEL_DB
-from voxanchor.enrolments.records import Decision, Kind, Print
+from voxanchor.audio.snr import USUAL_LEVEL_DB
+from voxanchor.enrolments.records import Decision, EnrolmentEmbedding, Kind, Reembedded
 from voxanchor.enrolments.store import Store, open_store
 from voxanchor.errors import AudioError, RecipeError, UnknownPersonError
-from voxanchor.scoring.judge import PRIOR, UNCALIBRATED, Judge, Voices
+from voxanchor.scoring.backend import PRIOR, UNCALIBRATED, EmbeddingSet, ScoringBackend, posteriors
 from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
-from voxanchor.verification.embedding import Embedder
-from voxanchor.verification.identify import CERTAINTY, Rule, identification
-from voxanchor.verification.older import OlderModel
-from voxanchor.verification.people import People
-from voxanchor.verification.recordings import LONGEST_S, Heard, Recording, flac, hear, hear_all, is_one
-from voxanchor.verification.result import Enrolled, Identification, Side, Verification
-from voxanchor.verification.voices import replayed, together, voices_of
+from voxanchor.verification.embedding import Embedder, embed
+from voxanchor.verification.people import (
+    Neighbour,
+    OlderModel,
+    People,
+    joint_embeddings,
+    joint_quality,
+    replayed,
+    voices_of,
+)
+from voxanchor.verification.recordings import (
+    LONGEST_S,
+    LoadedAudio,
+    Recording,
+    flac,
+    is_one,
+    load_all_audio,
+    load_audio,
+)
+from voxanchor.verification.result import Candidate, Enrolled, Identification, Side, Verification
+
+LOOKED_AT = 100
+"""Candidates that are judged, at least: the nearest cosine need not have the highest likelihood ratio."""
+
+CERTAINTY = 0.5
+"""How probable the likeliest has to be, where nothing else is asked for: more than all others and nobody together."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an identification goes by.
+
+    Attributes:
+        top: candidates to return.
+        prior: probability of one voice before anything was heard, as where a claim is verified.
+        false_acceptance: strangers who are taken for somebody on the list, in percent, at most; in place of the prior.
+        certainty: the likeliest is the answer when more probable than this.
+
+    Raises:
+        RecipeError: numbers that cannot be.
+    """
+
+    top: int = 5
+    prior: float = PRIOR
+    false_acceptance: float | None = None
+    certainty: float = CERTAINTY
+
+    def __post_init__(self) -> None:
+        if self.top < 1 or not 0 < self.prior < 1 or not 0 <= self.certainty < 1:
+            raise RecipeError("identify: top is at least 1, prior lies between 0 and 1, and certainty is below 1")
+
+
+def identification(
+    people: People, backend: ScoringBackend, rule: Rule, voice: EmbeddingSet | None, side: Side, reason: str
+) -> Identification:
+    """Return the answer; see `Verifier.identify`.
+
+    Args:
+        people: who is enrolled.
+        backend: what decides.
+        rule: what to go by.
+        voice: what was heard; None where it cannot be compared.
+        side: its quality.
+        reason: why it cannot be compared.
+
+    Raises:
+        RecipeError: a rate of false acceptance that cannot be, or that the calibration does not support.
+        EnrolmentError: nobody is enrolled with a model that fits.
+    """
+    count = people.count()
+    threshold = backend.search_threshold(rule.prior, rule.false_acceptance, count)
+    prior = rule.prior if rule.false_acceptance is None else None
+    rate = backend.search_rate(threshold, count)
+    blank = Identification("abstained", None, (), None, side, threshold, prior, count, rate, reason)
+    if voice is None:
+        return blank
+    near = people.nearest(voice.embeddings, max(rule.top, LOOKED_AT))
+    if not near:
+        nobody = 1.0 if backend.record else None
+        return replace(blank, decision="rejected", nobody=nobody, reason="nobody is enrolled")
+    scores, llrs = backend.compare(voice, joint_embeddings(near))
+    if llrs is None or threshold is None:
+        ranked = sorted(zip(near, scores.tolist(), strict=True), key=lambda item: (-item[1], item[0].name))
+        found = tuple(
+            Candidate(item.name, score, None, None, _warnings(item, voice)) for item, score in ranked[: rule.top]
+        )
+        return replace(blank, decision="uncalibrated", candidates=found, reason=UNCALIBRATED)
+    order = sorted(range(len(near)), key=lambda place: (-llrs[place], near[place].name))
+    ratios = [float(llrs[place]) for place in order]
+    probabilities, nobody = posteriors(ratios, max(count, len(near)), threshold)
+    candidates = tuple(
+        Candidate(near[place].name, float(scores[place]), ratio, probability, _warnings(near[place], voice))
+        for place, ratio, probability in zip(order[: rule.top], ratios, probabilities, strict=False)
+    )
+    ranked_answer = replace(blank, decision="rejected", candidates=candidates, nobody=nobody)
+    alone = _ratio(backend, near[order[0]], voice)
+    if alone >= threshold and probabilities[0] > rule.certainty:
+        return replace(ranked_answer, decision="accepted", person=candidates[0].person)
+    return replace(ranked_answer, remark=_as_a_claim(backend, rule, ranked_answer, alone))
+
+
+def _warnings(somebody: Neighbour, voice: EmbeddingSet) -> str:
+    return "; ".join(filter(None, (somebody.warning, *replayed(somebody.embedding, voice.embeddings))))
+
+
+def _ratio(backend: ScoringBackend, likeliest: Neighbour, voice: EmbeddingSet) -> float:
+    """Return the log-likelihood ratio of one pair, computed as for a claim: bit by bit the same decision."""
+    llrs = backend.compare(joint_embeddings([likeliest]), voice)[1]
+    assert llrs is not None
+    return float(llrs[0])
+
+
+def _as_a_claim(backend: ScoringBackend, rule: Rule, found: Identification, llr: float) -> str:
+    """Return why nobody is the answer although the likeliest would be accepted as a claim; empty where it would not."""
+    known, best = backend.threshold_if_known(rule.prior, rule.false_acceptance), found.candidates[0]
+    if known is None or found.threshold is None or llr < known:
+        return ""
+    claim = f"verified as {best.person} it would be accepted (log-likelihood ratio {llr:.2f}, threshold {known:.2f})"
+    if llr < found.threshold:
+        return (
+            f"{claim}, but for at most {rule.false_acceptance:g} % of strangers to be taken for one of {found.people} "
+            f"people the threshold is {found.threshold:.2f}"
+        )
+    return (
+        f"{claim}, but among {found.people} people the probability is {best.probability:.2f}, and more than "
+        f"{rule.certainty:g} is asked for"
+    )
+
+
+# The API people call: embed recordings, compare two of them, enrol people and recognise them.
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
@@ -52,7 +182,7 @@ class Verifier:
 
     Args:
         embedder: the model.
-        judge: its calibration and cohort.
+        backend: its calibration and cohort.
         store: who is enrolled; by default in memory, gone with the verifier.
         older: a model whose voiceprints may be used, too.
         longest_s: a longer recording is an error.
@@ -61,7 +191,7 @@ class Verifier:
     def __init__(
         self,
         embedder: Embedder,
-        judge: Judge | None = None,
+        backend: ScoringBackend | None = None,
         store: Store | None = None,
         older: OlderModel | None = None,
         longest_s: float = LONGEST_S,
@@ -70,7 +200,7 @@ class Verifier:
             raise RecipeError(f"the longest recording must last longer than 0 s, not {longest_s:g} s")
         self.embedder = embedder
         self.longest_s = longest_s
-        self.judge = judge or Judge()
+        self.backend = backend or ScoringBackend()
         self.older = older
         self._store = store
         self._lock = threading.Lock()
@@ -83,7 +213,7 @@ class Verifier:
     @property
     def calibrated(self) -> bool:
         """Whether there are log-likelihood ratios and decisions, and not scores alone."""
-        return self.judge.record is not None
+        return self.backend.record is not None
 
     @property
     def store(self) -> Store:
@@ -107,15 +237,15 @@ class Verifier:
     ) -> None:
         self.close()
 
-    def hear(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> list[Heard]:
+    def load_audio(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> list[LoadedAudio]:
         """Return recordings as they were heard, with quality and remarks; all methods take them in place of recordings.
 
         Raises:
             AudioError: as `embed`, but for what depends on the model.
         """
         if is_one(recordings):
-            return [hear(recordings, channel=channel, longest_s=self.longest_s)]  # type: ignore[arg-type]
-        return hear_all(recordings, channel, self.longest_s)  # type: ignore[arg-type]
+            return [load_audio(recordings, channel=channel, longest_s=self.longest_s)]  # type: ignore[arg-type]
+        return load_all_audio(recordings, channel, self.longest_s)  # type: ignore[arg-type]
 
     def embed(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> Embeddings:
         """Return the unit vector of a recording, (D,) float32, or of N recordings, (N, D).
@@ -128,7 +258,7 @@ class Verifier:
             AudioError: a recording that cannot be read, lasts too long, is silent, or is shorter than the model
                 accepts.
         """
-        rows = embedding.embed(self.embedder, self.hear(recordings, channel))
+        rows = embedding.embed(self.embedder, self.load_audio(recordings, channel))
         return rows[0] if is_one(recordings) else rows
 
     def score(self, first: Recording, second: Recording, channel: Channel | tuple[Channel, Channel] = "mix") -> float:
@@ -142,8 +272,8 @@ class Verifier:
         Raises:
             AudioError: as `embed`.
         """
-        one, other = (self._voice([heard]) for heard in hear_all((first, second), channel, self.longest_s))
-        return float(self.judge.compare(one, other)[0][0])
+        one, other = (self._voice([heard]) for heard in load_all_audio((first, second), channel, self.longest_s))
+        return float(self.backend.compare(one, other)[0][0])
 
     def verify(
         self,
@@ -167,8 +297,8 @@ class Verifier:
             AudioError: a recording that cannot be read at all.
             RecipeError: a prior or rate that cannot be, or a rate that the calibration does not support.
         """
-        threshold = self.judge.threshold(prior, false_acceptance)
-        pair = hear_all((first, second), channel, self.longest_s)
+        threshold = self.backend.threshold(prior, false_acceptance)
+        pair = load_all_audio((first, second), channel, self.longest_s)
         sides = (self._side(pair[0]), self._side(pair[1]))
         used = None if false_acceptance is not None else prior
         for heard in pair:
@@ -199,7 +329,7 @@ class Verifier:
             AudioError: a recording that cannot be read, or holds too little speech.
             EnrolmentError: a name that no person has.
         """
-        heard = self.hear(recordings, channel)
+        heard = self.load_audio(recordings, channel)
         if not heard:
             raise AudioError(f"{name}: no recordings to enrol")
         for recording in heard:
@@ -207,13 +337,15 @@ class Verifier:
                 raise AudioError(f"{reason}. Nothing was enrolled.")
         rows = embedding.embed(self.embedder, heard)
         prints = [
-            Print(row, item.quality.speech_s, item.quality.snr_db, item.source, flac(item) if keep_audio else None)
+            EnrolmentEmbedding(
+                row, item.quality.speech_s, item.quality.snr_db, item.source, flac(item) if keep_audio else None
+            )
             for row, item in zip(rows, heard, strict=True)
         ]
         self.store.enroll(name, prints, self.fingerprint, by)
         warnings = [f"{item.name}: {text}" for item in heard for text in self._side(item).warnings]
         warnings += self._odd_ones(heard, rows)
-        return Enrolled(name, len(heard), Side(together(heard), len(heard), tuple(warnings)))
+        return Enrolled(name, len(heard), Side(joint_quality(heard), len(heard), tuple(warnings)))
 
     def verify_as(
         self,
@@ -239,7 +371,7 @@ class Verifier:
             EnrolmentError: nobody of that name, or enrolled with a model that this one must not be compared with.
             RecipeError: as `verify`.
         """
-        threshold = self.judge.threshold(prior, false_acceptance)
+        threshold = self.backend.threshold(prior, false_acceptance)
         used = None if false_acceptance is not None else prior
         try:
             known, enrolled = self.people.voice(name)
@@ -247,7 +379,7 @@ class Verifier:
             # without the name that was tried, which may be anything: that somebody tries names is what counts
             self._log("verify", None, "unknown", None, None, threshold, "nobody of the claimed name", by)
             raise
-        heard = hear(recording, channel=channel, longest_s=self.longest_s)
+        heard = load_audio(recording, channel=channel, longest_s=self.longest_s)
         sides = (enrolled, self._side(heard))
         if reason := self.unfit(heard):
             found = Verification("abstained", None, None, threshold, used, sides, reason)
@@ -290,12 +422,12 @@ class Verifier:
                 `top` below 1.
         """
         rule = Rule(top, prior, false_acceptance, certainty)
-        heard = hear(recording, channel=channel, longest_s=self.longest_s)
+        heard = load_audio(recording, channel=channel, longest_s=self.longest_s)
         side, reason = self._side(heard), self.unfit(heard)
         voice = None if reason else self._voice([heard])
         if voice is not None:
-            side = replace(side, warnings=(*side.warnings, *self.judge.beyond(voice)))
-        found = identification(self.people, self.judge, rule, voice, side, reason)
+            side = replace(side, warnings=(*side.warnings, *self.backend.beyond(voice)))
+        found = identification(self.people, self.backend, rule, voice, side, reason)
         score, llr = (found.candidates[0].score, found.candidates[0].llr) if found.candidates else (None, None)
         outcome = "nobody" if found.decision == "rejected" else found.decision
         # without the remark, which names somebody: the log forgets people who are deleted
@@ -307,7 +439,7 @@ class Verifier:
         """Who is enrolled, as this model may compare with them."""
         return People(self.store, self.fingerprint, self.older)
 
-    def unfit(self, heard: Heard) -> str:
+    def unfit(self, heard: LoadedAudio) -> str:
         """Return why a recording cannot be compared; empty when it can."""
         speech_s = heard.quality.speech_s
         if speech_s == 0:
@@ -324,30 +456,34 @@ class Verifier:
             return f"{heard.name} is too quiet ({level_db:.0f} dB of full scale): little is left of a voice in 16 bits"
         if level_db is not None and self.embedder.hears_level and abs(level_db - USUAL_LEVEL_DB) > LEVEL_LIMIT_DB:
             return f"{heard.name} has a level of {level_db:.0f} dB of full scale, and {HEARS_LEVEL}"
-        if reason := self.judge.outside(asdict(heard.quality)).reason:
+        if reason := self.backend.outside(asdict(heard.quality)).reason:
             return f"{heard.name} is {reason}"
         return ""
 
-    def _side(self, heard: Heard) -> Side:
+    def _side(self, heard: LoadedAudio) -> Side:
         """Return a recording as one side of a comparison, with all that is to be known of it before a decision."""
         quality = heard.quality
-        warnings = [*heard.warnings, *self.judge.outside(asdict(quality)).warnings]
+        warnings = [*heard.warnings, *self.backend.outside(asdict(quality)).warnings]
         if self.embedder.hears_level and quality.level_db is not None:
             warnings += [HEARS_LEVEL] if abs(quality.level_db - USUAL_LEVEL_DB) > LEVEL_WARNING_DB else []
-        if quality.is_narrow and not self.judge.has_heard("bandwidth_hz"):
+        if quality.is_narrow and not self.backend.has_heard("bandwidth_hz"):
             warnings.append(NARROW.format(quality.bandwidth_hz))
         return Side(quality, 1, tuple(warnings))
 
-    def _voice(self, heard: Sequence[Heard]) -> Voices:
+    def _voice(self, heard: Sequence[LoadedAudio]) -> EmbeddingSet:
         return voices_of(heard, embedding.embed(self.embedder, heard))
 
     def _verified(
-        self, voices: tuple[Voices, Voices], sides: tuple[Side, Side], threshold: float | None, prior: float | None
+        self,
+        voices: tuple[EmbeddingSet, EmbeddingSet],
+        sides: tuple[Side, Side],
+        threshold: float | None,
+        prior: float | None,
     ) -> Verification:
-        scores, llrs = self.judge.compare(*voices)
+        scores, llrs = self.backend.compare(*voices)
         again = replayed(*(voice.embeddings for voice in voices))
         sides = tuple(  # type: ignore[assignment]
-            Side(side.quality, side.recordings, (*side.warnings, *self.judge.beyond(voice), *warnings))
+            Side(side.quality, side.recordings, (*side.warnings, *self.backend.beyond(voice), *warnings))
             for side, voice, warnings in zip(sides, voices, ((), again), strict=True)
         )
         score = float(scores[0])
@@ -356,15 +492,15 @@ class Verifier:
         llr = float(llrs[0])
         return Verification("accepted" if llr >= threshold else "rejected", score, llr, threshold, prior, sides)
 
-    def _odd_ones(self, heard: Sequence[Heard], rows: Embeddings) -> list[str]:
+    def _odd_ones(self, heard: Sequence[LoadedAudio], rows: Embeddings) -> list[str]:
         """Return warnings for recordings that sound less like the mean of the others than like a stranger."""
         found = []
         for place in range(len(heard)) if len(heard) > 1 else ():
             others = [item for index, item in enumerate(heard) if index != place]
             mean = np.delete(rows, place, axis=0).mean(axis=0, keepdims=True)
-            total = together(others)
-            rest = Voices(mean, np.array([total.speech_s]), np.array([total.snr_db]))
-            llrs = self.judge.compare(voices_of(heard[place : place + 1], rows[place : place + 1]), rest)[1]
+            total = joint_quality(others)
+            rest = EmbeddingSet(mean, np.array([total.speech_s]), np.array([total.snr_db]))
+            llrs = self.backend.compare(voices_of(heard[place : place + 1], rows[place : place + 1]), rest)[1]
             if llrs is not None and llrs[0] < 0:
                 found.append(f"{heard[place].name}: unlike the others; is it the same person?")
         return found
@@ -381,3 +517,26 @@ class Verifier:
         by: str,
     ) -> None:
         self.store.log(Decision(person, kind, decision, score, llr, threshold, self.fingerprint, reason, by))
+
+
+# Kept audio embedded anew, when another model takes over.
+
+
+def reembed(verifier: Verifier) -> Reembedded:
+    """Replace the enrolments of all other models by what the verifier's model makes of the audio that was kept.
+
+    Whoever has recordings without audio keeps their old voiceprints, and is listed. A run that was stopped goes on.
+    """
+
+    def embedded(content: bytes) -> EnrolmentEmbedding:
+        try:
+            samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"kept audio cannot be read ({error})") from None
+        heard = load_audio((samples, rate), "kept audio")
+        if reason := verifier.unfit(heard):
+            raise AudioError(reason)
+        row = embed(verifier.embedder, [heard])[0]
+        return EnrolmentEmbedding(row, heard.quality.speech_s, heard.quality.snr_db)
+
+    return verifier.store.reembed(None, verifier.fingerprint, embedded)

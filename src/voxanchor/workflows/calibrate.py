@@ -12,24 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from voxanchor.audio.downmix import Channel
+from voxanchor.conditions.bank import noise_bank
 from voxanchor.conditions.suites import snr_note
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.calibrating import calibrated, require_speakers
-from voxanchor.evaluation.calibration_text import markdown, remarks
-from voxanchor.evaluation.calibration_trials import PIECES_S, CalibrationTrials, part_of
-from voxanchor.evaluation.embed import embed_with
+from voxanchor.evaluation.calibrate import PIECES_S, CalibrationTrials, calibrated, part_of, require_speakers
+from voxanchor.evaluation.embed import EmbeddingCache, embed_with
+from voxanchor.evaluation.text import calibration_markdown, remarks
 from voxanchor.files import write_private, write_text, writing
 from voxanchor.models import artefact, registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.precision import Precision, best_device, resolve
-from voxanchor.progress import say
-from voxanchor.scoring.calibration import Kind, Measure
-from voxanchor.scoring.calibration_record import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord
+from voxanchor.runtime import Precision, best_device, log_line, resolve
+from voxanchor.scoring.calibration import COHORT_FILE, FILE, TEXT_FILE, CalibrationRecord, Kind, MeasureName
 from voxanchor.scoring.cohort import Cohort
 
 WORK_FOLDER = Path("run", "calibration")
@@ -102,7 +98,7 @@ def calibrate(
     encoder = registry.load(model).to(device)
     _refuse_other(out, encoder)
     recordings = scan(material.speech, layout=layout, max_unusable_share=max_unusable_share, channel=channel)
-    say(f"{material.speech}: {recordings.describe()}")
+    log_line(f"{material.speech}: {recordings.describe()}")
     heard = _in_training(model, recordings)
     suite = named_suite(material.suite)
     bank = noise_bank(material.noise, recordings, built_in_share=0.0, for_evaluation=True, rooms=material.rooms)
@@ -111,15 +107,15 @@ def calibrate(
     trials = CalibrationTrials(encoder, recordings, suite, bank, cache, material.seed, arithmetic)
     require_speakers(trials.speakers)
     if trials.speakers < FEW_SPEAKERS:
-        say(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
+        log_line(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
     cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout, channel) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
-    measures: tuple[Measure, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
+    measures: tuple[MeasureName, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
     groups = trials.groups(cohort, kind)
     plain = trials.groups() if normalise else groups  # what they hold beside the score does not matter there
     found = calibrated(groups, plain, kind, measures, trials.speakers, trials.searches(cohort, kind))
     for remark in remarks(found.figures[0]):
-        say(remark)
+        log_line(remark)
     facts = {
         "speech": f"{Path(material.speech).name}: {trials.speakers} speakers, {len(trials.pieces.utterances)} pieces "
         f"of {min(map(min, PIECES_S)):g} to {max(map(max, PIECES_S)):g} s",
@@ -179,7 +175,7 @@ def _in_training(model: str, recordings: Manifest) -> int:
         return 0
     shared = trained & set(recordings.speakers)
     if shared:
-        say(
+        log_line(
             f"{len(shared)} of the speakers have names of speakers that {model} was trained on ({sorted(shared)[0]}): "
             "if they are the same, the calibration is too sure of itself. Give others"
         )
@@ -206,7 +202,7 @@ def _cohort(
     if files & own:
         raise CorpusError(f"{folder}: holds recordings of the calibration. Give a cohort of other speakers")
     if shared := set(speakers) & set(recordings.speakers):
-        say(
+        log_line(
             f"{len(shared)} speakers of the cohort have names of speakers that calibrate ({sorted(shared)[0]}): if "
             "they are the same, give a cohort of others"
         )
@@ -226,7 +222,7 @@ def _write(encoder: SpeakerEncoder, model: str, record: CalibrationRecord, cohor
         write_private(out / COHORT_FILE, cohort)  # embeddings of people
     else:
         (out / COHORT_FILE).unlink(missing_ok=True)
-    write_text(out / TEXT_FILE, markdown(record))
+    write_text(out / TEXT_FILE, calibration_markdown(record))
     write_text(out / FILE, record.text())
     shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
     with contextlib.suppress(OSError):  # not empty: what robustify keeps of its run

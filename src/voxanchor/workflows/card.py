@@ -1,5 +1,6 @@
-"""The model card: what a model is, what it was made from and how, what it can do, and what is not known about it."""
+"""The model card: what a model is, what it was made from, what it can do, and its licence."""
 
+import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +13,81 @@ import yaml
 import voxanchor
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError
-from voxanchor.evaluation.calibration_text import markdown
+from voxanchor.evaluation.text import calibration_markdown
 from voxanchor.files import write_text
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
-from voxanchor.models.licence import licence_of
-from voxanchor.progress import counted
-from voxanchor.scoring.calibration_record import TEXT_FILE, CalibrationRecord
+from voxanchor.models.references import GE2E_PACKAGE
+from voxanchor.runtime import counted
+from voxanchor.scoring.calibration import TEXT_FILE, CalibrationRecord
 from voxanchor.training.guard import near_chance
 from voxanchor.types import SAMPLE_RATE
 from voxanchor.verification.verifier import HEARS_LEVEL
 
-if TYPE_CHECKING:  # a card is read without PyTorch, too
+if TYPE_CHECKING:
     from voxanchor.models.encoder import SpeakerEncoder
     from voxanchor.training.stage import Train
+
+
+_FILES = ("LICENSE", "LICENSE.txt", "LICENCE", "LICENSE.md", "COPYING")
+_CLASSIFIER = "License :: OSI Approved :: "
+
+
+def licence_of(reference: str) -> tuple[str, str]:
+    """Return the licence of a model reference and where that was read; two empty texts where nothing says.
+
+    A model directory or file is asked for the ``license`` at the head of the README.md beside it, as model hubs keep
+    it, then for the first line of a licence file; ``ge2e`` for what its package declares.
+    """
+    if reference == "ge2e":
+        return _of_package(GE2E_PACKAGE)
+    path = Path(reference)
+    if not path.exists():
+        path = Path(reference.partition(":")[2].partition("::")[0] or "\0")
+    try:
+        folder = path if path.is_dir() else path.parent if path.is_file() else None
+    except (OSError, ValueError):
+        folder = None
+    if folder is None:
+        return "", ""
+    named = _of_card(folder / "README.md")
+    if named:
+        return named, "README.md"
+    for name in _FILES:
+        if line := _first_line(folder / name):
+            return line, name
+    return "", ""
+
+
+def _of_package(package: str) -> tuple[str, str]:
+    try:
+        metadata = importlib.metadata.metadata(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "", ""
+    for classifier in metadata.get_all("Classifier") or []:
+        if classifier.startswith(_CLASSIFIER):
+            return classifier.removeprefix(_CLASSIFIER), f"the package {package}"
+    return "", ""
+
+
+def _of_card(path: Path) -> str:
+    try:
+        _, fence, rest = path.read_text(encoding="utf-8").partition("---\n")
+        head, end, _ = rest.partition("\n---")
+        values = yaml.safe_load(head) if fence and end else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return ""
+    return str(values.get("license") or "") if isinstance(values, dict) else ""
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:80] for line in lines if line.strip()), "")
+
+
+# The model card: what a model is, what it was made from and how, what it can do, and what is not known about it.
 
 CARD_FILE = "README.md"
 
@@ -45,7 +108,7 @@ class Making:
         sources: names of the folders of speech and noise.
         noise: what noise was there, a line each.
         stage: how it was trained.
-        guard: how that came out, as `voxanchor.training.guarded.Guarded.plain` has it; None where it was not watched.
+        guard: how that came out, as `voxanchor.training.run.Guarded.to_dict` has it; None where it was not watched.
         compatibility: in Markdown, may old enrolments be kept; empty where it was not measured.
     """
 
@@ -121,7 +184,7 @@ def _card_of_file(path: Path) -> str:
         ]
     if "calibration" in found.described:
         record = CalibrationRecord.parse(found.described["calibration"], str(path))
-        lines += ["", markdown(record).rstrip(), ""]
+        lines += ["", calibration_markdown(record).rstrip(), ""]
     else:
         lines += ["It has no calibration: it gives scores, and no decisions.", ""]
     return "\n".join(lines)

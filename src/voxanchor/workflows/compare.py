@@ -1,26 +1,541 @@
-"""Systems against each other under equal conditions: every plan trained with several seeds, all heard on one audio."""
+"""Systems against each other under equal conditions: tuned, trained with several seeds, heard on the same audio."""
 
+import csv
+import io
+import json
+import math
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from pathlib import Path
 
-from voxanchor import processes
+import numpy as np
+from safetensors import safe_open
+
+from voxanchor import config, runtime
 from voxanchor.errors import RecipeError
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.compared import run_name
+from voxanchor.evaluation.compare import (
+    compare_systems,
+    geometry_rows,
+    results_rows,
+    run_name,
+    split_name,
+    write_compared_summary,
+)
+from voxanchor.evaluation.compare_report import (
+    Budget,
+    ComparedReport,
+    TrainingCurve,
+    TuningRow,
+    read_curve,
+    write_compared_report,
+)
+from voxanchor.evaluation.embed import EmbeddingCache
+from voxanchor.evaluation.plots import EmbeddingMap
+from voxanchor.evaluation.report import listed
+from voxanchor.evaluation.results import write_csv
+from voxanchor.files import write_text, writing
 from voxanchor.models import registry
-from voxanchor.outputs import claim
-from voxanchor.progress import counted, say
-from voxanchor.training.contest import Contest
-from voxanchor.training.recipe import Recipe, Stage
-from voxanchor.training.run import Run, prepare, run_stage
-from voxanchor.workflows.contest_report import Suite, write_contest
-from voxanchor.workflows.evaluate import CACHE_FOLDER, measure
-from voxanchor.workflows.plan import make_plan
-from voxanchor.workflows.planned import Plan, Repeats
-from voxanchor.workflows.plans import reuse, select
-from voxanchor.workflows.suites import Assessment, evaluations
-from voxanchor.workflows.tuning import Point, grid, tune
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import counted, log_line
+from voxanchor.training.loop import METRICS_FILE, STATE_FILE
+from voxanchor.training.recipe import ComparisonConfig, Recipe, Stage, Tuning
+from voxanchor.training.run import DONE_FILE, TRAINING_FOLDER, Run, prepare, run_stage
+from voxanchor.training.stage import SCRATCH, Train
+from voxanchor.workflows.evaluate import (
+    CACHE_FOLDER,
+    Assessment,
+    Comparison,
+    Measured,
+    embedding_maps,
+    evaluations,
+    facts,
+    measure,
+)
+from voxanchor.workflows.plan import Plan, Repeats, make_plan
+
+DESCRIBED = {
+    "base": "Stage 1 alone: trained on clean speech.",
+    "joint": "Trained on clean and noisy speech at once, with classification alone.",
+    "joint_consistency": "As joint, and a crop with and without noise are pulled together; both move.",
+    "finetune": "A copy of the base fine-tuned on noisy speech with classification, without the pull to anchors.",
+    "anchored": "The method: a copy of the base fine-tuned on noisy speech, held by the fixed anchors of its own clean "
+    "recordings.",
+    "anchored_frames": "The same, with its frame-level outputs held, too, by the base's for the same crop, clean.",
+    "anchored_unlabelled": "The method with the pull to the anchors alone: nobody has to say who speaks.",
+}
+"""What the systems of the field's comparison are, by the names they have in our recipes."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a plan has a model go through.
+
+    Attributes:
+        steps: optimiser steps of all its stages.
+        clean: examples heard without noise.
+        noisy: examples heard with noise, in rooms, or both.
+        twins: clean crops heard beside noisy ones, by a consistency term or a live teacher.
+        hours: of audio heard, twins among them.
+    """
+
+    steps: int
+    clean: int
+    noisy: int
+    twins: int
+    hours: float
+
+
+def plan_of(recipe: Recipe, system: str) -> tuple[str, ...]:
+    """Return the names of the stages that a system's model comes from, in the order in which they run."""
+    needed = {system}
+    for name in reversed(recipe.stages):
+        if name in needed:
+            needed.update(recipe.stages[name].needs)
+    return tuple(name for name in recipe.stages if name in needed)
+
+
+def effort(recipe: Recipe, system: str) -> Effort:
+    """Return what the training stages of a system's plan come to."""
+    trained = [stage.train for name in plan_of(recipe, system) if (stage := recipe.stages[name]).train is not None]
+    clean = sum(_clean(train) for train in trained)
+    total = sum(train.steps * train.batch_size for train in trained)
+    twins = sum(train.steps * train.batch_size for train in trained if train.needs_clean_pair)
+    seconds = sum(
+        train.steps * train.batch_size * train.crop_s * (2 if train.needs_clean_pair else 1) for train in trained
+    )
+    return Effort(sum(train.steps for train in trained), clean, total - clean, twins, seconds / 3600)
+
+
+def _clean(train: Train) -> int:
+    return int(train.steps * train.batch_size * train.clean_share + 1e-9)
+
+
+def in_words(recipe: Recipe, system: str) -> tuple[str, ...]:
+    """Return a sentence for each stage of a system's plan."""
+    return tuple(_sentence(name, recipe.stages[name]) for name in plan_of(recipe, system))
+
+
+def _sentence(name: str, stage: Stage) -> str:
+    if stage.take:
+        return f"{name}: {stage.take}, as it is"
+    if stage.anchors is not None:
+        return f"{name}: embeddings of the clean training speech by {stage.anchors.of}, frozen"
+    train = stage.train
+    assert train is not None
+    terms = []
+    if train.classification.weight:
+        centres = "at the anchors" if train.classification.centres == "anchors" else "at random"
+        fixed = " and staying there" if train.classification.fixed else ""
+        terms.append(f"classification of {train.classification.classes}, centres starting {centres}{fixed}")
+    if train.has_anchor_loss:
+        kind = train.anchor.kind.replace("_", " ")
+        terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")
+    if train.has_frame_loss:
+        terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
+    if train.consistency.weight:
+        terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
+    start = "from scratch" if train.start == SCRATCH else f"from {train.start}"
+    return (
+        f"{name}: {start}, {train.steps:,} steps of {train.batch_size} x {train.crop_s:g} s, "
+        f"{100 * train.clean_share:.0f} % clean, learning rate {train.learning_rate.peak:g}; {'; '.join(terms)}"
+    )
+
+
+def unequal(recipe: Recipe, systems: Sequence[str], ours: str) -> tuple[str, ...]:
+    """Return, a sentence each, in what the plans of `systems` differ from that of `ours` in what a model is given."""
+    own = effort(recipe, ours)
+    found = []
+    for system in systems:
+        other = effort(recipe, system)
+        if system == ours:
+            continue
+        if recipe.stages[system].take:
+            found.append(f"{system} was trained elsewhere; what that took is not counted for any system")
+            continue
+        parts = []
+        if other.steps != own.steps:
+            parts.append(f"takes {other.steps:,} steps, {ours} {own.steps:,}")
+        if (other.clean, other.noisy) != (own.clean, own.noisy):
+            parts.append(
+                f"hears {other.clean:,} clean and {other.noisy:,} noisy examples, "
+                f"{ours} {own.clean:,} and {own.noisy:,}"
+            )
+        if other.twins != own.twins:
+            parts.append(f"hears {other.twins:,} clean crops beside its inputs, {ours} {own.twins:,}")
+        if parts:
+            found.append(f"{system} {', and '.join(parts)}")
+    return tuple(found)
+
+
+def select(recipe: Recipe, systems: Sequence[str]) -> Recipe:
+    """Return the recipe with the evaluation of `systems` alone, and the stages that lead to them.
+
+    Raises:
+        RecipeError: a system that the recipe does not evaluate, or without base or ours.
+    """
+    assert recipe.evaluation is not None
+    assert recipe.contest is not None
+    known = recipe.evaluation.systems
+    for system in systems:
+        if system not in known:
+            raise RecipeError(f"--systems: the recipe has no system '{system}', there is {', '.join(known)}")
+    kept = tuple(name for name in known if name in systems or name in (recipe.contest.base, recipe.contest.ours))
+    needed = {name for system in kept for name in plan_of(recipe, system)}
+    stages = {name: stage for name, stage in recipe.stages.items() if name in needed}
+    return replace(recipe, stages=stages, evaluation=replace(recipe.evaluation, systems=kept))
+
+
+def reuse(recipe: Recipe, name: str, reference: str) -> Recipe:
+    """Return the recipe with a model that exists in the place of a training stage.
+
+    What trained from scratch beside it then starts from that model, too, and takes as many steps fewer as the stage
+    would have had: every system keeps the budget that it has after that stage. Its learning rate becomes that of the
+    stage which is compared with the others: one for fresh weights would tear a trained model apart.
+
+    Raises:
+        RecipeError: no training stage of that name, or a stage from scratch that is left without steps.
+    """
+    stage = recipe.stages.get(name)
+    if stage is None or not stage.gives_model:
+        raise RecipeError(f"--from: the recipe has no stage '{name}' that trains a model")
+    given = stage.train.steps if stage.train else 0
+    ours = recipe.stages[recipe.contest.ours].train if recipe.contest else None
+    stages = dict(recipe.stages)
+    stages[name] = Stage(take=reference)
+    for other, plan in recipe.stages.items():
+        train = plan.train
+        if other == name or train is None or train.start != SCRATCH:
+            continue
+        if train.steps <= given:
+            raise RecipeError(f"--from: stage {other} has {train.steps} steps, no more than the {given} of {name}")
+        steps = train.steps - given
+        margin = train.classification.margin
+        margin = replace(margin, warmup_steps=min(margin.warmup_steps, steps // 2))
+        rate = ours.learning_rate if ours is not None else train.learning_rate
+        stages[other] = Stage(
+            train=replace(
+                train,
+                start=name,
+                steps=steps,
+                learning_rate=rate,
+                classification=replace(train.classification, margin=margin),
+            )
+        )
+    return replace(recipe, stages=stages)
+
+
+# Every system of a comparison tuned with as many trials, on the validation speakers and nobody else.
+
+CHOICE_FILE = "tuning.json"
+"""In a tuned stage's folder: every point of the grid and what it gave."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the grid.
+
+    Attributes:
+        settings: values by the dotted key of the stage.
+        clean_eer: of the validation speakers, in percent.
+        noisy_eer: of the same at 5 dB.
+        score: what the choice goes by: the mean of both; of a stage that hears no noise the clean one.
+    """
+
+    settings: Mapping[str, float]
+    clean_eer: float
+    noisy_eer: float
+    score: float
+
+
+def grid(train: Train, tuning: Tuning) -> list[dict[str, float]]:
+    """Return the settings to try for a stage, one with its own values where the grid is empty.
+
+    The weight is that of the term beside classification; where the pull to the anchors is all there is, a weight
+    would change nothing but the scale of the loss. A stage without such a term tries more learning rates, of the same
+    range, so that the best of equally many trials is taken of every stage.
+    """
+    axes: dict[str, Sequence[float]] = {}
+    if tuning.learning_rates:
+        axes["learning_rate.peak"] = tuning.learning_rates
+    if tuning.weights:
+        if train.classification.weight and train.has_anchor_loss:
+            axes["anchor.weight"] = tuning.weights
+        elif train.classification.weight and train.consistency.weight:
+            axes["consistency.weight"] = tuning.weights
+        else:
+            rates = tuning.learning_rates or (train.learning_rate.peak,)
+            axes["learning_rate.peak"] = _more(rates, len(rates) * len(tuning.weights))
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _more(rates: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return `count` learning rates, rising: those given, and others put where the ratio of neighbours is largest.
+
+    Around a single one they lie on either side in turn, half an octave further each time.
+    """
+    found = sorted(set(rates))
+    if len(found) == 1:
+        steps = ((place + 1) // 2 * (1 if place % 2 else -1) for place in range(count))
+        return tuple(sorted(_rounded(found[0] * 2.0 ** (step / 2)) if step else found[0] for step in steps))
+    while len(found) < count:
+        ratios = [round(above / below, 6) for below, above in pairwise(found)]
+        place = ratios.index(max(ratios)) + 1
+        found.insert(place, math.sqrt(found[place] * found[place - 1]))
+    return tuple(rate if rate in rates else _rounded(rate) for rate in found)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
+
+
+def with_settings(train: Train, settings: Mapping[str, float]) -> Train:
+    """Return the stage with values set by the keys that `grid` gives."""
+    for key, value in settings.items():
+        group, name = key.split(".")
+        train = replace(train, **{group: replace(getattr(train, group), **{name: value})})
+    return train
+
+
+def tune(run: Run, name: str, train: Train, tuning: Tuning, folder: Path) -> tuple[Train, tuple[Point, ...]]:
+    """Return the stage with the values that were best on the validation speakers, and every point tried.
+
+    The run of the point that is taken becomes the stage's own in `run`. What is finished is not done again.
+
+    Args:
+        run: of the first seed; the stages that this one needs are finished in it.
+        name: of the stage.
+        train: what is tuned.
+        tuning: the grid.
+        folder: gets a folder for each point.
+
+    Raises:
+        RecipeError: no validation speakers, or none whose recordings say who they are.
+    """
+    settings = grid(train, tuning)
+    if len(settings) < 2:
+        return with_settings(train, settings[0]), ()
+    choice = run.stage_folder(name) / CHOICE_FILE
+    if not choice.exists():
+        found = [_try(run, name, train, point, folder / _label(point)) for point in settings]
+        content = {"points": [vars(point) for point in found]}
+        if runtime.first():
+            _take(folder / _label(settings[best(found)]), run.stage_folder(name), json.dumps(content, indent=2) + "\n")
+        runtime.wait()
+        log_line(f"{name}: {_label(settings[best(found)])} is best of {len(settings)} on the validation speakers")
+    content = json.loads(choice.read_text(encoding="utf-8"))
+    points = tuple(Point(**point) for point in content["points"])
+    return with_settings(train, points[best(points)].settings), points
+
+
+def best(points: Sequence[Point]) -> int:
+    """Return the place of the point with the lowest score, the first of several."""
+    return min(range(len(points)), key=lambda place: points[place].score)
+
+
+def _label(settings: Mapping[str, float]) -> str:
+    return "_".join(f"{key}={value:g}" for key, value in settings.items())
+
+
+def _try(run: Run, name: str, train: Train, settings: Mapping[str, float], folder: Path) -> Point:
+    stage = Stage(train=with_settings(train, settings))
+    recipe = replace(run.recipe, stages={**run.recipe.stages, name: stage})
+    trial = replace(run, recipe=recipe, elsewhere={**run.elsewhere, name: folder})
+    log_line(f"{name}, tuning: {_label(settings)}")
+    run_stage(trial, name, stage)
+    runtime.wait()
+    measured = json.loads((folder / DONE_FILE).read_text(encoding="utf-8")).get("validation", {})
+    if "clean_eer" not in measured:
+        raise RecipeError(
+            f"stage {name}: tuning needs validation speakers, two at least, and validate_every above 0: set "
+            "data.validation_speakers, or leave contest.tuning out"
+        )
+    clean, noisy = measured["clean_eer"], measured["noisy_eer"]
+    return Point(settings, clean, noisy, clean if train.clean_share == 1 else (clean + noisy) / 2)
+
+
+def _take(made: Path, place: Path, choice: str) -> None:
+    """Copy the run of a point to where the stage belongs, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left_behind in place.parent.glob(f".{place.name}.*.tmp"):  # by a run that was killed here
+        shutil.rmtree(left_behind)
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with writing(place):
+            shutil.copytree(made, temporary, ignore=shutil.ignore_patterns(STATE_FILE))
+            write_text(temporary / CHOICE_FILE, choice)
+            temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# What a finished comparison leaves: tables of all its suites, a summary, and the report.
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite of conditions, measured.
+
+    Attributes:
+        name: what the suite is called in the recipe.
+        comparison: the models, by the names of their runs.
+        measured: what was found.
+    """
+
+    name: str
+    comparison: Comparison
+    measured: Measured
+
+
+def write_contest(
+    contest: ComparisonConfig,
+    runs: Sequence[Run],
+    suites: Sequence[Suite],
+    points: Mapping[str, Sequence[Point]],
+    out: Path,
+) -> None:
+    """Write ``results.csv``, ``geometry.csv``, ``tuning.csv``, ``summary.json`` and ``report.html``.
+
+    Args:
+        contest: which system is the base, and which is ours.
+        runs: one per training seed, the recipe of the first with the values that tuning chose.
+        suites: the main one first.
+        points: by stage, every point of the grid that was tried.
+        out: where they are written.
+    """
+    recipe = runs[0].recipe
+    assert recipe.evaluation is not None
+    systems = recipe.evaluation.systems
+    outcomes = {suite.name: suite.measured.outcome for suite in suites}
+    write_csv(out / "results.csv", results_rows(outcomes))
+    geometry = geometry_rows(outcomes)
+    if geometry:
+        write_csv(out / "geometry.csv", geometry)
+    tuning = _tuning_rows(points)
+    if tuning:
+        write_text(out / "tuning.csv", _tuning_csv(tuning))
+    compared = compare_systems(outcomes, base=contest.base, ours=contest.ours)
+    write_compared_summary(out / "summary.json", compared)
+    main = suites[0]
+    described = {name: DESCRIBED.get(name, "") for name in systems}
+    if recipe.stages[contest.base].take:
+        taken = recipe.stages[contest.base].take
+        described[contest.base] = f"A model that exists ({Path(taken).name}), as it is."
+        if "joint" in described:
+            described["joint"] = (
+                "The same start and the same budget, trained on clean and noisy speech at once, with new class centres "
+                "and without anchors."
+            )
+    write_compared_report(
+        out / "report.html",
+        ComparedReport(
+            title=recipe.name,
+            question=_question(contest, systems),
+            outcomes=outcomes,
+            base=contest.base,
+            ours=contest.ours,
+            described={name: text for name, text in described.items() if text},
+            plans={name: in_words(recipe, name) for name in systems},
+            budgets=[_budget(runs, name) for name in systems],
+            unequal=unequal(recipe, systems, contest.ours),
+            tuning=tuning,
+            curves=_curves(runs),
+            maps=_maps(main, systems),
+            facts=[
+                *facts(main.comparison, main.measured),
+                ("training seeds", ", ".join(str(run.seed) for run in runs)),
+                ("speakers to train on", f"{len(runs[0].corpora.train.speakers):,}"),
+                ("speakers to tune on", f"{len(runs[0].corpora.validation.speakers):,}"),
+            ],
+            notes=list(dict.fromkeys(note for suite in suites for note in suite.measured.notes)),
+            recipe=config.dump(recipe),
+            remark=main.comparison.note,
+        ),
+        compared,
+    )
+
+
+def _question(contest: ComparisonConfig, systems: Sequence[str]) -> str:
+    others = listed([name for name in systems if name != contest.ours])
+    return (
+        f"Does {contest.ours} do better in noise than {others}, and does it keep what {contest.base} does on clean "
+        "speech?"
+    )
+
+
+def _budget(runs: Sequence[Run], system: str) -> Budget:
+    recipe = runs[0].recipe
+    plan = [name for name in plan_of(recipe, system) if recipe.stages[name].train is not None]
+    spent = effort(recipe, system)
+    seconds = [sum(_seconds(run, name) for name in plan) for run in runs]
+    return Budget(
+        system=system,
+        stages=plan_of(recipe, system),
+        steps=spent.steps,
+        examples_clean=spent.clean + spent.twins,
+        examples_noisy=spent.noisy,
+        hours_heard=spent.hours,
+        seconds=float(np.mean(seconds)),
+        parameters=_parameters(runs[0], system),
+    )
+
+
+def _seconds(run: Run, stage: str) -> float:
+    train = run.recipe.stages[stage].train
+    assert train is not None
+    path = run.stage_folder(stage) / TRAINING_FOLDER / METRICS_FILE
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    timed = [line["seconds"] for line in lines if "seconds" in line]
+    return float(np.median(timed)) * train.steps if timed else 0.0
+
+
+def _parameters(run: Run, system: str) -> int:
+    path = run.stage_folder(system) / "model.safetensors"
+    if not path.exists():  # a model that was taken
+        from voxanchor.models import registry
+
+        return sum(parameter.numel() for parameter in registry.load(run.model(system)).parameters())
+    with safe_open(path, "numpy") as file:
+        return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+
+
+def _tuning_rows(points: Mapping[str, Sequence[Point]]) -> list[TuningRow]:
+    return [
+        TuningRow(name, point.settings, point.clean_eer, point.noisy_eer, point.score, place == best(tried))
+        for name, tried in points.items()
+        for place, point in enumerate(tried)
+    ]
+
+
+def _tuning_csv(rows: Sequence[TuningRow]) -> str:
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["stage", *keys, "clean_eer", "noisy_eer", "score", "chosen"])
+    for row in rows:
+        settings = [row.settings.get(key, "") for key in keys]
+        writer.writerow([row.system, *settings, row.clean_eer, row.noisy_eer, row.score, int(row.chosen)])
+    return buffer.getvalue()
+
+
+def _curves(runs: Sequence[Run]) -> list[TrainingCurve]:
+    stages = runs[0].recipe.stages
+    return [
+        read_curve(run.stage_folder(name) / TRAINING_FOLDER / METRICS_FILE, name, number, name)
+        for name, stage in stages.items()
+        if stage.train is not None
+        for number, run in enumerate(runs)
+    ]
+
+
+def _maps(suite: Suite, systems: Sequence[str]) -> list[EmbeddingMap]:
+    """Return a map per system, of its first training seed."""
+    names = [run_name(name, 0) for name in systems]
+    maps = embedding_maps(suite.measured.outcome, names, suite.measured.segments)
+    return [EmbeddingMap(split_name(chart.system)[0], chart.points, chart.speakers, chart.noisy) for chart in maps]
+
 
 SHARED_FOLDER = "shared"
 TUNING_FOLDER = "tuning"
@@ -61,7 +576,7 @@ def compare(
     models = {stage.take: registry.load(stage.take).fingerprint for stage in recipe.stages.values() if stage.take}
     # seeds, systems and the evaluation may change from one call to the next: what was trained stays what it is
     trained = replace(recipe, evaluation=None, contest=None)
-    with claim(out, "compare", {"recipe": trained, "tuning": recipe.contest.tuning, "models": models}):
+    with lock_run_dir(out, "compare", {"recipe": trained, "tuning": recipe.contest.tuning, "models": models}):
         first = prepare(recipe, out, workers)
         first = replace(first, recipe=wanted)
         # what the evaluation needs is looked for before days of training
@@ -70,11 +585,11 @@ def compare(
         runs = [run, *(_seed(run, number) for number in range(1, count))]
         for other in runs[1:]:
             for name, stage in other.recipe.stages.items():
-                say(f"training seed {other.seed}: {name}")
+                log_line(f"training seed {other.seed}: {name}")
                 run_stage(other, name, stage)
-        if processes.first():
+        if runtime.first():
             _assess(runs, recipe.contest, planned, points, out)
-        processes.wait()
+        runtime.wait()
     return out
 
 
@@ -119,12 +634,12 @@ def _checked(recipe: Recipe, taken: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _first_seed(run: Run, contest: Contest) -> tuple[Run, dict[str, tuple[Point, ...]]]:
+def _first_seed(run: Run, contest: ComparisonConfig) -> tuple[Run, dict[str, tuple[Point, ...]]]:
     """Run the stages of the first seed, tuned, and return the run with what was chosen in its recipe."""
     run = _in_seed_folder(run, run.folder)
     points: dict[str, tuple[Point, ...]] = {}
     for name, stage in run.recipe.stages.items():
-        say(f"training seed {run.seed}: {name}")
+        log_line(f"training seed {run.seed}: {name}")
         if stage.train is not None:
             train, tried = tune(run, name, stage.train, contest.tuning, run.folder.parent / TUNING_FOLDER / name)
             stage = Stage(train=train)
@@ -153,7 +668,7 @@ def _seeded(recipe: Recipe, name: str) -> bool:
 
 def _assess(
     runs: Sequence[Run],
-    contest: Contest,
+    contest: ComparisonConfig,
     planned: Sequence[Assessment],
     points: Mapping[str, tuple[Point, ...]],
     out: Path,
@@ -164,7 +679,7 @@ def _assess(
     for name in recipe.evaluation.systems:
         for number, run in enumerate(runs if _seeded(recipe, name) else runs[:1]):
             models[run_name(name, number)] = run.model(name)
-    say(
+    log_line(
         f"evaluation of {counted(len(models), 'model')} on "
         f"{counted(len(planned[0].manifest.speakers), 'speaker')} that no stage has heard"
     )
@@ -173,7 +688,7 @@ def _assess(
     for assessment in (each.of(models) for each in planned):
         asked = assessment.comparison.asked
         name = replace(asked, name=assessment.name or asked.name).label
-        say(f"suite {name}")
+        log_line(f"suite {name}")
         found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
         measured.append(Suite(name, assessment.comparison, found))
     write_contest(contest, runs, measured, points, out)

@@ -1,32 +1,37 @@
-"""Old voiceprints and a new model, from references and folders to findings, tables and a page."""
+"""Old voiceprints and a new model: measured, reported, and upgraded."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxanchor.audio.bank import NoiseBank
-from voxanchor.conditions.suites import Suite
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from voxanchor.conditions.bank import NoiseBank, noise_bank
+from voxanchor.conditions.suites import Suite, class_kind, noise_classes, refuse_unclassed, with_classes
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
-from voxanchor.corpus.trials import Trials, all_pairs, read_trials
-from voxanchor.errors import RecipeError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
+from voxanchor.corpus.segments import segment
+from voxanchor.corpus.trial_lists import read_trials
+from voxanchor.corpus.trials import TrialList, all_pairs
+from voxanchor.errors import ModelError, RecipeError
 from voxanchor.evaluation.compatibility import Examined, Findings, examine, refuse_apart
 from voxanchor.evaluation.compatibility_report import render
-from voxanchor.evaluation.compatibility_text import markdown, plain
+from voxanchor.evaluation.embed import EmbeddingCache, embed_with
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.results import write_csv
-from voxanchor.files import write_text
+from voxanchor.evaluation.text import compatibility_markdown, plain
+from voxanchor.files import write_bytes, write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.enrolment_map import CarriedEncoder, EnrolmentMap
-from voxanchor.models.precision import Precision, best_device, resolve
-from voxanchor.outputs import claim
-from voxanchor.progress import say
+from voxanchor.models.mapping import CarriedEncoder, EnrolmentMap, fit_map
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import Precision, best_device, log_line, resolve
+from voxanchor.types import Embeddings
 from voxanchor.workflows.evaluate import CACHE_FOLDER, cut, system_names
 
 
@@ -120,7 +125,7 @@ def write_findings(findings: Findings, folder: str | Path) -> None:
     content = json.dumps(plain(findings), indent=2, allow_nan=False, ensure_ascii=False)
     write_text(folder / "compatibility.json", content + "\n")
     write_csv(folder / "compatibility.csv", findings.rows)
-    write_text(folder / "compatibility.md", markdown(findings))
+    write_text(folder / "compatibility.md", compatibility_markdown(findings))
     write_text(folder / "compatibility.html", render(findings))
 
 
@@ -158,9 +163,9 @@ def compatibility_folder(
         "upgrade": carrier is not None,
         "examination": examination,
     }
-    with claim(out, "compatibility", identity):
+    with lock_run_dir(out, "compatibility", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
-        say(f"{speech}: {manifest.describe()}")
+        log_line(f"{speech}: {manifest.describe()}")
         device = best_device()
         findings = compatibility(
             models[0].to(device),
@@ -176,7 +181,7 @@ def compatibility_folder(
     return findings
 
 
-def _trials(segments: Manifest, listed: str) -> Trials | None:
+def _trials(segments: Manifest, listed: str) -> TrialList | None:
     """Return the trials of a list, or all pairs; None where there is no list and nobody says who speaks."""
     if listed:
         return read_trials(listed, segments)
@@ -206,3 +211,94 @@ def _heard(
     classes = [name for name in noise_classes(noise) if class_kind(name) in bank.kinds] if asked.each_class else []
     suite, heard = with_classes(asked, classes, examination.heard_noise)
     return bank, suite, [f"Classes of noise that the training heard are left out: {', '.join(heard)}."] * bool(heard)
+
+
+# Voiceprints of an old model made usable with the robust model that replaces it, without recording anybody again.
+
+EMBEDDINGS_FORMAT = "voxanchor-embeddings-1"
+
+SEGMENT_S = 3.0
+SEGMENTS_PER_RECORDING = 2
+"""Short pieces fit better than whole recordings, of which there are fewer (docs/results.md)."""
+
+MOST_SEGMENTS = 4000
+"""Of a larger corpus so many pieces, evenly."""
+
+
+def fit_enrolment_map(old: SpeakerEncoder, new: SpeakerEncoder, manifest: Manifest, precision: str) -> EnrolmentMap:
+    """Return the map from `old` to `new`, fitted on clean pieces of the recordings; no labels are needed.
+
+    Args:
+        old: the model that is replaced.
+        new: the model that replaces it.
+        manifest: clean recordings, the more speakers the better.
+        precision: of the models' matrix products, ``float32`` or ``bfloat16``.
+    """
+    pieces = segment(manifest, SEGMENT_S, SEGMENTS_PER_RECORDING).utterances or manifest.utterances
+    pieces = pieces[:: -(-len(pieces) // MOST_SEGMENTS)]
+    before, after = embed_with([old, new], pieces, label="enrolment map", precision=precision)
+    return EnrolmentMap(fit_map(before, after), old.fingerprint, new.fingerprint)
+
+
+def upgrade(path: Path, model: str, out: Path) -> int:
+    """Carry the embeddings in a file into the space of a robust model, and return how many there were.
+
+    Args:
+        path: what ``voxanchor embed`` wrote (.safetensors), or an array (N, D) in a .npy file.
+        model: a directory that robustify made.
+        out: file to write, of the same kind.
+
+    Raises:
+        ModelError: a model without a map, or embeddings of another model than the one that it replaces.
+        RecipeError: a file of another kind.
+    """
+    carrier = EnrolmentMap.load(model)
+    if out.suffix != path.suffix or path.suffix not in (".safetensors", ".npy"):
+        raise RecipeError("upgrade: takes and writes .safetensors files of 'voxanchor embed', or .npy arrays (N, D)")
+    if path.suffix == ".npy":
+        array = _read_array(path)
+        log_line(f"{path}: nothing in it says which model made it; it has to be {carrier.old}")
+        _write_array(out, carrier.apply(array))
+        return len(array)
+    names, rows, made_by = _read_embeddings(path)
+    if made_by == carrier.new:
+        raise ModelError(f"{path}: these embeddings are of {model} already ({made_by})")
+    if made_by != carrier.old:
+        raise ModelError(
+            f"{path}: embeddings of the model {made_by or 'unknown'}, but {model} replaces {carrier.old}. Upgrade with "
+            "the model that was made from theirs."
+        )
+    tensors = dict(zip(names, carrier.apply(rows), strict=True))
+    write_bytes(out, save(tensors, {"model": carrier.new, "upgraded_from": made_by, "format": EMBEDDINGS_FORMAT}))
+    return len(names)
+
+
+def _write_array(path: Path, array: Embeddings) -> None:
+    """Write an array as .npy, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read_array(path: Path) -> Embeddings:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not an array that can be read ({error})") from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ModelError(f"{path}: expected embeddings (N, D), found {array.dtype} {array.shape}")
+    embeddings: Embeddings = array.astype(np.float32)
+    return embeddings
+
+
+def _read_embeddings(path: Path) -> tuple[list[str], Embeddings, str]:
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a file of embeddings ({error})") from None
+    names = list(tensors)
+    if metadata.get("format") != EMBEDDINGS_FORMAT or any(tensors[name].ndim != 1 for name in names) or not names:
+        raise ModelError(f"{path}: not written by 'voxanchor embed' for single recordings. Save an array as .npy.")
+    return names, np.stack([tensors[name] for name in names]), metadata.get("model", "")

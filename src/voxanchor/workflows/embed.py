@@ -10,18 +10,13 @@ from typing import Any
 from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, RecipeError
-from voxanchor.evaluation.bulk import Job
-from voxanchor.evaluation.bulk_shards import Failure, Summary
-from voxanchor.evaluation.bulk_windows import cut, manifest_fingerprint
-from voxanchor.evaluation.bulk_workers import device_of, do_windows
+from voxanchor.evaluation.bulk import Failure, Job, Summary, cut, device_of, do_windows, manifest_fingerprint
 from voxanchor.files import replacing, write_text
 from voxanchor.models import registry
 from voxanchor.models.exported import ExportedEncoder
-from voxanchor.models.precision import Precision, resolve
 from voxanchor.models.registry import Embedder
-from voxanchor.outputs import claim
-from voxanchor.processes import world
-from voxanchor.progress import counted, say, track
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import Precision, counted, log_line, resolve, track, world
 
 INDEX_FILE = "index.json"
 FAILURES_FILE = "failures.jsonl"
@@ -97,7 +92,7 @@ def embed_corpus(
     }  # fmt: skip
     if isinstance(encoder, ExportedEncoder):
         identity["runtime"] = "onnxruntime"  # the last digits are others than torch's
-    with claim(out, "embed", identity):
+    with lock_run_dir(out, "embed", identity):
         _sweep(out)
         if manifest is None:
             manifest = _scanned(speech, layout, channel, out / MANIFEST_FILE)
@@ -130,7 +125,7 @@ def _scanned(speech: str, layout: str, channel: Channel, path: Path) -> Path:
     if not path.exists():
         # what cannot be used is judged at the end, with what cannot be embedded
         found = scan(speech, layout, max_unusable_share=1.0, channel=channel)
-        say(f"{speech}: {found.describe()}")
+        log_line(f"{speech}: {found.describe()}")
         found.save(path)
     return path
 
@@ -147,7 +142,7 @@ def _finished(out: Path) -> dict[str, Any] | None:
         return None
     index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if all((out / name).exists() for name in (FAILURES_FILE, *(shard["file"] for shard in index["shards"]))):
-        say(f"{out}: finished before")
+        log_line(f"{out}: finished before")
         return index
     return None
 
@@ -155,7 +150,7 @@ def _finished(out: Path) -> dict[str, Any] | None:
 def _work(job: Job, counts: list[int], processes: int) -> None:
     left = [window for window in range(len(counts)) if not job.shard(window).exists()]
     if len(left) < len(counts):
-        say(f"{len(counts) - len(left)} of {len(counts)} shards were finished before")
+        log_line(f"{len(counts) - len(left)} of {len(counts)} shards were finished before")
     with track("embedding", sum(counts[window] for window in left)) as advance:
         do_windows(job, left, processes, advance)
 
@@ -204,4 +199,4 @@ def _judge(index: Mapping[str, Any], out: Path, max_unusable_share: float) -> No
             f"{found}\nWritten: {kept}. Mend or remove these recordings and embed "
             f"into a new folder, or allow a larger share than {max_unusable_share:g}."
         )
-    say(found)
+    log_line(found)

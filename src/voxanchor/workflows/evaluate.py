@@ -9,32 +9,30 @@ import torch
 
 import voxanchor
 from voxanchor import config
-from voxanchor.audio.bank import NoiseBank
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.level import SnrLevels
-from voxanchor.conditions.suites import Suite, snr_note
+from voxanchor.audio.snr import SnrLevels
+from voxanchor.conditions.bank import NoiseBank, noise_bank
+from voxanchor.conditions.suites import Suite, class_kind, noise_classes, refuse_unclassed, snr_note, with_classes
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
-from voxanchor.corpus.trials import Trials, all_pairs, read_trials
-from voxanchor.errors import MissingExtraError, RecipeError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
-from voxanchor.evaluation.classes import class_kind, noise_classes, refuse_unclassed, with_classes
-from voxanchor.evaluation.embed import embeddings_key
-from voxanchor.evaluation.projection import EmbeddingMap, project
+from voxanchor.corpus.trial_lists import read_trials
+from voxanchor.corpus.trials import TrialList, all_pairs
+from voxanchor.errors import CorpusError, MissingExtraError, RecipeError
+from voxanchor.evaluation.embed import EmbeddingCache, embeddings_key
+from voxanchor.evaluation.plots import EmbeddingMap, project
 from voxanchor.evaluation.protocol import Keep, Outcome, Protocol, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
-from voxanchor.evaluation.results import write_csv
-from voxanchor.evaluation.summary import summarise, write_summary
+from voxanchor.evaluation.results import summarise, write_csv, write_summary
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.precision import Precision, best_device, resolve
-from voxanchor.outputs import claim
-from voxanchor.progress import counted, say
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import Precision, best_device, counted, log_line, resolve
 from voxanchor.scoring.metrics import EerMethod
+from voxanchor.training.corpora import Corpora
+from voxanchor.training.recipe import Data, Evaluation
 from voxanchor.types import IntArray
 from voxanchor.verification.loading import judge_of
 
@@ -141,9 +139,9 @@ def evaluate_folder(
     fingerprints = {name: embeddings_key(registry.load_embedder(ref)) for name, ref in comparison.models.items()}
     identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
     identity |= {} if channel == "mix" else {"channel": channel}
-    with claim(out, "evaluate", identity):
+    with lock_run_dir(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share, channel=channel)
-        say(f"{speech}: {manifest.describe()}")
+        log_line(f"{speech}: {manifest.describe()}")
         title = f"{' and '.join(comparison.models)} {asked.where}"
         return assess(comparison, manifest, out, title=title, cache=cache)
 
@@ -172,7 +170,7 @@ class Measured:
 
     outcome: Outcome
     segments: Manifest
-    trials: Trials
+    trials: TrialList
     bank: NoiseBank
     notes: tuple[str, ...]
 
@@ -201,7 +199,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     notes = [trials.note] if trials.note else []
     if heard:
         notes.append(f"Classes of noise that the training heard are left out: {', '.join(heard)}.")
-        say(notes[-1])
+        log_line(notes[-1])
     device = best_device()
     setup = Setup(
         suite,
@@ -214,11 +212,11 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
     enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    judges = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
-    calibrated = {name: judge for name, judge in judges.items() if judge.record is not None}
+    backends = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
+    calibrated = {name: backend for name, backend in backends.items() if backend.record is not None}
     shown = _shown([condition.name for condition in suite.noisy], segments)
     keep = Keep(("clean", shown.condition), shown.places) if shown else Keep()
-    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, judges=calibrated, keep=keep)
+    outcome = evaluate(systems, segments, trials, bank, setup, cache, enrol, cohort, backends=calibrated, keep=keep)
     return Measured(outcome, segments, trials, bank, tuple(notes))
 
 
@@ -323,3 +321,96 @@ def embedding_maps(outcome: Outcome, systems: Sequence[str], segments: Manifest)
         is_noisy = np.arange(len(pair)) >= len(shown.places)
         maps.append(EmbeddingMap(name, points, np.concatenate([shown.speakers, shown.speakers]), is_noisy))
     return maps
+
+
+# A recipe's evaluation as comparisons: one for each suite, all on the same recordings and trials.
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One comparison that a recipe asks for.
+
+    Attributes:
+        name: of the further suite; empty for the evaluation itself.
+        comparison: models, suite, noise and protocol.
+        manifest: the recordings.
+    """
+
+    name: str
+    comparison: Comparison
+    manifest: Manifest
+
+    def place(self, folder: Path) -> Path:
+        """Return where its tables belong: `folder` itself, or ``suite-<name>`` in it."""
+        return folder / f"suite-{self.name}" if self.name else folder
+
+    def of(self, models: Mapping[str, str]) -> "Assessment":
+        """Return the same of other models."""
+        return replace(self, comparison=replace(self.comparison, models=models))
+
+
+def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corpora, data: Data) -> list[Assessment]:
+    """Return what an evaluation asks for, the evaluation itself first and then its further suites.
+
+    Everything but the models is looked at: suites, test corpus and trial list. The models need not exist yet.
+
+    Args:
+        evaluation: as the recipe has it.
+        models: reference of each model by the name its rows carry.
+        corpora: of the training, with the speakers kept out of it; used where the evaluation names no corpus.
+        data: of the training: the share of unusable recordings that is borne, and noise whose classes are not unseen.
+
+    Raises:
+        RecipeError: a suite that there is not.
+        CorpusError: nothing to evaluate on, a corpus that cannot serve, or a list of trials between other recordings.
+    """
+    manifest = corpora.validation if evaluation.speakers == "validation" else corpora.held_out
+    if evaluation.speech:
+        manifest = scan(evaluation.speech, max_unusable_share=data.max_unusable_share)
+        log_line(f"{evaluation.speech}: {manifest.describe()}")
+    elif not manifest.utterances and evaluation.speakers == "validation":
+        raise CorpusError("the recipe evaluates on its validation speakers but has none: set data.validation_speakers")
+    elif not manifest.utterances:
+        raise CorpusError(
+            "the recipe evaluates but holds out no speakers: set hold_out_speakers in data.speech, or give a test "
+            "corpus as evaluation.speech"
+        )
+    if evaluation.trials:
+        read_trials(evaluation.trials, manifest, evaluation.enrolments)
+    else:
+        all_pairs(cut(manifest, evaluation.segment_s, evaluation.max_segments))
+    first = replace(comparison(evaluation, models), heard_noise=data.noise)
+    further = {
+        name: replace(
+            first,
+            suite=entry.suite,
+            noise=entry.noise or first.noise,
+            rooms=entry.rooms or first.rooms,
+            protocol=entry.protocol or first.protocol,
+            noise_seeds=entry.noise_seeds or first.noise_seeds,
+        )
+        for name, entry in evaluation.suites.items()
+    }
+    found = [Assessment("", first, manifest)] + [Assessment(name, one, manifest) for name, one in further.items()]
+    for assessment in found:
+        refuse_unclassed(named_suite(assessment.comparison.suite), assessment.comparison.noise)
+    return found
+
+
+def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
+    """Return an evaluation, without its further suites, as a comparison of models."""
+    return Comparison(
+        models=models,
+        noise=evaluation.noise,
+        rooms=evaluation.rooms,
+        trials=evaluation.trials,
+        enrolments=evaluation.enrolments,
+        suite=evaluation.suite,
+        protocol=evaluation.protocol,
+        segment_s=evaluation.segment_s,
+        max_segments=evaluation.max_segments,
+        noise_seeds=evaluation.noise_seeds,
+        note=evaluation.note,
+        precision=evaluation.precision,
+        snr=evaluation.snr,
+    )

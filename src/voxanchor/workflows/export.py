@@ -8,24 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from voxanchor.conditions.bank import noise_bank
 from voxanchor.conditions.spec import Condition
 from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
-from voxanchor.corpus.manifest import Manifest
+from voxanchor.corpus.manifest import Manifest, read_known
 from voxanchor.corpus.trials import all_pairs
-from voxanchor.corpus.utterance import read_known
 from voxanchor.errors import CorpusError, ModelError
-from voxanchor.evaluation.background import noise_bank
-from voxanchor.evaluation.cache import EmbeddingCache
+from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.protocol import Keep, Setup, evaluate
 from voxanchor.export.onnx import Export, Precision, check_target, describe, export
 from voxanchor.files import temporary_folder
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.progress import say
-from voxanchor.scoring.calibration_record import COHORT_FILE, FILE
+from voxanchor.runtime import log_line
+from voxanchor.scoring.calibration import COHORT_FILE, FILE
 from voxanchor.types import Waveform
-from voxanchor.verification.older import COMPATIBILITY_FILE, MAP_FILE
+from voxanchor.verification.people import COMPATIBILITY_FILE, MAP_FILE
 from voxanchor.workflows.evaluate import cut
 
 SEGMENT_S = 3.0
@@ -120,7 +119,7 @@ def measure_loss(encoder: SpeakerEncoder, path: Path, manifest: Manifest, noise:
     Raises:
         CorpusError: recordings of fewer than two speakers, or none of whom two segments can be compared.
     """
-    say(f"measuring the loss on {manifest.describe()}, in {len(SUITE.conditions)} conditions")
+    log_line(f"measuring the loss on {manifest.describe()}, in {len(SUITE.conditions)} conditions")
     segments = cut(manifest, SEGMENT_S, MOST_SEGMENTS)
     trials = all_pairs(segments)
     bank = noise_bank(noise, manifest, built_in_share=0.0, for_evaluation=True)

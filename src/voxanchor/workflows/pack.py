@@ -8,13 +8,11 @@ from pathlib import Path
 from voxanchor.audio.downmix import Channel
 from voxanchor.corpus.layouts import noise_clips, noise_manifest, scan
 from voxanchor.corpus.manifest import Manifest, merge
-from voxanchor.corpus.pack import JOB_KIND, Kind, Pack, read_pack
-from voxanchor.corpus.pack_check import Damage, check_pack
-from voxanchor.corpus.pack_write import write_pack
-from voxanchor.corpus.room_folders import describe_rooms, room_manifest
+from voxanchor.corpus.noise_folders import describe_rooms, room_manifest
+from voxanchor.corpus.pack import JOB_KIND, Damage, Kind, Pack, check_pack, read_pack, write_pack
 from voxanchor.errors import CorpusError, RecipeError
-from voxanchor.outputs import claim
-from voxanchor.progress import say
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import log_line
 
 SOURCE_FILE = "source.jsonl"
 """What was found when the folders were scanned: a job that goes on packs that, and scans nothing again."""
@@ -64,14 +62,14 @@ def pack(
     identity |= {} if channel == "mix" else {"channel": channel}
     with contextlib.ExitStack() as held:
         for folder in folders:
-            held.enter_context(claim(folder, JOB_KIND, identity))
+            held.enter_context(lock_run_dir(folder, JOB_KIND, identity))
         source = folders[0] / SOURCE_FILE
         if source.exists():
             manifest = Manifest.load(source)
         else:
             manifest = _scan(kind, sources, layout, channel, max_unusable_share)
             manifest.save(source)
-        say(f"{', '.join(map(str, sources))}: {_describe(manifest, kind)}")
+        log_line(f"{', '.join(map(str, sources))}: {_describe(manifest, kind)}")
         packed = write_pack(
             manifest,
             folders,

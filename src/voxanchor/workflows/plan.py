@@ -1,28 +1,423 @@
-"""What a recipe will do, before it does it: data on disk, stages in order, hours of audio, time and memory here."""
+"""What a recipe will do before it does it: data, stages, hours of audio, time and memory."""
 
 import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from voxanchor.audio import io
 from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.suites import noise_classes, with_classes
 from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.config import fingerprint, to_plain
-from voxanchor.corpus.downloads import size
-from voxanchor.corpus.manifest import Manifest
-from voxanchor.errors import CorpusError
-from voxanchor.evaluation.classes import noise_classes, with_classes
-from voxanchor.models.precision import best_device
-from voxanchor.progress import counted, load_average
-from voxanchor.training.evaluating import Evaluation
-from voxanchor.training.recipe import Recipe
+from voxanchor.corpus.checks import Checked, check_files, checked
+from voxanchor.corpus.download import size, where_to_get
+from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, in_part, is_list, noise_manifest, scan, split_part
+from voxanchor.corpus.manifest import Manifest, Part, Utterance
+from voxanchor.corpus.noise_folders import room_manifest, unlisted
+from voxanchor.corpus.owners import OWNER, detect
+from voxanchor.corpus.pack import is_pack
+from voxanchor.corpus.trial_lists import read_trials
+from voxanchor.errors import CorpusError, VoxanchorError
+from voxanchor.evaluation.embed import forward
+from voxanchor.files import printable, temporary_folder
+from voxanchor.models import registry
+from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.rng import torch_seed
+from voxanchor.runtime import Precision, best_device, counted, load_average, resolve
+from voxanchor.training.anchors import AnchorTable
+from voxanchor.training.batches import Batch
+from voxanchor.training.loop import train
+from voxanchor.training.recipe import Evaluation, Recipe
 from voxanchor.training.stage import SCRATCH, Train
-from voxanchor.workflows.plan_data import Looked, look_at_sounds, look_at_speech, look_at_trials
-from voxanchor.workflows.plan_measure import Step, encoder_of, measure_embedding, measure_step
-from voxanchor.workflows.planned import ONCE, Plan, Repeats, StagePlan
+from voxanchor.training.task import SpeakerTask
+from voxanchor.types import SAMPLE_RATE
+
+SAMPLE = 100
+"""Files of a folder that are opened; with more, hours and unusable shares are estimates."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found at one place that a recipe names.
+
+    Attributes:
+        use: what the recipe wants it for.
+        problem: why it cannot serve; empty when it can.
+        remedy: where to get it.
+        files: recordings, by their names; of a trial list its trials.
+        hours: of all of them, from the mean of those that were opened.
+        opened: files that were opened.
+        unusable_share: of those, 0 to 1.
+        packed: it is a pack or a list, and everything said is exact.
+    """
+
+    use: str
+    path: str
+    problem: str = ""
+    remedy: str = ""
+    layout: str = ""
+    speakers: int = 0
+    files: int = 0
+    hours: float = 0.0
+    opened: int = 0
+    unusable_share: float = 0.0
+    packed: bool = False
+
+    @property
+    def usable(self) -> float:
+        """Files that can be used, as far as the sample says."""
+        return self.files * (1.0 - self.unusable_share)
+
+
+def look_at_speech(use: str, path: str, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
+    """Return what a folder of speech holds, and its recordings by name, all as long as their mean."""
+    try:
+        if is_pack(Path(path)) or is_list(Path(path), layout):
+            manifest = scan(path, layout)
+            return _packed(use, path, manifest, "pack" if is_pack(Path(path)) else manifest.layout), manifest
+        return _speech(use, Path(path), layout, max_unusable_share)
+    except VoxanchorError as error:
+        return _failed(use, path, error), Manifest(())
+
+
+def look_at_sounds(use: str, path: str, kind: Literal["noise", "rooms"]) -> Looked:
+    """Return what a folder of noise or of room responses holds."""
+    try:
+        folder, part = split_part(path)
+        if is_pack(folder):
+            return _packed(use, path, noise_manifest(path) if kind == "noise" else room_manifest(path))
+        paths = io.find_audio(folder)
+        left_out = set(unlisted(paths)) if kind == "rooms" else set()
+        names = [file.relative_to(folder).as_posix() for file in paths]
+        chosen = in_part(names, part, str(folder))
+        paths = [file for file, taken in zip(paths, chosen, strict=True) if taken and file not in left_out]
+        if not paths:
+            raise CorpusError(f"no recordings in {path}")
+        return _described(Looked(use, path, layout=part if part != "all" else "", files=len(paths)), paths)
+    except VoxanchorError as error:
+        return _failed(use, path, error)
+
+
+def look_at_trials(use: str, path: str, manifest: Manifest, enrolments: str = "") -> Looked:
+    """Return how many trials a list holds, when all its recordings are there by name."""
+    if not Path(path).exists():
+        return Looked(use, path, problem="no such file", remedy=where_to_get(path))
+    if not manifest.utterances:
+        return Looked(use, path, problem="cannot be compared with recordings that are not there")
+    try:
+        return Looked(use, path, files=len(read_trials(path, manifest, enrolments)))
+    except VoxanchorError as error:
+        return _failed(use, path, error)
+
+
+def sample(paths: Sequence[Path]) -> list[Path]:
+    """Return at most `SAMPLE` of the paths, evenly spread over them."""
+    count = min(SAMPLE, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def _speech(use: str, folder: Path, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
+    paths = io.find_audio(folder)
+    if not paths:
+        raise CorpusError(f"no audio in {folder}")
+    names = [PurePosixPath(path.relative_to(folder).as_posix()) for path in paths]
+    layout = detect(names) if layout == "auto" else layout
+    opened = sample(paths)
+    looked = check_files(opened, MIN_DURATION_S, MIN_ACTIVE_S, f"opening {len(opened)} of {len(paths)} in {folder}")
+    lengths = [one.duration_s for one in looked if not one.reason]
+    bad = [f"{printable(path.name)}: {one.reason}" for path, one in zip(opened, looked, strict=True) if one.reason]
+    mean_s = sum(lengths) / len(lengths) if lengths else 0.0
+    owners = [OWNER[layout](name) for name in names]
+    utterances = tuple(
+        Utterance(str(name), owner.speaker, mean_s, (Part(str(path)),), owner.session, str(name))
+        for path, name, owner in zip(paths, names, owners, strict=True)
+        if owner is not None
+    )
+    share = 1.0 - (len(lengths) / len(opened)) * (len(utterances) / len(paths))
+    found = Looked(use, str(folder), layout=layout, files=len(paths), opened=len(opened), unusable_share=share)
+    manifest = Manifest(utterances, root=str(folder))
+    found = replace(found, speakers=len(manifest.speakers), hours=mean_s * found.usable / 3600.0)
+    if share > max_unusable_share:
+        reason = f"{100 * share:.0f} % cannot be used" + (f", for example {bad[0]}" if bad else "")
+        found = replace(found, problem=reason, remedy=io.advice(paths))
+    return found, manifest
+
+
+def _described(found: Looked, paths: Sequence[Path]) -> Looked:
+    """Add hours from the headers of a sample."""
+    opened = sample(paths)
+    looked = [checked(path, partial(_header, path)) for path in opened]
+    lengths = [one.duration_s for one in looked if not one.reason]
+    share = 1.0 - len(lengths) / len(opened)
+    hours = sum(lengths) / len(opened) * len(paths) / 3600.0
+    problem = "" if lengths else f"none of {len(opened)} files can be read"
+    remedy = io.advice(paths) if problem else ""
+    return replace(found, opened=len(opened), unusable_share=share, hours=hours, problem=problem, remedy=remedy)
+
+
+def _header(path: Path) -> Checked:
+    return Checked(io.probe(path).duration_s)
+
+
+def _packed(use: str, path: str, manifest: Manifest, layout: str = "pack") -> Looked:
+    count, speakers = len(manifest), len(manifest.speakers)
+    return Looked(use, path, "", "", layout, speakers, count, manifest.hours, count, packed=True)
+
+
+def _failed(use: str, path: str, error: VoxanchorError) -> Looked:
+    folder = split_part(path)[0]
+    return Looked(use, path, problem=str(error) if folder.exists() else "no such folder", remedy=where_to_get(folder))
+
+
+# What a plan is: places that were looked at, stages with what they cost, and how often they are run.
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage, or the evaluation.
+
+    Attributes:
+        kind: ``train``, ``anchors`` or ``evaluation``.
+        steps: optimiser steps.
+        epochs: how often each recording is heard; None while the speech is not there.
+        hours: of audio that goes through the network; None while the speech is not there.
+        seconds: that it will take here; None while `hours` is.
+        memory_bytes: of training, most at one time; 0 for the others, which take less.
+        times: how often the stage is run, with other seeds and settings; hours and seconds are those of once.
+    """
+
+    name: str
+    kind: str
+    steps: int = 0
+    batch_size: int = 0
+    crop_s: float = 0.0
+    epochs: float | None = None
+    hours: float | None = None
+    seconds: float | None = None
+    memory_bytes: int = 0
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found and what will happen.
+
+    Attributes:
+        looked: a place that the recipe names each.
+        stages: in their order, the evaluation last.
+        device: what was measured on.
+        machine_bytes: memory of the machine; of its processor, where there is an accelerator too; 0 where the
+            system does not say.
+        notes: what else should be known.
+    """
+
+    name: str
+    looked: tuple[Looked, ...]
+    stages: tuple[StagePlan, ...]
+    device: str
+    machine_bytes: int
+    notes: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[Looked, ...]:
+        """Places that cannot serve."""
+        return tuple(place for place in self.looked if place.problem)
+
+    @property
+    def seconds(self) -> float:
+        """All stages of which the time is known, together."""
+        return sum(stage.times * (stage.seconds or 0.0) for stage in self.stages)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Most that is used at one time."""
+        return max(stage.memory_bytes for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often stages are run.
+
+    Attributes:
+        seeds: how many training seeds a stage is run with; one where nothing is said.
+        trials: how many runs come on top, to try settings.
+    """
+
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    trials: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, stage: str) -> int:
+        """Return how often a stage is run."""
+        return self.seeds.get(stage, 1) + self.trials.get(stage, 0)
+
+
+ONCE = Repeats()
+"""Every stage is run once."""
+
+
+# How long a step and an embedding take on this machine, and how much memory a step keeps: measured in seconds.
+
+SMALL_ROWS = 8
+"""Rows of the batch that is tried first."""
+
+LONGEST_STEP_S = 2.0
+"""A whole step that will take longer than this is not run: it is calculated from the small one."""
+
+_WEIGHT_BYTES = 16
+"""Of a trained number: itself, its gradient and the two moments of the optimiser, in float32."""
+
+_PASSING = 1.25
+"""What a step needs for a moment beside what it keeps for the way back."""
+
+_EMBED_S = 4.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an optimiser step costs.
+
+    Attributes:
+        seconds: for a step, network and optimiser; making the batch is not in it.
+        bytes: memory for weights, gradients, optimiser and what the network keeps for the way back.
+        rows: of the batch that was measured.
+    """
+
+    seconds: float
+    bytes: int
+    rows: int
+
+
+class _EnoughError(Exception):
+    """Ends a training that was begun to be timed."""
+
+
+class _MadeUp:
+    """Noise in the shape of the stage's batches; keeps when each was asked for."""
+
+    def __init__(self, stage: Train, classes: int, kept: "_Kept") -> None:
+        self.device = torch.device("cpu")
+        self.stage, self.classes, self.kept = stage, classes, kept
+        self.asked: list[float] = []
+
+    def render(self, step: int) -> Batch:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.asked.append(time.perf_counter())
+        self.kept.next_step()
+        if step == self.stage.steps - 1:
+            raise _EnoughError
+        rows, samples = self.stage.batch_size, round(self.stage.crop_s * SAMPLE_RATE)
+        waves = 0.1 * torch.randn(rows, samples, generator=torch.Generator().manual_seed(step))
+        numbers = torch.arange(rows) % self.classes
+        lengths = torch.full((rows,), samples, dtype=torch.int64)
+        noisy = torch.arange(rows) >= round(rows * self.stage.clean_share)
+        clean = waves.clone() if self.stage.needs_clean_pair else None
+        return Batch(waves, lengths, numbers, numbers, noisy, clean).to(self.device)
+
+
+def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
+    """Return the network that a stage starts from, with whatever weights: fresh ones in the place of a stage's."""
+    while reference in recipe.stages:
+        stage = recipe.stages[reference]
+        reference = stage.take or (stage.train.start if stage.train is not None else SCRATCH)
+    if reference == SCRATCH:
+        config = EncoderConfig(recipe.encoder.architecture, recipe.encoder.options)
+        return registry.build(config, torch_seed(recipe.seed, 0, "init"))
+    return registry.load(reference)
+
+
+def measure_step(make: Callable[[], SpeakerEncoder], stage: Train, classes: int) -> Step:
+    """Return what a step of a stage costs, on made-up audio.
+
+    Args:
+        make: gives the network; it is trained a little.
+        stage: batch, crop, objectives and precision.
+        classes: training speakers.
+    """
+    part = stage.batch_size // stage.accumulate
+    rows = min(part, SMALL_ROWS) if best_device().type == "cpu" else part
+    step = _run(make(), stage, rows, classes)
+    if rows < part and step.seconds * part / rows <= LONGEST_STEP_S:
+        rows, step = part, _run(make(), stage, part, classes)
+    return replace(step, seconds=step.seconds * stage.batch_size / rows)
+
+
+def measure_embedding(encoder: SpeakerEncoder, precision: Precision = "float32") -> float:
+    """Return how many seconds of audio are embedded in a second."""
+    encoder, chosen = encoder.to(best_device()).eval(), resolve(precision, best_device())
+    samples = round(_EMBED_S * SAMPLE_RATE)
+    waves = (0.1 * np.random.default_rng(0).standard_normal((4, samples))).astype(np.float32)
+    lengths = np.full(4, samples, np.int64)
+    forward(encoder, waves, lengths, chosen)
+    began = time.perf_counter()
+    forward(encoder, waves, lengths, chosen)
+    return 4 * _EMBED_S / (time.perf_counter() - began)
+
+
+def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step:
+    """Time the second and third step of a batch of `rows`; count what they keep, and scale that to the stage's."""
+    steps = 4
+    small = replace(stage, steps=steps, batch_size=rows, accumulate=1, checkpoint_every=10 * steps, compile=False)
+    speakers = tuple(str(number) for number in range(classes))
+    teacher = student.copy() if stage.needs_teacher else None
+    task = SpeakerTask(student, small, speakers, _table(student, speakers) if stage.anchors else None, teacher)
+    weights = sum(weight.numel() for weight in task.parameters())
+    kept = _Kept(task)
+    source = _MadeUp(small, classes, kept)
+    with (
+        temporary_folder("voxanchor-plan-") as folder,
+        torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is),
+        contextlib.suppress(_EnoughError),
+    ):
+        train(task, source, small, folder, seed=0, label="measuring", workers=0)
+    first, second, last = source.asked[1], source.asked[2], source.asked[3]
+    part = stage.batch_size // stage.accumulate
+    size = _WEIGHT_BYTES * weights + round(_PASSING * kept.most * part / rows)
+    return Step(min(second - first, last - second), size, rows)
+
+
+class _Kept:
+    """Adds up the storages that autograd keeps for the way back, those of the weights left out."""
+
+    def __init__(self, task: torch.nn.Module) -> None:
+        self._weights = {weight.untyped_storage().data_ptr() for weight in task.parameters()}
+        self._step: set[int] = set()
+        self._bytes = 0
+        self.most = 0
+
+    def next_step(self) -> None:
+        self.most = max(self.most, self._bytes)
+        self._step, self._bytes = set(), 0
+
+    def note(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        place = storage.data_ptr()
+        if place not in self._weights and place not in self._step:
+            self._step.add(place)
+            self._bytes += storage.nbytes()
+        return tensor.detach()
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _table(student: SpeakerEncoder, speakers: tuple[str, ...]) -> AnchorTable:
+    """Return made-up anchors, one a speaker."""
+    drawn = np.random.default_rng(0).standard_normal((len(speakers), student.config.embedding_dim))
+    unit = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return AnchorTable(speakers, speakers, unit, "", "")
+
+
+# What a recipe will do, before it does it: data on disk, stages in order, hours of audio, time and memory here.
 
 _USUAL_CLASSES = 1000
 """Speakers to measure with while the speech is not there to count them."""

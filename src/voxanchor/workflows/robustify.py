@@ -7,27 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from voxanchor import config, processes
+from voxanchor import config, runtime
 from voxanchor.audio.downmix import channel_of
 from voxanchor.errors import CorpusError, ForgettingError, RecipeError
-from voxanchor.evaluation.cache import EmbeddingCache
 from voxanchor.evaluation.compatibility import Findings
-from voxanchor.evaluation.compatibility_text import markdown
+from voxanchor.evaluation.embed import EmbeddingCache
+from voxanchor.evaluation.text import compatibility_markdown
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.enrolment_map import EnrolmentMap
-from voxanchor.models.precision import best_device, resolve
-from voxanchor.outputs import claim
-from voxanchor.progress import say
-from voxanchor.training.packaged import packaged_recipe
-from voxanchor.training.recipe import Recipe
+from voxanchor.models.mapping import EnrolmentMap
+from voxanchor.outputs import lock_run_dir
+from voxanchor.runtime import best_device, log_line, resolve
+from voxanchor.training.recipe import Recipe, packaged_recipe
 from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER, Run
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
-from voxanchor.workflows.compatibility import QUICK, compatibility, write_findings
+from voxanchor.workflows.compatibility import QUICK, compatibility, fit_enrolment_map, write_findings
 from voxanchor.workflows.evaluate import CACHE_FOLDER
 from voxanchor.workflows.train import run_recipe
-from voxanchor.workflows.upgrade import fit_enrolment_map
 
 RUN_FOLDER = "run"
 STAGE = "anchored"
@@ -53,7 +50,7 @@ class Robustified:
         folder: the model directory; ``run/`` inside it keeps recipe, metrics and resume state.
         before: the base model on the speakers kept aside: error rates in percent, agreement as cosine.
         after: the new model on the same audio.
-        guard: how training came out (`voxanchor.training.guarded.Guarded.plain`); None where nothing was kept aside.
+        guard: how training came out (`voxanchor.training.run.Guarded.to_dict`); None where nothing was kept aside.
         verdict: whether old enrolments may be kept; empty where that was not measured.
     """
 
@@ -117,9 +114,9 @@ def robustify(
         settings=settings,
     )
     stage = recipe.stages[STAGE].train
-    if stage is not None and stage.frames_pulled:
+    if stage is not None and stage.has_frame_loss:
         base.require_frames()
-    with claim(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
+    with lock_run_dir(out, "robustify", {"recipe": recipe, "model": base.fingerprint}):
         run = run_recipe(recipe, out / RUN_FOLDER, workers)
         if base.shows_frames:
             advise(recipe, len(run.corpora.train.speakers) // (1 + len(recipe.data.voice_speeds)))
@@ -129,15 +126,15 @@ def robustify(
         guard = done.get("guard")
         if guard is not None and not guard["accepted"] and not force:
             raise ForgettingError(_refusal(guard, made))
-        for name in (ANCHORS_FILE, "model.safetensors", "config.json") if processes.first() else ():
+        for name in (ANCHORS_FILE, "model.safetensors", "config.json") if runtime.first() else ():
             with replacing(out / name) as temporary:
                 shutil.copyfile(made / name, temporary)
-        if processes.first():
+        if runtime.first():
             robust = SpeakerEncoder.load(out)
             findings = _old_enrolments(base, robust, run, out)
             verdict = findings.verdict.lead if findings else ""
             _describe(out, recipe, model, base, robust, run, guard, findings)
-        processes.wait()
+        runtime.wait()
         before = _first_validation(made / TRAINING_FOLDER / "metrics.jsonl")
     return Robustified(out, before, done.get("validation", {}), guard, verdict)
 
@@ -159,7 +156,7 @@ def _old_enrolments(base: SpeakerEncoder, robust: SpeakerEncoder, run: Run, out:
             base, robust, aside, run.bank, cache, examination, ("base", out.resolve().name), carrier
         )
     except (CorpusError, RecipeError) as error:  # one speaker kept aside, or nobody; a kind of noise that is not there
-        say(f"old enrolments were not measured: {error}")
+        log_line(f"old enrolments were not measured: {error}")
         return None
     write_findings(findings, out)
     return findings
@@ -194,7 +191,7 @@ def _describe(
         noise=run.bank.describe(),
         stage=stage,
         guard=guard,
-        compatibility=markdown(findings) if findings else "",
+        compatibility=compatibility_markdown(findings) if findings else "",
     )
     write_card(out, robust, making)
 
@@ -202,8 +199,8 @@ def _describe(
 def advise(recipe: Recipe, speakers: int) -> None:
     """Say what helps where few speakers were trained on, unless it was done."""
     train = recipe.stages[STAGE].train
-    if train is not None and not train.frames_pulled and 1 < speakers < FEW_SPEAKERS:
-        say(
+    if train is not None and not train.has_frame_loss and 1 < speakers < FEW_SPEAKERS:
+        log_line(
             f"trained on {speakers} speakers: with fewer than {FEW_SPEAKERS} clean accuracy suffers less with "
             f"--set {FRAMES} (measure both on speakers that neither has heard)"
         )
@@ -254,7 +251,9 @@ def _first_validation(path: Path) -> dict[str, float]:
 def _refusal(guard: Mapping[str, Any], made: Path) -> str:
     """Say what the guard found, and what may be done about it."""
     rates = " and then ".join(f"{attempt['learning_rate']:.3g}" for attempt in guard["attempts"])
-    figures = ", ".join(change(name, guard["before"][name], value) for name, value in told(guard["after"]).items())
+    figures = ", ".join(
+        change(name, guard["before"][name], value) for name, value in validation_figures(guard["after"]).items()
+    )
     return (
         f"the new model is worse than the one it was made from, and was not written: {' and '.join(guard['faults'])} "
         f"({figures}; learning rate {rates}). Train with a lower learning rate (--set "
@@ -263,7 +262,7 @@ def _refusal(guard: Mapping[str, Any], made: Path) -> str:
     )
 
 
-def told(measured: Mapping[str, float]) -> dict[str, float]:
+def validation_figures(measured: Mapping[str, float]) -> dict[str, float]:
     """Return what a person reads of a validation: error rates, or agreement where there are no labels."""
     ending = "_eer" if "clean_eer" in measured else "_agreement"
     return {name: value for name, value in measured.items() if name.endswith(ending)}

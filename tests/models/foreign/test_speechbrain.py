@@ -11,9 +11,9 @@ from torch import Tensor
 
 from voxanchor.errors import ModelError
 from voxanchor.models import registry
-from voxanchor.models.decibel_fbank import DecibelFbank, DecibelFbankConfig
 from voxanchor.models.ecapa import Ecapa
 from voxanchor.models.encoder import SpeakerEncoder
+from voxanchor.models.frontend import DecibelFbank, DecibelFbankConfig
 
 Expected = Callable[[str], dict[str, Tensor]]
 

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.foreign import user_code
-from voxanchor.models.foreign.user_code import UntrustedCodeError
-from voxanchor.models.foreign.user_module import UserModule
+from voxanchor.models.foreign import user
+from voxanchor.models.foreign.user import UntrustedCodeError, UserModule
 from voxanchor.models.level import InputConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "models" / "python.md"
@@ -34,7 +33,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Code]:
     """From the text of a module to its name; it lies in the working directory, and nothing of it is trusted."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(user_code, "_trusted", set())
+    monkeypatch.setattr(user, "_trusted", set())
     names: list[str] = []
 
     def write(text: str) -> str:
@@ -120,7 +119,7 @@ def test_a_saved_model_runs_nothing_where_its_code_was_not_named(
 ) -> None:
     name = code(OWN_MODEL)
     registry.load(f"python:{name}:build").save("model")
-    monkeypatch.setattr(user_code, "_trusted", {f"{name}:other"})
+    monkeypatch.setattr(user, "_trusted", {f"{name}:other"})
     sys.modules.pop(name)
     (tmp_path / f"{name}.py").write_text("raise SystemExit('run')")
     message = f"model: this model is made by the code {name}:build. If you trust that code, name it: "
@@ -429,7 +428,7 @@ def test_a_resumed_run_knows_the_code_that_its_recipe_names(
     values = {"name": "r", "data": {"speech": [{"path": str(voices_folder)}]}, "stages": {"tuned": {"train": step}}}
     recipe = config.build(Recipe, values)
     run_stages(prepare(recipe, Path("run")))
-    monkeypatch.setattr(user_code, "_trusted", set())
+    monkeypatch.setattr(user, "_trusted", set())
     with pytest.raises(UntrustedCodeError):
         registry.load("run/tuned")
     run = prepare(recipe, Path("run"))

@@ -15,7 +15,7 @@ from voxanchor.models import registry
 from voxanchor.models.ecapa import Ecapa
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.foreign.checkpoint import read_checkpoint
-from voxanchor.models.foreign.wespeaker_ecapa import convert
+from voxanchor.models.foreign.wespeaker import convert
 
 Expected = Callable[[str], dict[str, Tensor]]
 

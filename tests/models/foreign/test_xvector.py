@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from voxanchor.errors import AudioError, ModelError
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.foreign.xvector import MODEL_TYPES, XVector
 from voxanchor.models.level import AS_IT_COMES
+from voxanchor.models.xvector import MODEL_TYPES, XVector
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.errors import MissingExtraError, ModelError
-from voxanchor.models.filterbank import Analysis, slaney_mel
+from voxanchor.models.frontend import Analysis, MelSpectrum, slaney_mel
+from voxanchor.models.layers import frame_mask, is_exporting
 from voxanchor.models.level import InputConfig
-from voxanchor.models.masks import frame_mask
-from voxanchor.models.precision import multiplies_bfloat16
 from voxanchor.models.references import GE2E_INSTALL, GE2E_PACKAGE, ge2e_weights
-from voxanchor.models.spectrum import MelSpectrum
-from voxanchor.models.tracing import is_exporting
+from voxanchor.runtime import multiplies_bfloat16
 from voxanchor.types import SAMPLE_RATE
 
 INSTALL_HINT = GE2E_INSTALL

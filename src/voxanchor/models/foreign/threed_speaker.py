@@ -10,8 +10,8 @@ from voxanchor.errors import ModelError
 from voxanchor.models.campplus import CamPlusPlusConfig
 from voxanchor.models.encoder import EncoderConfig
 from voxanchor.models.eres2net import ERes2NetConfig
-from voxanchor.models.fbank import FbankConfig
 from voxanchor.models.foreign.checkpoint import read_checkpoint
+from voxanchor.models.frontend import FbankConfig
 
 PUBLISHED = (
     "campplus_cn_common.bin",

@@ -7,7 +7,7 @@ from torch import Tensor
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models import artefact
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign.user_code import trust
+from voxanchor.models.foreign.user import trust
 
 SCHEME = "python"
 ARCHITECTURE = "python"

@@ -1,0 +1,201 @@
+"""The commands that compare and calibrate: compatibility, calibrate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from voxanchor.cli.arguments import (
+    Folder,
+    Folders,
+    Json,
+    Layout,
+    Model,
+    OutFolder,
+    Share,
+    SomeFolder,
+    SomeSeconds,
+    Suite,
+    Trials,
+    loading,
+    print_json,
+)
+from voxanchor.runtime import console
+
+if TYPE_CHECKING:
+    from voxanchor.evaluation.compatibility import Findings
+
+
+def compatibility(
+    old: Model,
+    new: Model,
+    speech: Folder,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    heard_noise: Folders = (),
+    trials: Trials = "",
+    suite: Suite = "noise",
+    noise_seeds: int = 1,
+    segment_s: SomeSeconds = None,
+    max_segments: int = 4,
+    layout: Layout = "auto",
+    max_unusable: Share = 0.2,
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    cache: SomeFolder = None,
+    json: Json = False,
+) -> int:
+    """Say whether old voiceprints may stay under a new model.
+
+    Measures enrolments of the old model against tests of the new one, and which threshold that needs.
+
+    Example: voxanchor compatibility --old ge2e --new runs/robust --speech test-speech --noise test-noise --out runs/old
+
+    Args:
+        old: the model that made the voiceprints: a model directory, or ge2e.
+        new: the model that would hear the tests.
+        speech: folder of recordings, one sub-folder per speaker, none of whom the new model was trained on. Where
+            nobody says who speaks (--layout flat), only how far embeddings and scores move is measured.
+        out: output folder; gets compatibility.json, .csv, .md and .html.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). As for evaluate.
+        rooms: folder of room impulse responses, for suites with measured rooms.
+        heard_noise: noise folder that the new model was trained with. The suite unseen-noise leaves its classes of
+            noise out.
+        trials: a trial list, "1 a.wav b.wav" a line, the enrolment first; without it all pairs are compared.
+        suite: a named suite of conditions (noise, compatibility, unseen-noise, unseen-recordings, reverb,
+            telephone, clipping, combined, level), or a YAML file. compatibility is the quick one: noise, music and
+            babble at 0 and 10 dB.
+        noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
+        segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
+        max_segments: at most so many segments from one recording.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
+        max_unusable: largest share of unusable recordings with which the rest is still used.
+        precision: of the models' matrix products.
+        cache: folder of embeddings that several commands share; by default each keeps its own.
+        json: print the content of compatibility.json.
+    """
+    loading(old, new)
+    from voxanchor.evaluation.text import plain
+    from voxanchor.workflows.compatibility import Examination, compatibility_folder
+
+    if segment_s is None:
+        segment_s = 0.0 if trials else 3.0
+    examination = Examination(
+        suite=suite,
+        trials=trials,
+        segment_s=segment_s,
+        max_segments=max_segments,
+        noise_seeds=noise_seeds,
+        rooms=rooms,
+        heard_noise=heard_noise,
+        precision=precision,
+    )
+    findings = compatibility_folder(
+        old, new, speech, noise, out, examination, layout=layout, max_unusable_share=max_unusable, cache=cache
+    )
+    if json:
+        print_json(plain(findings))
+    else:
+        show(findings, out)
+    return 0
+
+
+def show(findings: "Findings", folder: Path) -> None:
+    """Print tables and verdict for a person."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from voxanchor.evaluation.text import tables
+
+    screen = console()
+    for entry in tables(findings, intervals=False):
+        table = Table(title=entry.title, title_justify="left")
+        for place, name in enumerate(entry.head):
+            table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+        for row in entry.rows:
+            table.add_row(*row)
+        screen.print(table)
+    screen.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
+    for reason in findings.verdict.reasons:
+        screen.print(Padding(Text(reason), (0, 0, 0, 2)))
+    screen.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)
+
+
+# The command that gives a model its thresholds.
+
+
+def calibrate(
+    model: Model,
+    speech: Folder,
+    out: OutFolder,
+    noise: Folders = (),
+    rooms: Folders = (),
+    cohort: Folder = "",
+    normalise: bool = False,
+    suite: Suite = "noise",
+    seed: int = 0,
+    layout: Layout = "auto",
+    channel: str = "mix",
+    max_unusable: Share = 0.2,
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    json: Json = False,
+) -> int:
+    """Give a model its thresholds: scores become decisions.
+
+    Fits what turns scores into log-likelihood ratios that know about short and noisy recordings. The model directory in
+    --out gets calibration.json, with thresholds, and calibration.md, with what was measured on speakers that the fit
+    did not hear. verify, serve and export use it from there.
+
+    Example: voxanchor calibrate --model runs/robust --speech my-speech --noise my-noise --out runs/calibrated
+
+    Args:
+        model: the model to calibrate; `voxanchor models` lists what it may be.
+        speech: folder of recordings, one sub-folder per speaker, or a list that names both (see --layout), of speakers
+            that the model was not trained on.
+        out: the model directory to make; that of --model itself gets the calibration added.
+        noise: folder with noise/, music/ and speech/ (MUSAN layout). Without it the built-in kinds are used, and babble
+            from the speech.
+        rooms: folder of room impulse responses, for suites with measured rooms.
+        cohort: folder of recordings of yet other speakers, those of the training for example. How much a recording is
+            like these strangers is then taken into account; their embeddings are stored with the model.
+        normalise: normalise scores by the cohort (AS-norm) instead.
+        suite: the conditions, a named suite (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
+            combined, level, compatibility) or a YAML file.
+        seed: of the noise.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
+        channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
+        max_unusable: largest share of unusable recordings with which the rest still serves.
+        precision: of the model's matrix products.
+        json: print the calibration as JSON.
+    """
+    from math import log
+
+    loading(model)
+    from voxanchor.audio.downmix import channel_of
+    from voxanchor.config import to_plain
+    from voxanchor.evaluation.text import summary
+    from voxanchor.scoring.backend import PRIOR
+    from voxanchor.workflows.calibrate import Material
+    from voxanchor.workflows.calibrate import calibrate as job
+
+    record = job(
+        model,
+        Material(speech, noise, rooms, cohort, suite, seed),
+        out,
+        normalise=normalise,
+        layout=layout,
+        channel=channel_of(channel),
+        max_unusable_share=max_unusable,
+        precision=precision,
+    )
+    if json:
+        print_json(to_plain(record))
+        return 0
+    print(f"calibrated model: {out}")
+    print(summary(record))
+    print(
+        f"these replace thresholds on cosines; verify, verify-as and serve take {log((1 - PRIOR) / PRIOR):.2f}, that "
+        f"for a prior of {100 * PRIOR:g} %, unless --false-acceptance names one of them"
+    )
+    return 0
