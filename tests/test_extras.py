@@ -154,7 +154,7 @@ def test_noise_is_mixed_without_torch(tmp_path: Path) -> None:
     code = """
 import numpy as np
 from voxanchor.service.backgrounds import backgrounds
-from voxanchor.service.trying import with_noise
+from voxanchor.service.routes import with_noise
 wave = np.sin(np.arange(32000, dtype=np.float32) / 9) * (np.arange(32000) % 8000 < 5000)
 with backgrounds([]) as bank:
     for kind in bank.kinds:

@@ -12,7 +12,7 @@ from voxanchor.runtime import keep_freed_memory
 PROGRAM = """
 import resource, sys
 import numpy as np
-from voxanchor.heap import keep_freed_memory
+from voxanchor.runtime import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

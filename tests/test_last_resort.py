@@ -145,8 +145,8 @@ def test_a_decision_keeps_its_status_where_nobody_reads_it(monkeypatch: pytest.M
 
 def test_a_job_goes_on_where_nobody_reads_its_progress(people: Path, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from voxanchor.progress import say, track\n"
-        "say('one')\nwith track('work', 2) as advance: advance(2)\nsay('two')\nPath(sys.argv[1]).touch()\n"
+        "import os, sys; from pathlib import Path; from voxanchor.runtime import log_line, track\n"
+        "log_line('one')\nwith track('work', 2) as advance: advance(2)\nlog_line('two')\nPath(sys.argv[1]).touch()\n"
     )
     reading, writing = os.pipe()
     os.close(reading)

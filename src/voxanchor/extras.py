@@ -1,8 +1,11 @@
 """The packages that a job may need and an installation may lack, and how to get them."""
 
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from voxanchor.errors import MissingExtraError
 
@@ -50,6 +53,41 @@ def is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except (ImportError, ValueError):  # marked as absent
         return False
+
+
+_pending: list[tuple[dict[str, Any], str, str]] = []
+
+
+class _Lazy(ModuleType):
+    """Stands for a module until something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        settle()
+        return getattr(import_module(self.__name__), name)
+
+
+def lazily(module: str, namespace: dict[str, Any], name: str) -> Any:
+    """Return a module that is imported on first use, or the module itself where it is imported already.
+
+    One recording is worked on without torch, so that a device which runs exported models needs none; batches are made
+    by it, in the same files. Static checkers see the real module behind ``if TYPE_CHECKING``.
+
+    Args:
+        module: its whole name.
+        namespace: ``globals()`` of the importing module.
+        name: under which the module will stand there.
+    """
+    if module in sys.modules:
+        return sys.modules[module]
+    _pending.append((namespace, name, module))
+    return _Lazy(module)
+
+
+def settle() -> None:
+    """Import all modules that were put off, and put them where they belong: a compiler sees through no stand-in."""
+    while _pending:
+        namespace, name, module = _pending.pop()
+        namespace[name] = import_module(module)
 
 
 def install_line(module: str) -> str:

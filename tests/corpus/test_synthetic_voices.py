@@ -138,7 +138,7 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_importing_costs_no_engine() -> None:
-    code = "import sys, voxanchor.corpus.synthetic; assert not {'espeakng_loader', 'torch'} & set(sys.modules)"
+    code = "import sys, voxanchor.corpus.voices; assert not {'espeakng_loader', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -25,7 +25,7 @@ Prints = Callable[..., list[EnrolmentEmbedding]]
 WRITER = """
 import sys
 import numpy as np
-from voxanchor.enrolments.records import Print
+from voxanchor.enrolments.records import EnrolmentEmbedding
 from voxanchor.enrolments.store import open_store
 place, name, people, recordings = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with open_store(place) as store:
@@ -33,7 +33,7 @@ with open_store(place) as store:
     for person in range(people):
         drawn = np.random.default_rng(person).standard_normal((recordings, 8))
         drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-        store.enroll(f"{name}{person}", [Print(vector, 1.0, 1.0) for vector in drawn], "m1")
+        store.enroll(f"{name}{person}", [EnrolmentEmbedding(vector, 1.0, 1.0) for vector in drawn], "m1")
 """
 
 

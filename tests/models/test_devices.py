@@ -14,8 +14,8 @@ from voxanchor import runtime
 from voxanchor.errors import RecipeError
 from voxanchor.models import frontend, registry
 from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.runtime import best_device, device_named
-from voxanchor.verification.embedding import TorchEmbedder
 
 META = torch.device("meta")
 """A device that every torch has, on which tensors have no content: what was not moved there is found out."""
@@ -79,7 +79,8 @@ def test_weights_and_inputs_go_to_the_device_and_embeddings_come_back() -> None:
     embedder = TorchEmbedder(encoder, META)
     assert embedder.device == "meta"
     found = embedder.embed(np.zeros((2, 10), np.float32), np.array([10, 5]))
-    assert encoder.seen == [("meta", torch.float32), ("meta", torch.float32), ("meta", torch.int64)]
+    # lengths stay on the host, where the encoder looks at them before it moves them
+    assert encoder.seen == [("meta", torch.float32), ("meta", torch.float32), ("cpu", torch.int64)]
     assert isinstance(found, np.ndarray)
     assert found.dtype == np.float32
 

@@ -11,9 +11,9 @@ from tests.service.asking import Held, encoded, judge_of
 from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
 from voxanchor.conditions.bank import NoiseBank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.settings import Settings
-from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 

@@ -11,11 +11,11 @@ from tests.service.asking import Held
 
 from voxanchor.errors import AudioError
 from voxanchor.models.batches import BATCH_S, pad
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service import calls
 from voxanchor.service.engine import LEAST_FULL, BatchingEmbedder
 from voxanchor.service.failures import Refusal
 from voxanchor.types import Embeddings, Waveform
-from voxanchor.verification.embedding import TorchEmbedder
 
 Voice = Callable[..., np.ndarray]
 

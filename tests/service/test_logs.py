@@ -142,16 +142,16 @@ def test_two_services_in_one_process_count_apart(app: FastAPI, calibrated: Verif
 
 PRINTING = """
 import ctypes, sys
-from voxanchor.service import logs
+from voxanchor.service import middleware
 
-with logs.alone_on_stderr() as stream:
-    logs.write_to(stream)
+with middleware.alone_on_stderr() as stream:
+    middleware.write_to(stream)
     libc = ctypes.CDLL(None)
     libc.dprintf(2, b"Note: Trying to resync...\\n\\n\\xe9\\n")  # as a library in C does
     print("from Python", file=sys.stderr)
-    logs.LOGGER.info("request", extra={"fields": {"name": "é"}})
+    middleware.LOGGER.info("request", extra={"fields": {"name": "é"}})
 print("afterwards", file=sys.stderr)
-logs.LOGGER.info("last")
+middleware.LOGGER.info("last")
 """
 
 

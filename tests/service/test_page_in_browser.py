@@ -12,9 +12,9 @@ import uvicorn
 from tests.service import chromium
 
 from voxanchor.conditions.bank import NoiseBank
+from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.settings import Keys, Settings
-from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 pytestmark = pytest.mark.skipif(

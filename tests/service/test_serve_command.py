@@ -213,7 +213,7 @@ def test_an_exported_model_is_served_without_pytorch(model: Path, tmp_path: Path
     pytest.importorskip("onnxruntime")
     assert run(["export", str(model), "--out", str(tmp_path / "tiny.onnx")]) == 0
     code = (
-        "import sys, voxanchor, voxanchor.cli.serving, voxanchor.service.app as app, voxanchor.service.running\n"
+        "import sys, voxanchor, voxanchor.cli.people, voxanchor.service.app as app, voxanchor.service.run\n"
         "from voxanchor.service.backgrounds import backgrounds\n"
         f"with voxanchor.load({str(tmp_path / 'tiny.onnx')!r}) as verifier, backgrounds([]) as bank:\n"
         "    app.make_app(verifier, noise=bank)\n"

@@ -300,7 +300,7 @@ def test_speakers_that_the_model_was_trained_on_are_named(
     shutil.copytree(model, own)
     save_file({"anchors": np.eye(2, 16, dtype=np.float32)}, own / "anchors.safetensors", {"speakers": '["s03", "zz"]'})
     said: list[str] = []
-    monkeypatch.setattr(job, "say", said.append)
+    monkeypatch.setattr(job, "log_line", said.append)
     record = calibrate(str(own), material, tmp_path / "out")
     assert any("1 of the speakers" in text and "s03" in text for text in said)
     assert record.material["heard in training"].startswith("1 speakers")

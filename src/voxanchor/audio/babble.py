@@ -1,12 +1,13 @@
 """Babble: several people talking at once, in one stretch and in batches."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.audio.noise import (
     Clip,
@@ -23,8 +24,15 @@ from voxanchor.audio.noise import (
 from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, encode, sent
 from voxanchor.audio.snr import active_level_db, measure
 from voxanchor.errors import CorpusError
+from voxanchor.extras import lazily
 from voxanchor.runtime import counted
 from voxanchor.types import Waveform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazily("torch", globals(), "torch")
 
 TALKER_LEVEL_DB = -26.0
 """Active level of every talker in babble."""

@@ -4,22 +4,31 @@ Whole batches at once, in torch, on whatever device they lie on. Nothing is late
 what comes out is as long as what went in.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from voxanchor.audio.noise import digest
 from voxanchor.audio.pcm import FULL_SCALE
 from voxanchor.audio.rooms import convolve
 from voxanchor.audio.snr import USUAL_LEVEL_DB, measure
+from voxanchor.extras import lazily
 from voxanchor.types import SAMPLE_RATE, FloatArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+else:
+    torch = lazily("torch", globals(), "torch")
+    F = lazily("torch.nn.functional", globals(), "F")
 
 BAND_HZ = (300.0, 3400.0)
 """What a telephone line passes (ITU-T G.712)."""
@@ -123,7 +132,7 @@ OPUS_KBITS = (6.0, 256.0)
 """Least and most kbit/s that Opus can be asked for."""
 
 
-def gsm(waves: "Tensor") -> "Tensor":
+def gsm(waves: Tensor) -> Tensor:
     """Return (N, T) float32 after a GSM full-rate call (ETSI EN 300 961, GSM 06.10): telephone band, 13 kbit/s.
 
     Args:
@@ -132,7 +141,7 @@ def gsm(waves: "Tensor") -> "Tensor":
     return over_telephone(waves, lambda levelled: _each(levelled, gsm_file))
 
 
-def opus(waves: "Tensor", kbits: float) -> "Tensor":
+def opus(waves: Tensor, kbits: float) -> Tensor:
     """Return (N, T) float32 after Opus (RFC 6716) at about so many kbit/s.
 
     Up to 8 kbit/s Opus itself keeps no more than 4 kHz, from 9 on all 8 kHz.
@@ -161,7 +170,7 @@ def opus_file(samples: NDArray[np.int16], kbits: float) -> bytes:
     return file.getvalue()
 
 
-def _each(waves: "Tensor", code: Callable[[NDArray[np.int16]], bytes]) -> "Tensor":
+def _each(waves: Tensor, code: Callable[[NDArray[np.int16]], bytes]) -> Tensor:
     """Return (N, T) float64: every row as 16 bits, coded to a file and decoded from it."""
     import torch
 
@@ -199,7 +208,7 @@ AMOUNTS: dict[str, tuple[str, tuple[float, float]]] = {
 """Channels with an amount: its unit as names write it, and its lowest and highest value."""
 
 
-def clip(waves: "Tensor", ceiling_db: float) -> "Tensor":
+def clip(waves: Tensor, ceiling_db: float) -> Tensor:
     """Return (N, T) float32 cut off hard where a wave passes a ceiling; the rest is left as it is.
 
     Args:
@@ -213,7 +222,7 @@ def clip(waves: "Tensor", ceiling_db: float) -> "Tensor":
     return waves.maximum(-ceiling).minimum(ceiling)
 
 
-def recorded(waves: "Tensor", gain_db: float = 0.0, offset_fs: float = 0.0) -> "Tensor":
+def recorded(waves: Tensor, gain_db: float = 0.0, offset_fs: float = 0.0) -> Tensor:
     """Return (N, T) float32 as a recorder keeps them: with its gain and its DC offset, rounded to 16 bits.
 
     What lies beyond full scale is not cut off; `clip` does that.
@@ -227,12 +236,12 @@ def recorded(waves: "Tensor", gain_db: float = 0.0, offset_fs: float = 0.0) -> "
     return kept
 
 
-def dead_channel(waves: "Tensor") -> "Tensor":
+def dead_channel(waves: Tensor) -> Tensor:
     """Return (N, T) float32: the mean of two channels of which one is silent, in 16 bits each."""
     return recorded(waves) / 2.0
 
 
-def apply_channel(waves: "Tensor", kind: str, amount: float | None = None) -> "Tensor":
+def apply_channel(waves: Tensor, kind: str, amount: float | None = None) -> Tensor:
     """Return (N, T) float32: waves after a channel, as long as they were, and not late.
 
     Lines and codecs leave the level as it was.

@@ -1,24 +1,31 @@
 """Noise: recorded clips, what they are drawn from, and batches of them for training."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.pcm import Indices, LruCache, Pcm, Pool, PoolBuilder, Stored, encode, known_usable, load, sent
 from voxanchor.audio.resampling import rerated
 from voxanchor.audio.snr import ACTIVITY_MARGIN_DB, FRAME_SAMPLES, active_frames, active_level_db, frame_energy
 from voxanchor.errors import AudioError, CorpusError
+from voxanchor.extras import lazily
 from voxanchor.rng import generator
 from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazily("torch", globals(), "torch")
 
 PIECE_S = 30.0
 """Longer clips are drawn from in pieces of this length, so that an hour of music costs no more than a minute."""

@@ -3,6 +3,8 @@
 Whatever is kept, packed or trained on goes through here, so it sounds the same from a file and from a pack.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
@@ -16,21 +18,26 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor import runtime
 from voxanchor.audio.downmix import Channel, channel_of
 from voxanchor.audio.headers import sound_chunk
 from voxanchor.audio.io import crop_bounds, probe, read
 from voxanchor.errors import AudioError
+from voxanchor.extras import lazily
 from voxanchor.files import reserve, writing
 from voxanchor.runtime import log_line, track
 from voxanchor.types import SAMPLE_RATE, Waveform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazily("torch", globals(), "torch")
 
 FULL_SCALE = 32768.0
 
@@ -65,7 +72,7 @@ class Pcm:
         """Memory it takes: only that of the Python objects where the samples lie in a mapped file."""
         return _OBJECT_BYTES if isinstance(self.samples, np.memmap) else self.samples.nbytes
 
-    def crop(self, start: int, length: int) -> "Pcm":
+    def crop(self, start: int, length: int) -> Pcm:
         """Return `length` samples from sample `start` on, not copied."""
         return Pcm(self.samples[start : start + length], self.gain)
 
@@ -267,7 +274,6 @@ def _decoded_whole(path: str, channel: Channel) -> Pcm | None:
 MEMORY_BYTES = 2 * 2**30
 """Samples beyond this are kept in an unnamed file, which the system holds in memory as far as there is room."""
 
-CPU = torch.device("cpu")
 Indices = NDArray[np.int64]
 
 _BLOCK_SAMPLES = 2**26
@@ -278,12 +284,14 @@ Key = Hashable
 """What a recording is, for example its file and where in it it begins: the same recording is kept once."""
 
 
-def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+def sent(array: NDArray[Any], device: torch.device | None = None) -> Tensor:
     """Return an array as a tensor on a device, without waiting until it has come there.
 
-    On the processor the two share their memory.
+    On the processor, where it stays without a device, the two share their memory.
     """
     tensor = torch.from_numpy(array)
+    if device is None:
+        return tensor
     # out of memory that may be swapped the copy would wait for all that the device has to do before it
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
@@ -348,7 +356,7 @@ class Pool:
         starts: Indices = np.minimum((draws * places).astype(np.int64), places - 1)
         return starts
 
-    def gather(self, items: Indices, starts: Indices, length: int, device: torch.device = CPU) -> Tensor:
+    def gather(self, items: Indices, starts: Indices, length: int, device: torch.device | None = None) -> Tensor:
         """Return (n, length) float32, full scale 1.0: a crop of each of `items` from its `starts`.
 
         Args:

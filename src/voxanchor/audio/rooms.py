@@ -7,24 +7,30 @@ added to it as it is in the room. That is one factor for a response, whatever is
 its input, and level differences between recordings and between crops of one stay what they were.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.audio.noise import Clip, clips_digest, digest, stable_order
 from voxanchor.audio.pcm import LruCache, Pcm, encode
 from voxanchor.errors import AudioError, CorpusError, RecipeError
+from voxanchor.extras import lazily
 from voxanchor.rng import generator as named_generator
 from voxanchor.types import SAMPLE_RATE, FloatArray, Waveform
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from voxanchor.audio.pcm import Indices, Pool, PoolBuilder
+else:
+    torch = lazily("torch", globals(), "torch")
 
 
 EARLY_S = 0.05
@@ -370,7 +376,7 @@ class RirSampler:
 
     DRAWS = 2
 
-    def __init__(self, rooms: Rooms, rt60_s: tuple[float, float], builder: "PoolBuilder", length: int) -> None:
+    def __init__(self, rooms: Rooms, rt60_s: tuple[float, float], builder: PoolBuilder, length: int) -> None:
         self._built_in_share = rooms.built_in_share
         recorded = rooms.clips if self._built_in_share < 1.0 else ()
         self._recorded = np.array(
@@ -384,9 +390,7 @@ class RirSampler:
             dtype=np.int64,
         )
 
-    def draw(
-        self, pool: "Pool", length: int, draws: NDArray[np.float64], device: "torch.device"
-    ) -> "tuple[Tensor, Indices]":
+    def draw(self, pool: Pool, length: int, draws: NDArray[np.float64], device: torch.device) -> tuple[Tensor, Indices]:
         """Return (n, length) float32 responses, zeros behind the end of each, and (n,) their places in the pool.
 
         Args:

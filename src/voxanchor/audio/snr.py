@@ -1,18 +1,26 @@
 """Levels, signal-to-noise ratios and mixing: of one waveform in numpy, and of batches in torch."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from voxanchor.errors import AudioError
+from voxanchor.extras import lazily
 from voxanchor.types import SAMPLE_RATE, BoolArray, FloatArray, Waveform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional as F
+else:
+    torch = lazily("torch", globals(), "torch")
+    F = lazily("torch.nn.functional", globals(), "F")
 
 FRAME_SAMPLES = 320
 """Length of a level frame: 20 ms at 16 kHz."""
@@ -226,7 +234,7 @@ def high_pass_batch(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def frame_energy(
-    waves: Tensor, lengths: Tensor | None = None, heard: Tensor | None = None, dtype: torch.dtype = torch.float64
+    waves: Tensor, lengths: Tensor | None = None, heard: Tensor | None = None, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the energy (N, F) and the number of samples, (F,) or (N, F), of the 20 ms frames of `waves` (N, T).
 
@@ -234,8 +242,9 @@ def frame_energy(
         waves: (N, T) floating point.
         lengths: (N,) int64 samples of each; all of T when absent.
         heard: what `high_pass` makes of the waves, where it is known.
-        dtype: of both results.
+        dtype: of both results; float64 when absent.
     """
+    dtype = torch.float64 if dtype is None else dtype
     total = waves.shape[1]
     frames = (total + FRAME_SAMPLES - 1) // FRAME_SAMPLES
     starts = torch.arange(frames, device=waves.device) * FRAME_SAMPLES

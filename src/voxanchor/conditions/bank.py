@@ -1,14 +1,15 @@
 """The noise and rooms of an experiment: where they come from, by name, singly and in batches."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.audio.babble import Babble, BabbleSampler
 from voxanchor.audio.noise import (
@@ -23,7 +24,7 @@ from voxanchor.audio.noise import (
     digest,
     recorded,
 )
-from voxanchor.audio.pcm import CPU, Indices, Pcm, Pool, PoolBuilder, sent
+from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, sent
 from voxanchor.audio.rooms import Rooms
 from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
 from voxanchor.conditions.suites import class_kind
@@ -31,7 +32,14 @@ from voxanchor.corpus.layouts import NoiseFolder, noise_folder
 from voxanchor.corpus.manifest import Manifest, Utterance, log_left_out
 from voxanchor.corpus.noise_folders import noise_class, room_clips
 from voxanchor.errors import CorpusError
+from voxanchor.extras import lazily
 from voxanchor.runtime import log_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazily("torch", globals(), "torch")
 
 
 class NoiseBank:
@@ -156,7 +164,7 @@ class NoiseAugmenter:
         return max((sampler.voice(speaker, paths) for sampler in samplers), default=-1)
 
     def draw(
-        self, pool: Pool, kinds: Indices, voices: Indices, draws: Uniform, device: torch.device = CPU
+        self, pool: Pool, kinds: Indices, voices: Indices, draws: Uniform, device: torch.device | None = None
     ) -> tuple[Tensor, MixtureComponents]:
         """Return noise, (n, T) float32 at its sources' own levels, and what it is made of.
 

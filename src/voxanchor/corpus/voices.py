@@ -383,7 +383,7 @@ def sentence(generator: np.random.Generator, words: int) -> str:
 
 # Worker process of `voxanchor.corpus.voices`: a job on standard input, finished speakers on standard output.
 #
-# A process of its own because eSpeak NG is not re-entrant; ``python -m voxanchor.corpus.speak``.
+# A process of its own because eSpeak NG is not re-entrant; ``python -m voxanchor.corpus.voices``.
 
 DURATION_S = (3.0, 6.0)
 """Shortest and longest utterance."""

@@ -1,17 +1,24 @@
 """Recordings of different lengths as batches, and batches side by side on several cores."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voxanchor.errors import AudioError
+from voxanchor.extras import lazily
 from voxanchor.types import SAMPLE_RATE, IntArray, Waveform
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazily("torch", globals(), "torch")
 
 
 def in_equal_lengths(network: Callable[[Tensor], Tensor], waves: Tensor, lengths: Tensor) -> Tensor:

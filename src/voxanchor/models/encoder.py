@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from voxanchor.config import build as build_config
 from voxanchor.config import nearest, to_plain
 from voxanchor.errors import AudioError, ModelError, RecipeError
+from voxanchor.extras import settle
 from voxanchor.models import artefact
 from voxanchor.models.campplus import CamPlusPlus, CamPlusPlusConfig
 from voxanchor.models.ecapa import Ecapa, EcapaConfig
@@ -24,6 +25,9 @@ from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise
 from voxanchor.models.resnet import ResNet, ResNetConfig
 from voxanchor.models.xvector import XVector, XVectorConfig
 from voxanchor.types import SAMPLE_RATE
+
+# waveforms are normalised by code that puts torch off; compiled or exported, it must find torch itself there
+settle()
 
 
 @dataclass(frozen=True)

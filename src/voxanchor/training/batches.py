@@ -15,7 +15,7 @@ from torch import Tensor
 from voxanchor import runtime
 from voxanchor.audio import speed
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.pcm import CPU, Indices, Pcm, Pool, PoolBuilder, known_usable, sent
+from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, known_usable, sent
 from voxanchor.audio.rooms import RirSampler, convolve
 from voxanchor.audio.snr import FRAME_SAMPLES, active_frames, high_pass_batch, measure, noise_gains
 from voxanchor.conditions.bank import MixtureComponents, NoiseAugmenter, NoiseBank
@@ -25,6 +25,8 @@ from voxanchor.rng import generator
 from voxanchor.training.channels import ChannelSampler
 from voxanchor.training.stage import Train
 from voxanchor.types import SAMPLE_RATE
+
+CPU = torch.device("cpu")
 
 TRIES = 6
 MIN_ACTIVE_SHARE = 0.4
