@@ -184,8 +184,6 @@ def _count(window: Path, manifest: Path, before: int) -> int:
         raise CorpusError(str(error).replace(str(window), where)) from None
 
 
-# Embeddings of a corpus of any size: window by window, each into a shard of its own.
-
 READERS = 2
 """Threads that read ahead of the model, at least: one decodes while the other waits for the disk."""
 

@@ -285,7 +285,7 @@ class CalibrationTrials:
         return ranges
 
     def _hear(self, condition: Condition) -> _Heard:
-        """Return every piece as the model hears it in a condition, and what it is worth."""
+        """Return the embedding and the quality measures of every piece in a condition."""
         embeddings = self._embedder.load_audio(condition, self.seed)["model"]
         quality = self._embedder.quality(condition, self.seed)
         return _Heard(embeddings, quality[:, 0], quality[:, 1])
@@ -433,7 +433,7 @@ def calibrated(
 
 
 def require_speakers(speakers: int) -> None:
-    """Do nothing where there are enough speakers.
+    """Check that there are enough speakers.
 
     Raises:
         CorpusError: there are not.

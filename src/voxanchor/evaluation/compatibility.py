@@ -210,7 +210,7 @@ class Examined:
 
 
 def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
-    """Return what old enrolments are worth with the new model, and the verdict; protocol ``clean-enrol``.
+    """Return how well old enrolments work with the new model, and the verdict; protocol ``clean-enrol``.
 
     Raises:
         ModelError: the models have different dimensions, so that their embeddings cannot be compared.
@@ -255,7 +255,7 @@ def examine(examined: Examined, cache: EmbeddingCache) -> Findings:
 
 
 def refuse_apart(old: SpeakerEncoder, new: SpeakerEncoder, names: tuple[str, str]) -> None:
-    """Do nothing for two models whose embeddings have one dimension.
+    """Check that the embeddings of two models have one dimension.
 
     Raises:
         ModelError: they have not.

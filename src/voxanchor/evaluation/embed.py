@@ -212,7 +212,7 @@ class ConditionEmbedder:
         bank: noise and rooms.
         cache: where embeddings and qualities are kept.
         precision: of the models' matrix products.
-        with_quality: measure what the segments are worth while they are rendered, since `quality` will be asked.
+        with_quality: measure the quality of the segments while they are rendered, since `quality` will be asked.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class ConditionEmbedder:
             def read(utterance: Utterance) -> Waveform:
                 wave = self.render(utterance, condition, seed)
                 if self.with_quality:
-                    measured[utterance.id] = _worth(wave)
+                    measured[utterance.id] = _quality_row(wave)
                 return wave
 
             label = condition.name if condition.is_clean else f"{condition.name}, noise seed {seed}"
@@ -269,13 +269,13 @@ class ConditionEmbedder:
         return {name: embeddings for name, embeddings in heard.items() if embeddings is not None}
 
     def quality(self, condition: Condition, seed: int) -> Qualities:
-        """Return what all segments are worth in a condition: (N, 5), as `Qualities` says."""
+        """Return the quality measures of all segments in a condition: (N, 5), as `Qualities` says."""
         found = self.cache.get("quality", QUALITY_VERSION, *self.heard_as(condition, seed))
         if found is None:  # embedded before anybody asked
             rows = []
             with track(f"quality, {condition.name}", len(self.manifest.utterances)) as advance:
                 for utterance in self.manifest.utterances:
-                    rows.append(_worth(self.render(utterance, condition, seed)))
+                    rows.append(_quality_row(self.render(utterance, condition, seed)))
                     advance(1)
             found = self._keep(rows, condition, seed)
         return found.astype(np.float64)
@@ -286,7 +286,7 @@ class ConditionEmbedder:
         return kept
 
 
-def _worth(wave: Waveform) -> tuple[float, ...]:
+def _quality_row(wave: Waveform) -> tuple[float, ...]:
     quality = Quality.of(wave)
     unknown = float("nan")
     level_db = unknown if quality.level_db is None else quality.level_db

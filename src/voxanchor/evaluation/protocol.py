@@ -72,8 +72,8 @@ class Decider:
             qualities: (N, 5) of the utterances as they are heard on either side.
         """
         backend = self.backends[system]
-        worth = together(qualities[0], self.trials.models), qualities[1]
-        sides = [_voices(*side) for side in zip(embeddings, worth, strict=True)]
+        measures = together(qualities[0], self.trials.models), qualities[1]
+        sides = [_voices(*side) for side in zip(embeddings, measures, strict=True)]
         llrs = backend.ratios(sides[0], sides[1], self.trials.enrol, self.trials.test)
         ranked = rank_trials(llrs, self.trials.target)
         cost, least = cllr(llrs, self.trials.target), ranked_min_cllr(ranked)
@@ -95,7 +95,7 @@ def _thresholds(backend: ScoringBackend) -> Iterator[tuple[str, float]]:
 
 
 def together(qualities: Qualities, models: Sequence[tuple[int, ...]]) -> Qualities:
-    """Return what each model's recordings are worth together, as of enrolled people: speech summed, others averaged."""
+    """Return the quality measures of each enrolment model of several recordings: speech summed, the others averaged."""
     if not models:
         return qualities
     found = np.stack([qualities[list(rows)].mean(axis=0) for rows in models])

@@ -513,7 +513,7 @@ def _tidy(model: Any) -> None:
 
 
 def check_target(out: Path) -> None:
-    """Do nothing where an exported file may be written.
+    """Check that an exported file may be written there.
 
     Raises:
         RecipeError: another ending.

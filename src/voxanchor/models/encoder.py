@@ -75,9 +75,6 @@ def make_network(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict
     return network, to_plain(getattr(network, "found", config))
 
 
-# The speaker encoder: waveforms in, unit vectors out, whatever network does the work.
-
-
 @dataclass(frozen=True)
 class EncoderConfig:
     """What an encoder is made of: enough to build it again without its weights.

@@ -83,8 +83,6 @@ def load_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
-# One training loop on Lightning Fabric. It knows nothing about speakers: a task gives losses, and it takes steps.
-
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10

@@ -146,7 +146,7 @@ def calibrate(
 
 
 def _refuse_other(out: Path, encoder: SpeakerEncoder) -> None:
-    """Do nothing for a place that is free, or that holds this model.
+    """Check that a place is free, or holds this model.
 
     Raises:
         OutputError: it holds something else.

@@ -81,7 +81,7 @@ def compatibility(
     names: tuple[str, str] | None = None,
     carrier: EnrolmentMap | None = None,
 ) -> Findings:
-    """Return what enrolments of the old model are worth with the new one; nothing is written but to the cache.
+    """Return how well enrolments of the old model work with the new one; nothing is written but to the cache.
 
     Without speaker labels and without a trial list the findings are how far embeddings and scores move.
 
