@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import math
+import os
 import re
 import zlib
 from collections import Counter
@@ -65,7 +66,7 @@ class Listed:
     """An utterance as a list names it.
 
     Attributes:
-        id: as the list has it; the path where it has none.
+        id: as the list has it; the path where it has none, without the folders that all absolute paths share.
         speaker: empty where the list does not say.
         start_s: where in the recording it begins.
         duration_s: how long it is; to the end of the recording when None.
@@ -396,8 +397,19 @@ def _nemo(place: Path) -> Listing:
 
 
 def _told_apart(items: Iterable[Listed]) -> list[Listed]:
-    """Return utterances that are called by their paths, several of one recording also by where they begin."""
+    """Return utterances that are called by their paths, several of one recording also by where they begin.
+
+    Absolute paths are cut to what lies below the deepest folder that they share. An id must not say where a corpus
+    lies: noise is drawn by it, so the same list would be heard in other noise on another machine.
+    """
     found = list(dict.fromkeys(items))  # a line that is there twice names one recording
+    if absolute := [os.path.dirname(item.id) for item in found if os.path.isabs(item.id)]:  # noqa: PTH117, PTH120
+        shared = os.path.commonpath(absolute)
+        # an id that is not absolute stays: relpath would count it from the working directory
+        found = [
+            replace(item, id=os.path.relpath(item.id, shared)) if os.path.isabs(item.id) else item  # noqa: PTH117
+            for item in found
+        ]
     times = Counter(item.id for item in found)
     start = {item: item.samples[0] if item.samples else item.start_s for item in found}
     return [replace(item, id=f"{item.id}:{start[item]:g}") if times[item.id] > 1 else item for item in found]
