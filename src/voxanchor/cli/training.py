@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -30,13 +30,15 @@ from voxanchor.cli.arguments import (
 from voxanchor.config import to_plain
 from voxanchor.errors import RecipeError
 from voxanchor.runtime import log_line
-from voxanchor.workflows.plan import Looked, Plan, StagePlan
+
+if TYPE_CHECKING:
+    from voxanchor.workflows.plan import Looked, Plan, StagePlan
 
 MISSING_STATUS = 3
 """Of a plan whose data are not all there: recordings unusable, as for the run itself."""
 
 
-def show(plan: Plan) -> None:
+def show(plan: "Plan") -> None:
     """Print a plan for a person."""
     print(f"{plan.name}: what its recipe needs")
     for place in plan.looked:
@@ -56,7 +58,7 @@ def show(plan: Plan) -> None:
         print(f"{len(plan.missing)} of {len(plan.looked)} places cannot serve; times leave out what depends on them")
 
 
-def answer(plan: Plan, as_json: bool) -> int:
+def answer(plan: "Plan", as_json: bool) -> int:
     """Print a plan, and return the exit status."""
     if as_json:
         print_json(facts(plan))
@@ -65,7 +67,7 @@ def answer(plan: Plan, as_json: bool) -> int:
     return MISSING_STATUS if plan.missing else 0
 
 
-def facts(plan: Plan) -> dict[str, Any]:
+def facts(plan: "Plan") -> dict[str, Any]:
     """Return a plan as plain values for JSON."""
     totals = {"seconds": plan.seconds, "memory_bytes": plan.memory_bytes, "missing": len(plan.missing)}
     return {**to_plain(plan), **totals}
@@ -79,7 +81,7 @@ def clock(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _said(place: Looked) -> str:
+def _said(place: "Looked") -> str:
     if place.problem:
         return place.problem
     if place.use == "trials":
@@ -98,7 +100,7 @@ def _said(place: Looked) -> str:
     return ", ".join(parts)
 
 
-def _work(stage: StagePlan) -> str:
+def _work(stage: "StagePlan") -> str:
     if stage.hours is None:
         return f"{stage.kind}; how long is not known while the data are missing"
     parts = []
