@@ -87,6 +87,16 @@ def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
         return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
 
 
+def check_each(paths: Sequence[Path], listen: Callable[[Path], Checked], label: str) -> list[Checked]:
+    """Return what listening to each file showed (`checked`), in the order of the paths; several are decoded at once."""
+    with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
+        results = []
+        for result in pool.map(lambda path: checked(path, partial(listen, path)), paths):
+            results.append(result)
+            advance(1)
+        return results
+
+
 def _check(
     path: Path, stretches: Sequence[Stretch], min_duration_s: float, min_active_s: float, channel: Channel
 ) -> Checked:
@@ -178,13 +188,10 @@ def check_files(
         RecipeError: nothing names a channel so.
     """
     channel = channel_of(channel)
-    results: list[Checked] = []
-    wanted = [()] * len(paths) if stretches is None else stretches
-    check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
-    with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(lambda path, parts: checked(path, partial(check, path, parts)), paths, wanted):
-            results.append(result)
-            advance(1)
+    wanted = dict(zip(paths, stretches, strict=True)) if stretches else {}
+    results = check_each(
+        paths, lambda path: _check(path, wanted.get(path, ()), min_duration_s, min_active_s, channel), label
+    )
     for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):
         log_line(f"{label}: {count} of {len(paths)} files: {remark}")
     return results

@@ -391,20 +391,23 @@ def _nemo(place: Path) -> Listing:
             listing.items.append(Listed(_word(source), places.find(source), speaker, "", start_s, duration_s))
         except (ValueError, KeyError) as error:
             raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
-    listing.items = _told_apart(listing.items)
+    listing.items = _told_apart(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 
 
-def _told_apart(items: Iterable[Listed]) -> list[Listed]:
+def _told_apart(items: Iterable[Listed], folder: Path) -> list[Listed]:
     """Return utterances that are called by their paths, several of one recording also by where they begin.
 
-    Absolute paths are cut to what lies below the deepest folder that they share. An id must not say where a corpus
-    lies: noise is drawn by it, so the same list would be heard in other noise on another machine.
+    Absolute paths are cut to what lies below the deepest folder that they share; beside relative ones, below the list's
+    `folder`. An id must not say where a corpus lies: noise is drawn by it, so the same list would be heard in other
+    noise on another machine.
     """
     found = list(dict.fromkeys(items))  # a line that is there twice names one recording
     if absolute := [os.path.dirname(item.id) for item in found if os.path.isabs(item.id)]:  # noqa: PTH117, PTH120
         shared = os.path.commonpath(absolute)
+        if len(absolute) < len(found) and Path(shared).is_relative_to(folder.absolute()):
+            shared = str(folder.absolute())
         # an id that is not absolute stays: relpath would count it from the working directory
         found = [
             replace(item, id=os.path.relpath(item.id, shared)) if os.path.isabs(item.id) else item  # noqa: PTH117
@@ -585,7 +588,7 @@ def _table(place: Path, in_samples: bool) -> Listing:
             "paths out"
         )
     if "id" not in roles:
-        listing.items = _told_apart(listing.items)
+        listing.items = _told_apart(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 

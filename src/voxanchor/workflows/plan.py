@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +19,7 @@ from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.config import fingerprint, to_plain
 from voxanchor.corpus.checks import Checked, check_files, checked
 from voxanchor.corpus.download import size, where_to_get
-from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, in_part, is_list, noise_manifest, scan, split_part
+from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, files_in, is_list, noise_manifest, scan, split_part
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
 from voxanchor.corpus.noise_folders import room_manifest, unlisted
 from voxanchor.corpus.owners import OWNER, detect
@@ -121,10 +120,9 @@ def look_at_sounds(use: str, path: str, kind: Literal["noise", "rooms"]) -> Look
         folder, part = split_part(path)
         if is_pack(folder):
             return _exact(use, path, noise_manifest(path) if kind == "noise" else room_manifest(path), "pack")
-        paths = io.find_audio(folder)
-        chosen = in_part([file.relative_to(folder).as_posix() for file in paths], part, str(folder))
+        paths = files_in(folder, part)
         left_out = set(unlisted(paths)) if kind == "rooms" else set()
-        paths = [file for file in compress(paths, chosen) if file not in left_out]
+        paths = [file for file in paths if file not in left_out]
         if not paths:
             raise CorpusError(f"no recordings in {path}")
         found, bad = _sampled(
