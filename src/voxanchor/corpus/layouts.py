@@ -136,7 +136,7 @@ def scan(
         folder: where the recordings lie, at any depth; or a list of them.
         layout: one of `LAYOUTS`.
         max_unusable_share: largest share of unusable recordings, 0 to 1, with which the rest is still used.
-        channel: which channel of the recordings is heard; of a pack that was chosen when it was made.
+        channel: which channel of the recordings is used; of a pack that was chosen when it was made.
 
     Raises:
         RecipeError: if the layout is unknown.
@@ -193,7 +193,7 @@ def is_list(place: Path, layout: str = "auto") -> bool:
 
 
 def _list_kind(place: Path, layout: str) -> str:
-    """Return which list is to be read, or nothing where the folders are to say who speaks."""
+    """Return which list is to be read, or nothing where the folders name the speakers."""
     found = kind_of_list(place)
     if found == "voxanchor":
         raise CorpusError(f"{place}: is a manifest of voxanchor; 'embed' takes it with --manifest, others its folder")
@@ -219,13 +219,13 @@ def _scan_list(place: Path, kind: str, layout: str, max_unusable_share: float, c
     wanted: dict[Channel, dict[Path, list[Listed]]] = {}
     for item in listing.items:
         if not item.reason:
-            heard: Channel = item.channel if item.channel and channel == "mix" else channel
-            wanted.setdefault(heard, {}).setdefault(item.path, []).append(item)
+            used: Channel = item.channel if item.channel and channel == "mix" else channel
+            wanted.setdefault(used, {}).setdefault(item.path, []).append(item)
     found: dict[Listed, tuple[Checked, CheckedStretch]] = {}
-    for heard, by_path in wanted.items():
+    for used, by_path in wanted.items():
         stretches = [[_stretch(item) for item in items] for items in by_path.values()]
         label = f"reading {printable(place)}"
-        checks = check_files(list(by_path), MIN_DURATION_S, MIN_ACTIVE_S, label, heard, stretches)
+        checks = check_files(list(by_path), MIN_DURATION_S, MIN_ACTIVE_S, label, used, stretches)
         for items, checked in zip(by_path.values(), checks, strict=True):
             parts = checked.stretches or (CheckedStretch(reason=checked.reason),) * len(items)
             found |= {item: (checked, part) for item, part in zip(items, parts, strict=True)}

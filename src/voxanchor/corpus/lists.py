@@ -1,8 +1,8 @@
 """The lists in which other toolkits name recordings and who speaks in them, brought to one form.
 
 Read are Kaldi data directories (Povey et al. 2011), tables of SpeechBrain, manifests of NeMo, cuts and recordings of
-lhotse, the evaluation lists of CN-Celeb, and plain tables. A list is told by its content. Nothing is decoded here, and
-no command that a list holds is run.
+lhotse, the evaluation lists of CN-Celeb, and plain tables. The kind of a list is recognised by its content. Nothing is
+decoded here, and no command that a list holds is run.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ class Listed:
         start_s: where in the recording it begins.
         duration_s: how long it is; to the end of the recording when None.
         samples: (first, behind the last) in samples of the recording, in the place of seconds.
-        channel: number of the channel that is heard, from 1 on; 0 where the list leaves that open.
+        channel: number of the channel that is used, from 1 on; 0 where the list leaves that open.
         reason: why it cannot be used; empty when nothing in the list speaks against it.
     """
 
@@ -92,7 +92,7 @@ class Listing:
 
     Attributes:
         items: its utterances, in its order.
-        notes: what is worth a word: what was left out of account, and where relative paths were found.
+        notes: for the log: what was ignored, and where relative paths were found.
     """
 
     items: list[Listed] = field(default_factory=list)
@@ -391,12 +391,12 @@ def _nemo(place: Path) -> Listing:
             listing.items.append(Listed(_word(source), places.find(source), speaker, "", start_s, duration_s))
         except (ValueError, KeyError) as error:
             raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
-    listing.items = _told_apart(listing.items, place.parent)
+    listing.items = _unique_ids(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 
 
-def _told_apart(items: Iterable[Listed], folder: Path) -> list[Listed]:
+def _unique_ids(items: Iterable[Listed], folder: Path) -> list[Listed]:
     """Return utterances that are called by their paths, several of one recording also by where they begin.
 
     Absolute paths are cut to what lies below the deepest folder that they share; beside relative ones, below the list's
@@ -588,7 +588,7 @@ def _table(place: Path, in_samples: bool) -> Listing:
             "paths out"
         )
     if "id" not in roles:
-        listing.items = _told_apart(listing.items, place.parent)
+        listing.items = _unique_ids(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 

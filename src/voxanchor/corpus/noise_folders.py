@@ -17,7 +17,7 @@ from voxanchor.runtime import counted
 from voxanchor.types import SAMPLE_RATE
 
 UNNAMED = "unnamed"
-"""Class of clips whose names say none."""
+"""Class of clips whose names have none."""
 
 
 def noise_class(name: str) -> str:

@@ -644,7 +644,7 @@ def _model_trials(path: Path, manifest: Manifest, index: NameIndex, enrolments: 
 
     def find(name: str) -> int:
         # a number of its own for every name, which may be a model's on one side and a recording's on the other; below
-        # zero where it is neither, by which a heading is told
+        # zero where it is neither, by which a heading is recognised
         number = met.setdefault(name, len(met))
         return number if name in enrolled or index.find(name) != MISSING else -1 - number
 

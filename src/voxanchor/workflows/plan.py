@@ -191,7 +191,7 @@ class StagePlan:
     Attributes:
         kind: ``train``, ``anchors`` or ``evaluation``.
         steps: optimiser steps.
-        epochs: how often each recording is heard; None while the speech is not there.
+        epochs: how often each recording is seen; None while the speech is not there.
         hours: of audio that goes through the network; None while the speech is not there.
         seconds: that it will take here; None while `hours` is.
         memory_bytes: of training, most at one time; 0 for the others, which take less.
@@ -461,7 +461,7 @@ def _parted(recipe: Recipe, speech: Sequence[Looked]) -> tuple[_Amount | None, _
     left = sum(place.speakers for place in speech) - held
     count = min(data.validation_speakers, left // 4)
     watching = _Amount(count / whole * usable, count / whole * hours, count)
-    # without labels next to nothing is put aside
+    # without labels next to nothing is held out
     kept = (left - count) / whole if left else 1.0
     voices, join_s = 1 + len(data.voice_speeds), max(data.join_s, 0.1)
     joined = sum(min(place.usable, place.hours * 3600.0 / join_s) for place in speech)  # short ones are joined
@@ -608,10 +608,10 @@ class Effort:
 
     Attributes:
         steps: optimiser steps of all its stages.
-        clean: examples heard without noise.
-        noisy: examples heard with noise, in rooms, or both.
-        twins: clean crops heard beside noisy ones, by a consistency term or a live teacher.
-        hours: of audio heard, twins among them.
+        clean: training examples without noise.
+        noisy: training examples with noise, in rooms, or both.
+        twins: clean crops seen beside noisy ones, by a consistency term or a live teacher.
+        hours: of audio, twins among them.
     """
 
     steps: int
