@@ -23,7 +23,7 @@ from voxanchor.cli.main import run
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError, RecipeError, VoxanchorError
-from voxanchor.evaluation.bulk import Job, do_windows
+from voxanchor.evaluation.bulk import Job, cut, do_windows
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.workflows.embed import FAILURES_FILE, INDEX_FILE, embed_corpus
 
@@ -157,6 +157,25 @@ def test_a_worker_that_dies_ends_the_job_which_then_resumes(
     embed_corpus(str(model), out, manifest=manifest, shard_size=10)
     assert contents(out).keys() == contents(whole).keys()
     np.testing.assert_allclose(list(rows(out).values()), list(rows(whole).values()), atol=1e-6)
+
+
+def test_an_interruption_ends_the_workers_in_the_middle_of_a_window(
+    model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    many = Manifest(tuple(replace(u, id=f"{u.id}-{i}") for i in range(100) for u in Manifest.load(manifest).utterances))
+    many.save(tmp_path / "m.jsonl")
+    counts = cut(tmp_path / "m.jsonl", tmp_path / "windows", 2400)  # each takes much longer than a worker to start
+    fingerprint = voxanchor.load(model).fingerprint
+    job = Job(str(model), fingerprint, tmp_path / "windows", tmp_path / "out", "float32", 600.0)
+
+    def interrupt(count: int) -> None:
+        if count:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do_windows(job, range(len(counts)), 2, interrupt)
+    assert not multiprocessing.active_children()
+    assert not list((tmp_path / "out").glob("embeddings-*"))
 
 
 def test_what_a_worker_meets_reaches_the_caller(manifest: Path, model: Path, tmp_path: Path) -> None:

@@ -474,3 +474,48 @@ def test_a_name_may_be_a_model_and_a_recording(tmp_path: Path) -> None:
         ((1,), "bob"),
         ((3,), "bob"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["nemo", "csv"])
+def test_ids_made_of_absolute_paths_do_not_say_where_the_corpus_lies(tmp_path: Path, kind: str) -> None:
+    """Noise of an evaluation is drawn by the id: a copy of the corpus elsewhere must be heard in the same noise."""
+    found: list[Manifest] = []
+    for place in (tmp_path / "here" / "corpus", tmp_path / "there"):
+        paths = [sound(place / "wavs" / name, seed=i) for i, name in enumerate(("ann/1.wav", "bob/1.wav"))]
+        sound(tmp_path / "ann.wav", seed=2)
+        items: list[tuple[str, str, float]] = [(str(path), path.parent.name, 0.0) for path in paths]
+        items.append((str(paths[0]), "ann", 0.5))
+        if kind == "nemo":
+            rows = ({"audio_filepath": p, "offset": start, "duration": 0.5, "label": who} for p, who, start in items)
+            listed = lines(tmp_path / f"{len(found)}.json", rows)
+        else:
+            table = [f"{path},{who},{start},{start + 0.5}" for path, who, start in items]
+            listed = lines(tmp_path / f"{len(found)}.csv", ["path,speaker,start,end", *table])
+        found.append(scan(listed))
+    here, there = found
+    assert [utterance.id for utterance in here.utterances] == ["ann/1.wav:0", "bob/1.wav", "ann/1.wav:0.5"]
+    assert here.fingerprint == there.fingerprint
+    assert Path(here.utterances[0].parts[0].path).is_relative_to(tmp_path / "here")
+    trials = lines(
+        tmp_path / "trials", [f"1 {tmp_path}/x/bob/1.wav ann/1.wav:0.5", f"0 {tmp_path}/x/bob/1.wav ann/1.wav:0"]
+    )
+    assert len(read_trials(trials, here)) == 2
+
+
+def test_trials_that_name_paths_are_found_by_the_recordings_of_a_table(tmp_path: Path) -> None:
+    for name in ("id1/x/1.wav", "id1/y/1.wav", "id2/z/1.wav"):
+        sound(tmp_path / "wav" / name)
+    rows = [f"{n.replace('/', '--')},9,$data_root/wav/{n}.wav,,,{n[:3]}" for n in ("id1/x/1", "id1/y/1", "id2/z/1")]
+    whole = scan(lines(tmp_path / "test.csv", ["ID,duration,wav,start,stop,spk_id", *rows]))
+    for prefix, suffix in (("", ".wav"), ("", ""), ("wav/", ".wav"), (f"{tmp_path}/wav/", ".wav"), ("./wav/", ".m4a")):
+        names = [f"{prefix}id{name}{suffix}" for name in ("1/x/1", "1/y/1", "2/z/1")]
+        path = lines(tmp_path / "trials", [f"1 {names[0]} {names[1]}", f"0 {names[0]} {names[2]}"])
+        trials = read_trials(path, whole)
+        assert trials.ids == ("id1--x--1", "id1--y--1", "id2--z--1")
+        assert (trials.enrol.tolist(), trials.test.tolist()) == ([0, 0], [1, 2])
+    path = lines(tmp_path / "trials", ["1 id1/x/1 1.wav", "0 id1/x/1 id2/z/1"])
+    with pytest.raises(CorpusError, match=r"could be several .*1\.wav could be id1--x--1, id1--y--1"):
+        read_trials(path, whole)
+    path = lines(tmp_path / "trials", ["1 id1/x/1 other/id1/y/1", "0 id1/x/1 id2/z/1"])
+    with pytest.raises(CorpusError, match="1 of its 3 utterances are not among"):
+        read_trials(path, whole)

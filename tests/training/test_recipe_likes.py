@@ -63,6 +63,29 @@ def test_a_stage_is_like_an_earlier_one(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model_root", "child_root", "place"),
+    [
+        ("../corpora", {}, "corpora"),  # what the child does not say stays as it is
+        ("../corpora", {"root": "../mine"}, "deep/mine"),  # what it says replaces it, for the model's folders too
+        (None, {"root": "/mnt"}, "/mnt"),
+    ],
+)
+def test_a_root_is_inherited_and_replaced_as_any_other_key(
+    tmp_path: Path, model_root: str | None, child_root: dict[str, str], place: str
+) -> None:
+    root = {} if model_root is None else {"root": model_root}
+    stages = {"base": {"train": {"start": "scratch", "steps": 3}}}
+    write(tmp_path / "recipes" / "model.yaml", name="m", **root, data={"speech": [{"path": "speech"}]}, stages=stages)
+    child = write(tmp_path / "deep" / "recipes" / "child.yaml", like="../../recipes/model.yaml", data={"noise": ["n"]})
+    child.write_text(child.read_text() + yaml.safe_dump(child_root) if child_root else child.read_text())
+    recipe = read_recipe(child)
+    expected = tmp_path / place
+    assert recipe.data.speech[0].path == str(expected / "speech")
+    assert recipe.data.noise == (str(expected / "n"),)
+    assert read_recipe(child, ["root=/elsewhere"]).data.noise == ("/elsewhere/n",)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"like": "child.yaml"}, "another recipe"),

@@ -26,7 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Train]:
     def measure(make: Any, stage: Train, classes: int) -> Step:
         assert isinstance(make(), SpeakerEncoder)
         stages.append(stage)
-        return Step(float(len(stages)), len(stages), stage.batch_size)
+        return Step(float(len(stages)), len(stages))
 
     monkeypatch.setattr(plan, "measure_step", measure)
     return stages
@@ -39,7 +39,7 @@ def seconds(recipe: Recipe, measured: list[Train], one: Train, other: Train) -> 
     stages = {**recipe.stages, "anchored": replace(base, train=one), "another": replace(base, train=other)}
     found = {
         stage.name: stage.seconds
-        for stage in plan._Measuring(replace(recipe, stages=stages), None).stages()
+        for stage in plan.plan_stages(replace(recipe, stages=stages), None)
         if stage.kind == "train"
     }
     return found["anchored"], found["another"]

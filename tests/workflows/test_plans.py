@@ -8,8 +8,8 @@ import pytest
 from voxanchor.cli.training import show
 from voxanchor.errors import RecipeError
 from voxanchor.training.recipe import Recipe, Tuning, read_recipe
-from voxanchor.workflows.compare import effort, grid, in_words, plan_of, reuse, select, unequal, with_settings
-from voxanchor.workflows.plan import make_plan
+from voxanchor.workflows.compare import grid, reuse, select, with_settings
+from voxanchor.workflows.plan import effort, in_words, make_plan, plan_of, unequal
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ class Checked:
     Attributes:
         duration_s: length at 16 kHz.
         reason: why it cannot be used; empty when it can.
-        channel: which channel of it is to be heard: as was asked, and the loudest by its number.
+        channel: which channel of it to use: as was asked, and the loudest by its number.
         remarks: what is wrong with it, although it can be used.
         stretches: what was found of those that were asked for, in their order.
     """
@@ -71,20 +71,30 @@ class Checked:
     stretches: tuple[CheckedStretch, ...] = ()
 
 
-def checked(path: Path, listen: Callable[[], Checked]) -> Checked:
-    """Return what listening to a file showed; whatever goes wrong with it is a reason not to use it.
+def checked(path: Path, decode: Callable[[], Checked]) -> Checked:
+    """Return what decoding a file showed; whatever goes wrong with it is a reason not to use it.
 
     A name that is not UTF-8 is such a reason, too: manifests, packs and tables are UTF-8 and could not name the file.
-    So is a pipe, which is not listened to: it may have nothing to say for ever, and what it says it says once.
+    So is a pipe, which is not read: it may block for ever, and gives its content once only.
     """
     if printable(path) != str(path):
         return Checked(reason="its path is not UTF-8, and lists of recordings are: rename it, with convmv for example")
     try:
         if path.exists() and not path.is_file():
             return Checked(reason="a pipe or a device, and no file")
-        return listen()
+        return decode()
     except Exception as error:  # decoders raise nearly anything, and one file must not end a corpus
         return Checked(reason=str(AudioError.of(path, error)).removeprefix(f"{path}: "))
+
+
+def check_each(paths: Sequence[Path], decode: Callable[[Path], Checked], label: str) -> list[Checked]:
+    """Return what decoding each file showed (`checked`), in the order of the paths; several are decoded at once."""
+    with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
+        results = []
+        for result in pool.map(lambda path: checked(path, partial(decode, path)), paths):
+            results.append(result)
+            advance(1)
+        return results
 
 
 def _check(
@@ -171,20 +181,17 @@ def check_files(
         min_duration_s: shortest usable one.
         min_active_s: least active sound of a usable one.
         label: what the progress display calls the job.
-        channel: which channel of them is heard; where channels cancel each other, the loudest under ``mix``, too.
+        channel: which channel of them is used; where channels cancel each other, the loudest under ``mix``, too.
         stretches: of each file, what is looked at beside the whole of it; none when None.
 
     Raises:
         RecipeError: nothing names a channel so.
     """
     channel = channel_of(channel)
-    results: list[Checked] = []
-    wanted = [()] * len(paths) if stretches is None else stretches
-    check = partial(_check, min_duration_s=min_duration_s, min_active_s=min_active_s, channel=channel)
-    with track(label, len(paths)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for result in pool.map(lambda path, parts: checked(path, partial(check, path, parts)), paths, wanted):
-            results.append(result)
-            advance(1)
+    wanted = dict(zip(paths, stretches, strict=True)) if stretches else {}
+    results = check_each(
+        paths, lambda path: _check(path, wanted.get(path, ()), min_duration_s, min_active_s, channel), label
+    )
     for remark, count in sorted(Counter(remark for result in results for remark in result.remarks).items()):
         log_line(f"{label}: {count} of {len(paths)} files: {remark}")
     return results

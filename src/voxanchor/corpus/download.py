@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import json
-import os
 import shutil
 import stat
 import tarfile
@@ -150,7 +149,8 @@ def transfer(url: str, path: Path) -> None:
                 raise DownloadError(f"{url}: cannot be reached ({error.reason}). Is there a network?") from None
         except _GONE as error:
             if attempt + 1 < ATTEMPTS:
-                log_line(f"{url}: the connection broke at {_size(part):,} bytes ({_name(error)}); going on")
+                reason = str(error) or type(error).__name__
+                log_line(f"{url}: the connection broke at {_size(part):,} bytes ({reason}); going on")
     else:
         raise DownloadError(
             f"{url}: the connection broke {ATTEMPTS} times. Start the same command again: it goes on at "
@@ -158,16 +158,6 @@ def transfer(url: str, path: Path) -> None:
         )
     part.replace(path)
     _note(part).unlink(missing_ok=True)
-
-
-def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, 32 hexadecimal digits."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file, track(f"checking {path.name} (MB)", path.stat().st_size // _BLOCK) as advance:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            advance(len(block) // _BLOCK)
-    return digest.hexdigest()
 
 
 def _attempt(url: str, part: Path) -> None:
@@ -243,13 +233,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _name(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
 # Unpacking archives that came from elsewhere: nothing in them is written outside the folder that they are given.
-
-_MB = 1 << 20
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -296,16 +280,16 @@ def _untar(archive: Path, folder: Path) -> None:
     with (
         archive.open("rb") as raw,
         tarfile.open(fileobj=raw, mode="r:*") as file,
-        track(f"unpacking {archive.name} (MB)", archive.stat().st_size // _MB) as advance,
+        track(f"unpacking {archive.name} (MB)", archive.stat().st_size // _BLOCK) as advance,
     ):
         shown = 0
         for entry in file:
+            # the filter would only cut the slash off an absolute path; it refuses links and devices
             _refuse_outside(entry.name, archive)
             file.extract(entry, folder, filter="data")
-            now = raw.tell() // _MB
-            if now > shown:
-                advance(now - shown)
-                shown = now
+            now = raw.tell() // _BLOCK
+            advance(now - shown)
+            shown = now
 
 
 def _unzip(archive: Path, folder: Path) -> None:
@@ -366,7 +350,7 @@ def fetch(name: str, out: Path, *, mirror: str = "", keep_archive: bool = False)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / f".{archive.name}.lock", out):
-            if not (folder / MARKER).exists():  # of a process that has just finished
+            if not (folder / MARKER).exists():  # made by a process that has just finished
                 _get(name, corpus, url, archive, out)
             if not keep_archive:
                 archive.unlink(missing_ok=True)
@@ -388,7 +372,12 @@ def _check(archive: Path, corpus: Download, url: str) -> None:
     if not corpus.md5:
         log_line(f"{archive.name}: its publisher gives no sum; what came is taken as it is")
         return
-    found = md5_of(archive)
+    digest = hashlib.md5(usedforsecurity=False)
+    with archive.open("rb") as file, track(f"checking {archive.name} (MB)", corpus.bytes // _BLOCK) as advance:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            advance(len(block) // _BLOCK)
+    found = digest.hexdigest()
     if found != corpus.md5:
         archive.unlink()
         raise DownloadError(
@@ -408,14 +397,12 @@ def _put(archive: Path, corpus: Download, out: Path, facts: dict[str, str]) -> N
         if not made.is_dir():
             raise DownloadError(f"{archive}: holds no folder {corpus.folder}. Remove it and fetch it again.")
         write_text(made / MARKER, json.dumps(facts, indent=2) + "\n")
-        for parent, _, files in os.walk(temporary):
-            for file in files:
-                source = Path(parent, file)
-                target = out / source.relative_to(temporary)
-                # what lies beside the corpus: a README or a licence, which other parts may have left there before
-                if not source.is_relative_to(made) and not target.exists():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    source.replace(target)
+        for source in sorted(temporary.rglob("*")):
+            target = out / source.relative_to(temporary)
+            # what lies beside the corpus: a README or a licence, which other parts may have left there before
+            if not source.is_dir() and not source.is_relative_to(made) and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
         target = out / corpus.folder
         target.parent.mkdir(parents=True, exist_ok=True)
         made.replace(target)

@@ -86,6 +86,16 @@ def in_part(names: Sequence[str], part: str, where: str) -> list[bool]:
     return [number is not None and (number % 2 == 0) == (part == "even") for number in numbers]
 
 
+def files_in(folder: Path, part: str) -> list[Path]:
+    """Return the recordings in a part of a folder, at any depth.
+
+    Raises:
+        CorpusError: no such folder, or names without a number, which belong to neither half.
+    """
+    paths = io.find_audio(folder)
+    return list(compress(paths, in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))))
+
+
 # Reading the folders in which corpora come: speech whose speakers the folders name, noise by kind, and packs of both.
 #
 # Noise folders follow MUSAN (Snyder, Chen, Povey 2015, arXiv 1510.08484).
@@ -126,7 +136,7 @@ def scan(
         folder: where the recordings lie, at any depth; or a list of them.
         layout: one of `LAYOUTS`.
         max_unusable_share: largest share of unusable recordings, 0 to 1, with which the rest is still used.
-        channel: which channel of the recordings is heard; of a pack that was chosen when it was made.
+        channel: which channel of the recordings is used; of a pack that was chosen when it was made.
 
     Raises:
         RecipeError: if the layout is unknown.
@@ -163,15 +173,9 @@ def scan(
         if reason := checked.reason or ("" if owner else EXPECTED[layout]):
             unusable.append(Unusable.file(path, reason))
         elif owner:
+            part = Part(str(path), channel=checked.channel)
             utterances.append(
-                Utterance(
-                    id=str(name),
-                    speaker=owner.speaker,
-                    duration_s=checked.duration_s,
-                    parts=(Part(str(path), channel=checked.channel),),
-                    session=owner.session,
-                    recording=str(name),
-                )
+                Utterance(str(name), owner.speaker, checked.duration_s, (part,), owner.session, str(name))
             )
     manifest = Manifest(tuple(utterances), tuple(unusable), str(folder), layout)
     _refuse_too_many(manifest, max_unusable_share)
@@ -189,7 +193,7 @@ def is_list(place: Path, layout: str = "auto") -> bool:
 
 
 def _list_kind(place: Path, layout: str) -> str:
-    """Return which list is to be read, or nothing where the folders are to say who speaks."""
+    """Return which list is to be read, or nothing where the folders name the speakers."""
     found = kind_of_list(place)
     if found == "voxanchor":
         raise CorpusError(f"{place}: is a manifest of voxanchor; 'embed' takes it with --manifest, others its folder")
@@ -215,13 +219,13 @@ def _scan_list(place: Path, kind: str, layout: str, max_unusable_share: float, c
     wanted: dict[Channel, dict[Path, list[Listed]]] = {}
     for item in listing.items:
         if not item.reason:
-            heard: Channel = item.channel if item.channel and channel == "mix" else channel
-            wanted.setdefault(heard, {}).setdefault(item.path, []).append(item)
+            used: Channel = item.channel if item.channel and channel == "mix" else channel
+            wanted.setdefault(used, {}).setdefault(item.path, []).append(item)
     found: dict[Listed, tuple[Checked, CheckedStretch]] = {}
-    for heard, by_path in wanted.items():
+    for used, by_path in wanted.items():
         stretches = [[_stretch(item) for item in items] for items in by_path.values()]
         label = f"reading {printable(place)}"
-        checks = check_files(list(by_path), MIN_DURATION_S, MIN_ACTIVE_S, label, heard, stretches)
+        checks = check_files(list(by_path), MIN_DURATION_S, MIN_ACTIVE_S, label, used, stretches)
         for items, checked in zip(by_path.values(), checks, strict=True):
             parts = checked.stretches or (CheckedStretch(reason=checked.reason),) * len(items)
             found |= {item: (checked, part) for item, part in zip(items, parts, strict=True)}
@@ -361,15 +365,18 @@ def noise_folder(folder: Path | str) -> NoiseFolder:
 
 def noise_clips(manifest: Manifest) -> NoiseFolder:
     """Return the clips of what `noise_manifest` found."""
-    clips: dict[str, list[Clip]] = {kind: [] for kind in NOISE_KINDS}
-    for utterance in manifest.utterances:
-        (part,) = utterance.parts
-        clips[utterance.session].append(
-            Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored, part.channel)
-        )
-    noise, music, speech = (tuple(clips[kind]) for kind in NOISE_KINDS)
+    noise, music, speech = (
+        tuple(clip_of(utterance) for utterance in manifest.utterances if utterance.session == kind)
+        for kind in NOISE_KINDS
+    )
     names = tuple(utterance.id for utterance in manifest.utterances if utterance.session == "noise")
     return NoiseFolder(noise, music, speech, manifest.unusable, names)
+
+
+def clip_of(utterance: Utterance) -> Clip:
+    """Return an utterance of one part as a clip to mix with others."""
+    (part,) = utterance.parts
+    return Clip(part.path, utterance.speaker, 0.0, utterance.duration_s, part.stored, part.channel)
 
 
 def noise_manifest(folder: Path | str) -> Manifest:
@@ -383,12 +390,11 @@ def noise_manifest(folder: Path | str) -> Manifest:
         manifest = read_manifest(pack_of(folder, "noise"))
         chosen = in_part([utterance.id for utterance in manifest.utterances], part, str(folder))
         return replace(manifest, utterances=tuple(compress(manifest.utterances, chosen)))
-    paths = io.find_audio(folder)
+    paths = files_in(folder, part)
+    if not paths and part != "all" and io.find_audio(folder):
+        raise CorpusError(f"{folder}: none of its files has an {part} number; take the whole folder (part: all)")
     if not paths:
         raise CorpusError(f"no audio in {folder}: a noise folder needs files of kind {', '.join(io.AUDIO_SUFFIXES)}")
-    paths = list(compress(paths, in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))))
-    if not paths:
-        raise CorpusError(f"{folder}: none of its files has an {part} number; take the whole folder (part: all)")
     kinds = kinds_of(paths, folder)
     utterances: list[Utterance] = []
     unusable: list[Unusable] = []
@@ -399,9 +405,8 @@ def noise_manifest(folder: Path | str) -> Manifest:
             unusable.append(Unusable.file(path, reason))
         else:
             name, speaker = path.relative_to(folder).as_posix(), path.stem if kind == "speech" else ""
-            utterances.append(
-                Utterance(name, speaker, checked.duration_s, (Part(str(path), channel=checked.channel),), kind, name)
-            )
+            piece = Part(str(path), channel=checked.channel)
+            utterances.append(Utterance(name, speaker, checked.duration_s, (piece,), kind, name))
     if not utterances:
         listed = examples(unusable, folder)
         raise CorpusError(f"none of the {len(paths)} recordings in {printable(folder)} is usable as noise:{listed}")

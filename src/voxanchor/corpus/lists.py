@@ -1,8 +1,8 @@
 """The lists in which other toolkits name recordings and who speaks in them, brought to one form.
 
 Read are Kaldi data directories (Povey et al. 2011), tables of SpeechBrain, manifests of NeMo, cuts and recordings of
-lhotse, the evaluation lists of CN-Celeb, and plain tables. A list is told by its content. Nothing is decoded here, and
-no command that a list holds is run.
+lhotse, the evaluation lists of CN-Celeb, and plain tables. The kind of a list is recognised by its content. Nothing is
+decoded here, and no command that a list holds is run.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import math
+import os
 import re
 import zlib
 from collections import Counter
@@ -65,12 +66,12 @@ class Listed:
     """An utterance as a list names it.
 
     Attributes:
-        id: as the list has it; the path where it has none.
+        id: as the list has it; the path where it has none, without the folders that all absolute paths share.
         speaker: empty where the list does not say.
         start_s: where in the recording it begins.
         duration_s: how long it is; to the end of the recording when None.
         samples: (first, behind the last) in samples of the recording, in the place of seconds.
-        channel: number of the channel that is heard, from 1 on; 0 where the list leaves that open.
+        channel: number of the channel that is used, from 1 on; 0 where the list leaves that open.
         reason: why it cannot be used; empty when nothing in the list speaks against it.
     """
 
@@ -91,7 +92,7 @@ class Listing:
 
     Attributes:
         items: its utterances, in its order.
-        notes: what is worth a word: what was left out of account, and where relative paths were found.
+        notes: for the log: what was ignored, and where relative paths were found.
     """
 
     items: list[Listed] = field(default_factory=list)
@@ -390,14 +391,28 @@ def _nemo(place: Path) -> Listing:
             listing.items.append(Listed(_word(source), places.find(source), speaker, "", start_s, duration_s))
         except (ValueError, KeyError) as error:
             raise CorpusError(f"{place}, line {number}: not a line of a NeMo manifest ({error!r})") from None
-    listing.items = _told_apart(listing.items)
+    listing.items = _unique_ids(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 
 
-def _told_apart(items: Iterable[Listed]) -> list[Listed]:
-    """Return utterances that are called by their paths, several of one recording also by where they begin."""
+def _unique_ids(items: Iterable[Listed], folder: Path) -> list[Listed]:
+    """Return utterances that are called by their paths, several of one recording also by where they begin.
+
+    Absolute paths are cut to what lies below the deepest folder that they share; beside relative ones, below the list's
+    `folder`. An id must not say where a corpus lies: noise is drawn by it, so the same list would be heard in other
+    noise on another machine.
+    """
     found = list(dict.fromkeys(items))  # a line that is there twice names one recording
+    if absolute := [os.path.dirname(item.id) for item in found if os.path.isabs(item.id)]:  # noqa: PTH117, PTH120
+        shared = os.path.commonpath(absolute)
+        if len(absolute) < len(found) and Path(shared).is_relative_to(folder.absolute()):
+            shared = str(folder.absolute())
+        # an id that is not absolute stays: relpath would count it from the working directory
+        found = [
+            replace(item, id=os.path.relpath(item.id, shared)) if os.path.isabs(item.id) else item  # noqa: PTH117
+            for item in found
+        ]
     times = Counter(item.id for item in found)
     start = {item: item.samples[0] if item.samples else item.start_s for item in found}
     return [replace(item, id=f"{item.id}:{start[item]:g}") if times[item.id] > 1 else item for item in found]
@@ -573,7 +588,7 @@ def _table(place: Path, in_samples: bool) -> Listing:
             "paths out"
         )
     if "id" not in roles:
-        listing.items = _told_apart(listing.items)
+        listing.items = _unique_ids(listing.items, place.parent)
     listing.notes += places.notes()
     return listing
 

@@ -35,7 +35,7 @@ class Part:
         start_s: where in the recording it starts.
         duration_s: how long it is; to the end of the recording when None.
         stored: where a pack keeps the recording, the whole of it; None for a file.
-        channel: which channel of a file is heard.
+        channel: which channel of a file is used.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Utterance:
         parts: what it is made of, in order. Several parts all state their duration.
         session: of the speaker: a video, a chapter, a sub-folder; empty when the layout has none.
         recording: the recording it was cut from. Comparing two pieces of one recording says little about the speaker.
-        speed: how fast its parts are played, pitch and tempo together; `duration_s` is what then is heard.
+        speed: how fast its parts are played, pitch and tempo together; `duration_s` is the length at that speed.
     """
 
     id: str
@@ -97,7 +97,7 @@ class Utterance:
     def read(self, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
         """Return (T,) float32 at 16 kHz: the utterance, or a crop of it that decodes only the parts it needs.
 
-        Recordings are heard in 16 bits (`voxanchor.audio.pcm.load`), from files as from a pack. Parts follow one
+        Recordings are read in 16 bits (`voxanchor.audio.pcm.load`), from files as from a pack. Parts follow one
         another without a gap; where two meet, the first fades out and the second fades in over 5 ms.
 
         Args:
@@ -225,8 +225,8 @@ def log_left_out(folder: Path | str, unusable: Sequence[Unusable]) -> None:
     """Say how many files of a folder cannot be used, if any, and why the first five of them cannot."""
     if unusable:
         one = len(unusable) == 1
-        told = "1 file cannot be used and is" if one else f"{len(unusable)} files cannot be used and are"
-        log_line(f"{printable(folder)}: {told} left out, for example:{examples(unusable, folder)}")
+        count = "1 file cannot be used and is" if one else f"{len(unusable)} files cannot be used and are"
+        log_line(f"{printable(folder)}: {count} left out, for example:{examples(unusable, folder)}")
 
 
 @dataclass(frozen=True)
@@ -399,10 +399,10 @@ class Manifest:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Do nothing but where another toolkit's description of a corpus stands in the place of a manifest.
+    """Raise if another toolkit's description of a corpus stands in the place of a manifest.
 
     Raises:
-        CorpusError: it does; says what it is, and what to do.
+        CorpusError: says what the file is, and what to do.
     """
     if (kind := kind_of_list(path)) in KINDS:
         raise CorpusError(f"{path}: is {KINDS[kind]}, no manifest of voxanchor; give it with --speech")

@@ -2,25 +2,22 @@
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import compress
 from pathlib import Path, PurePosixPath
 
 from voxanchor.audio import io
 from voxanchor.audio.noise import Clip
 from voxanchor.audio.rooms import room
-from voxanchor.corpus.checks import Checked, checked
-from voxanchor.corpus.layouts import in_part, kinds_of, noise_manifest, pack_of, split_part
+from voxanchor.corpus.checks import Checked, check_each
+from voxanchor.corpus.layouts import clip_of, files_in, kinds_of, noise_manifest, pack_of, split_part
 from voxanchor.corpus.manifest import Manifest, Part, Unusable, Utterance, examples
 from voxanchor.corpus.pack import is_pack, read_manifest
 from voxanchor.errors import CorpusError
 from voxanchor.files import printable
-from voxanchor.runtime import counted, track
+from voxanchor.runtime import counted
 from voxanchor.types import SAMPLE_RATE
 
 UNNAMED = "unnamed"
-"""Class of clips whose names say none."""
+"""Class of clips whose names have none."""
 
 
 def noise_class(name: str) -> str:
@@ -51,13 +48,10 @@ def classes_in(folder: Path | str) -> frozenset[str]:
     place, part = split_part(folder)
     if is_pack(place):
         return frozenset(noise_class(clip.id) for clip in noise_manifest(folder).utterances if clip.session == "noise")
-    folder, paths = place, io.find_audio(place)
-    chosen = in_part([path.relative_to(folder).as_posix() for path in paths], part, str(folder))
-    paths = list(compress(paths, chosen))
-    kinds = kinds_of(paths, folder)
+    paths = files_in(place, part)
     return frozenset(
-        noise_class(path.relative_to(folder).as_posix())
-        for path, kind in zip(paths, kinds, strict=True)
+        noise_class(path.relative_to(place).as_posix())
+        for path, kind in zip(paths, kinds_of(paths, place), strict=True)
         if kind == "noise"
     )
 
@@ -80,8 +74,6 @@ def _word(text: str) -> str:
 RIR_LIST = "rir_list"
 """Kaldi's list of the responses among the recordings of a folder."""
 
-_THREADS = 8
-
 
 def room_clips(folder: Path | str) -> tuple[tuple[Clip, ...], tuple[Unusable, ...]]:
     """Return the room responses of a folder, at any depth, and the files that are none.
@@ -100,11 +92,7 @@ def room_clips(folder: Path | str) -> tuple[tuple[Clip, ...], tuple[Unusable, ..
 
 def clips_of(manifest: Manifest) -> tuple[Clip, ...]:
     """Return the responses of what `room_manifest` found."""
-    parts = [utterance.parts[0] for utterance in manifest.utterances]
-    return tuple(
-        Clip(part.path, "", 0.0, u.duration_s, part.stored, part.channel)
-        for part, u in zip(parts, manifest.utterances, strict=True)
-    )
+    return tuple(map(clip_of, manifest.utterances))
 
 
 def room_manifest(folder: Path | str) -> Manifest:
@@ -122,19 +110,13 @@ def room_manifest(folder: Path | str) -> Manifest:
     left_out = unlisted(paths)
     unusable = [Unusable.file(path, "not named in the rir_list beside it") for path in left_out]
     paths = sorted(set(paths) - set(left_out))
-    with track(f"reading {folder}", len(paths)) as advance, ThreadPoolExecutor(_THREADS) as threads:
-        found = []
-        for outcome in threads.map(lambda path: checked(path, partial(_check, path)), paths):
-            found.append(outcome)
-            advance(1)
     utterances: list[Utterance] = []
-    for path, outcome in zip(paths, found, strict=True):
+    for path, outcome in zip(paths, check_each(paths, _check, f"reading {folder}"), strict=True):
         if outcome.reason:
             unusable.append(Unusable.file(path, outcome.reason))
         else:
             name = path.relative_to(folder).as_posix()
-            part = Part(str(path), channel=outcome.channel)
-            utterances.append(Utterance(name, "", outcome.duration_s, (part,), recording=name))
+            utterances.append(Utterance(name, "", outcome.duration_s, (Part(str(path)),), recording=name))
     if not utterances:
         raise CorpusError(
             f"none of the {len(unusable)} recordings in {printable(folder)} is usable as a room response:"

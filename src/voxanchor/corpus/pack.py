@@ -210,12 +210,16 @@ def check_pack(pack: Pack) -> list[Damage]:
                 found.append(Damage(str(pack.path(shard)), problem))
     path = pack.folder / MANIFEST_FILE
     try:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != pack.manifest_sha256:
-                found.append(Damage(str(path), _CHANGED))
+        if _sha256(path) != pack.manifest_sha256:
+            found.append(Damage(str(path), _CHANGED))
     except OSError as error:
         found.append(Damage(str(path), f"cannot be opened ({error.strerror})"))
     return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _CHANGED = "is not what was written: its checksum differs"
@@ -260,6 +264,11 @@ class Plan:
         return sum(self.lengths)
 
     @property
+    def places(self) -> range:
+        """Places of its recordings in the manifest."""
+        return range(self.first, self.first + len(self.lengths))
+
+    @property
     def bytes(self) -> int:
         """Size of the file."""
         return HEADER_BYTES + 2 * self.samples
@@ -288,10 +297,6 @@ class Written:
     sha256: str
     gains: tuple[float, ...]
     source_bytes: tuple[int, ...]
-
-    def shard(self, file: str) -> Shard:
-        """Return the shard as ``pack.json`` lists it."""
-        return Shard(file, self.samples, self.sha256)
 
 
 def plan(names: Sequence[str], lengths: Sequence[int], folders: Sequence[Path], shard_mb: int) -> list[Plan]:
@@ -440,11 +445,11 @@ def write_pack(
     _refuse_too_full([shards[number] for number in missing], folders)
     if len(missing) < len(shards):
         log_line(f"{len(shards) - len(missing)} of {len(shards)} shards are there already")
-    todo = [place for number in missing for place in _places(shards[number])]
+    todo = [place for number in missing for place in shards[number].places]
     loading = closing(_load_ahead((utterances[place] for place in todo), workers))
     with track(f"packing into {folders[0]}", len(todo)) as advance, loading as loaded:
         for number in missing:
-            places = _places(shards[number])
+            places = shards[number].places
             own = _counted(islice(loaded, len(places)), advance)
             done[number] = write(shards[number], [names[place] for place in places], own)
     return _index(manifest, folders[0], shards, [found for found in done if found], kind, corpora)
@@ -456,28 +461,23 @@ def _index(
     packed: list[Utterance] = []
     for shard, found in zip(shards, done, strict=True):
         path, first = str(shard.path), 0
-        for place, length, gain, size in zip(
-            _places(shard), shard.lengths, found.gains, found.source_bytes, strict=True
-        ):
-            source = manifest.utterances[place]
+        sources = manifest.utterances[shard.first : shard.first + len(shard.lengths)]
+        for source, length, gain, size in zip(sources, shard.lengths, found.gains, found.source_bytes, strict=True):
             stored = Stored(path, first, length, gain, size)
             packed.append(replace(source, parts=(Part(str(folder / source.id), stored=stored),)))
             first += length
     Manifest(tuple(packed), manifest.unusable, str(folder)).save(folder / MANIFEST_FILE)
-    with (folder / MANIFEST_FILE).open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    listed = tuple(found.shard(_relative(shard.path, folder)) for shard, found in zip(shards, done, strict=True))
-    pack = Pack(folder, kind, manifest.fingerprint, corpora, checksum, listed)
+    listed = tuple(
+        Shard(_relative(shard.path, folder), found.samples, found.sha256)
+        for shard, found in zip(shards, done, strict=True)
+    )
+    pack = Pack(folder, kind, manifest.fingerprint, corpora, _sha256(folder / MANIFEST_FILE), listed)
     write_text(folder / PACK_FILE, json.dumps(pack.as_json(), indent=1) + "\n")
     return pack
 
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _places(shard: Plan) -> range:
-    return range(shard.first, shard.first + len(shard.lengths))
 
 
 def _samples(utterance: Utterance) -> int:

@@ -136,7 +136,6 @@ _MARKS = {
 """What a text begins with that is not UTF-8; the mark of UTF-32 begins like that of UTF-16."""
 
 _EXAMPLE = "A trial is a label and two recordings, such as '1 enrol.wav test.wav' or 'enrol test target'."
-_LONGEST_SHOWN = 120
 
 
 class TrialLines(NamedTuple):
@@ -334,8 +333,7 @@ class _Parser:
 
     def _refusal(self, line: str, number: int) -> CorpusError:
         shown = repr(line.strip())
-        if len(shown) > _LONGEST_SHOWN:
-            shown = f"{shown[:_LONGEST_SHOWN]}..."
+        shown = f"{shown[:120]}..." if len(shown) > 120 else shown
         return CorpusError(f"{self.path}, line {number}: {shown} is not a trial: {self._reason(line)}")
 
     def _reason(self, line: str) -> str:
@@ -358,8 +356,8 @@ class _Parser:
         if len(fields) != width:
             found = f"{len(fields)} {'field' if len(fields) == 1 else 'fields'}, apart by {_SEPARATORS[separator]}"
             where = f"the lines from line {self.form.line} on have {width}" if self.form else f"{width} are expected"
-            drop = " Leave the others out, or name the columns in a heading." if len(fields) > width else ""
-            return f"it has {found}; {where}. {_EXAMPLE}{drop}"
+            more = " Leave the others out, or name the columns in a heading." if len(fields) > width else ""
+            return f"it has {found}; {where}. {_EXAMPLE}{more}"
         label = self.form.label if self.form else columns[0] if columns else None
         possible = (fields[0], fields[-1]) if label is None else (fields[label],)
         if any(field.lower() in _LABELS for field in possible):
@@ -370,16 +368,13 @@ class _Parser:
             since = f" from line {self.form.line} on" if self.form else ""
             said = f"column {label + 1} holds the label{since}, and {fields[label]!r} is none"
         if "-1" in possible:
-            return (
-                f"{said}: by -1 some lists mean different speakers, others that it is not known. Write 0 for different"
-            )
+            return f"{said}: by -1 some lists mean different speakers, others not known. Write 0 for different"
         return f"{said}. Labels are {', '.join(_TARGETS)} for one speaker, {', '.join(_NONTARGETS)} for two. {_EXAMPLE}"
 
 
 def _is_void(line: str) -> bool:
     """Return whether a line holds nothing, or a remark."""
-    text = line.strip(" \t,;")
-    return not text or line.lstrip().startswith(_COMMENTS)
+    return not line.strip(" \t,;") or line.lstrip().startswith(_COMMENTS)
 
 
 def _heading(line: str) -> _Heading | None:
@@ -387,13 +382,12 @@ def _heading(line: str) -> _Heading | None:
     fields = _fields(line, _separator(line)) or []
     words = ["".join(filter(str.isalnum, field.lower())) for field in fields]
     roles = tuple(_ROLE_OF.get(word, "") for word in words)
-    known = set(filter(None, roles))
     if any(field.lower() in _LABELS for field, role in zip(fields, roles, strict=True) if not role):
         return None
     names_label = any(
         role == "label" and field.lower() not in _LABELS for field, role in zip(fields, roles, strict=True)
     )
-    return _Heading(roles, line.strip()) if names_label or len(known) > 1 else None
+    return _Heading(roles, line.strip()) if names_label or len(set(filter(None, roles))) > 1 else None
 
 
 def _separator(line: str) -> str:
@@ -458,14 +452,19 @@ class NameIndex:
     """Finds utterances by the names that trial lists use.
 
     With or without the suffix of an audio file, with more or fewer folders, in whatever Unicode normalisation, and as
-    Kaldi calls them: ``id-video-number`` for ``id/video/number.wav``. Where several fit, none is chosen.
+    Kaldi calls them: ``id-video-number`` for ``id/video/number.wav``. An utterance whose id says nothing of its path,
+    as in tables of SpeechBrain, is found by the path of its recording. Where several fit, none is chosen.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self._ids = [_composed(utterance.id) for utterance in manifest.utterances]
-        self._exact: dict[str, int] = {}
-        for index, name in enumerate(self._ids):
-            _put(self._exact, name, index)
+        # folders call an utterance by its recording's path: those need no second table
+        self._recordings = {
+            index: _composed(utterance.recording)
+            for index, utterance in enumerate(manifest.utterances)
+            if utterance.recording not in ("", utterance.id)
+        }
+        self._exact = self._table(lambda name: (name,))
         self._folders_dropped: dict[int, str] = {}
 
     def find(self, name: str) -> int:
@@ -482,15 +481,19 @@ class NameIndex:
                 return MISSING
             if at != MISSING:
                 return at
-        return self._joined.get(_without_suffix(name), MISSING)
+        at = self._joined.get(_without_suffix(name), MISSING)
+        if at == MISSING and self._recordings:
+            whole = (key for folders, key in _endings_of(name) if not folders)
+            at = next((self._paths[key] for key in whole if key in self._paths), MISSING)
+        return at
 
     def fitting(self, name: str) -> list[int]:
         """Return the indices of the utterances that a name could mean, for a message: this looks at every one."""
-        wanted = {key for _, key in _endings_of(_composed(name))}
+        wanted = set(_keys_of(_composed(name)))
         return [
             index
             for index, own in enumerate(self._ids)
-            if any(key in wanted for _, key in _endings_of(own)) or not wanted.isdisjoint(_joined_of(own))
+            if not wanted.isdisjoint((*_keys_of(own), *_joined_of(own), *_keys_of(self._recordings.get(index, ""))))
         ]
 
     # Most lists name every utterance by its id, and need none of these.
@@ -501,22 +504,27 @@ class NameIndex:
 
     @cached_property
     def _endings(self) -> dict[str, int]:
-        return self._table(lambda name: (key for _, key in _endings_of(name)))
+        return self._table(_keys_of)
 
     @cached_property
     def _joined(self) -> dict[str, int]:
         return self._table(_joined_of)
 
+    @cached_property
+    def _paths(self) -> dict[str, int]:
+        return _table(self._recordings.items(), _keys_of)
+
     def _table(self, keys: Callable[[str], Iterable[str]]) -> dict[str, int]:
-        table: dict[str, int] = {}
-        for index, name in enumerate(self._ids):
-            for key in keys(name):
-                _put(table, key, index)
-        return table
+        return _table(enumerate(self._ids), keys)
 
 
-def _put(table: dict[str, int], key: str, index: int) -> None:
-    table[key] = index if table.get(key, index) == index else SEVERAL
+def _table(names: Iterable[tuple[int, str]], keys: Callable[[str], Iterable[str]]) -> dict[str, int]:
+    """Return the index of the name that has each key, `SEVERAL` where several names have it."""
+    table: dict[str, int] = {}
+    for index, name in names:
+        for key in keys(name):
+            table[key] = index if table.get(key, index) == index else SEVERAL
+    return table
 
 
 def _composed(name: str) -> str:
@@ -537,6 +545,10 @@ def _endings_of(name: str) -> Iterator[tuple[str, str]]:
     for dropped in range(len(parts)):
         for file in dict.fromkeys((last, _without_suffix(last))):
             yield "/".join(parts[:dropped]), "/".join((*parts[dropped:-1], file))
+
+
+def _keys_of(name: str) -> Iterator[str]:
+    return (key for _, key in _endings_of(name))
 
 
 def _joined_of(name: str) -> Iterator[str]:
@@ -579,18 +591,17 @@ def read_trials(path: Path | str, manifest: Manifest, enrolments: Path | str = "
     is_target = _targets(path, portions)
     sides = np.concatenate([portion.sides for portion in portions])
     del portions
+    compact, ids, speakers = _taking_part(manifest, sides)
+    return TrialList(compact[sides[:, 0]], compact[sides[:, 1]], is_target, ids, speakers, f"trial list {path.name}")
+
+
+def _taking_part(manifest: Manifest, *rows: IntArray) -> tuple[IntArray, tuple[str, ...], tuple[str, ...]]:
+    """Return the numbers of a manifest's utterances among those in `rows` alone, and the ids and speakers of these."""
     used = np.zeros(len(manifest), dtype=np.bool_)
-    used[sides] = True
-    compact = np.cumsum(used) - 1
-    taking_part = [manifest.utterances[row] for row in np.flatnonzero(used)]
-    return TrialList(
-        enrol=compact[sides[:, 0]],
-        test=compact[sides[:, 1]],
-        target=is_target,
-        ids=tuple(utterance.id for utterance in taking_part),
-        speakers=tuple(utterance.speaker for utterance in taking_part),
-        note=f"trial list {path.name}",
-    )
+    for part in rows:
+        used[part] = True
+    kept = [manifest.utterances[row] for row in np.flatnonzero(used)]
+    return np.cumsum(used) - 1, tuple(item.id for item in kept), tuple(item.speaker for item in kept)
 
 
 def _targets(path: Path, portions: list[TrialLines]) -> BoolArray:
@@ -633,7 +644,7 @@ def _model_trials(path: Path, manifest: Manifest, index: NameIndex, enrolments: 
 
     def find(name: str) -> int:
         # a number of its own for every name, which may be a model's on one side and a recording's on the other; below
-        # zero where it is neither, by which a heading is told
+        # zero where it is neither, by which a heading is recognised
         number = met.setdefault(name, len(met))
         return number if name in enrolled or index.find(name) != MISSING else -1 - number
 
@@ -659,22 +670,14 @@ def _model_trials(path: Path, manifest: Manifest, index: NameIndex, enrolments: 
         if len(speakers := {manifest.utterances[row].speaker for row in found}) > 1:
             who = ", ".join(sorted(speakers)[:3])
             raise CorpusError(f"{enrolments}: model {names[code]} has recordings of several speakers ({who})")
-    used = np.zeros(len(manifest), dtype=np.bool_)
-    used[right] = True
-    used[[row for found in rows for row in found]] = True
-    compact = np.cumsum(used) - 1
-    taking_part = [manifest.utterances[row] for row in np.flatnonzero(used)]
+    compact, ids, owners = _taking_part(manifest, right, np.array([row for found in rows for row in found]))
     counts = sorted(len(found) for found in rows)
-    return TrialList(
-        enrol=left.astype(np.int64),
-        test=compact[right],
-        target=is_target,
-        ids=tuple(utterance.id for utterance in taking_part),
-        speakers=tuple(utterance.speaker for utterance in taking_part),
-        note=f"trial list {path.name}; {len(rows)} models of {enrolments.name}, each the mean of {counts[0]} to "
-        f"{counts[-1]} recordings (median {counts[len(counts) // 2]})",
-        models=tuple(tuple(int(compact[row]) for row in found) for found in rows),
+    note = (
+        f"trial list {path.name}; {len(rows)} models of {enrolments.name}, each the mean of {counts[0]} to "
+        f"{counts[-1]} recordings (median {counts[len(counts) // 2]})"
     )
+    models = tuple(tuple(int(compact[row]) for row in found) for found in rows)
+    return TrialList(left.astype(np.int64), compact[right], is_target, ids, owners, note, models)
 
 
 def _refuse_unknown(path: Path, names: NameCodes, index: NameIndex, manifest: Manifest) -> None:

@@ -7,16 +7,19 @@ its shard lies there, and nothing else needs to be kept in step with it.
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 import signal
-from collections import deque
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import islice
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +36,9 @@ from voxanchor.models.exported import ExportedEncoder
 from voxanchor.models.registry import Embedder
 from voxanchor.runtime import Advance, device_named, keep_freed_memory, track
 from voxanchor.types import SAMPLE_RATE, Embeddings, Waveform
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 FORMAT = "voxanchor-embeddings-shard-1"
 METADATA_KEY = "voxanchor"
@@ -184,6 +190,8 @@ def _count(window: Path, manifest: Path, before: int) -> int:
         raise CorpusError(str(error).replace(str(window), where)) from None
 
 
+# What is done to a window.
+
 READERS = 2
 """Threads that read ahead of the model, at least: one decodes while the other waits for the disk."""
 
@@ -299,16 +307,10 @@ def _reason(utterance: Utterance, error: VoxanchorError) -> str:
     return text.removeprefix(f"{utterance.parts[0].path}: ") if len(utterance.parts) == 1 else text
 
 
-# The windows of a bulk job done here, or by several processes that ask for one after another.
-#
-# A worker and its parent talk through one pipe. From the worker: a number of recordings done, `NEXT` when it wants a
-# window, or the error that ended it. From the parent: a window, or `NEXT` back when there is none left. Either end sees
-# the pipe close when the other process dies, so no worker outlives the job and no death goes unnoticed.
+# The windows of a bulk job, done by this process or by several.
 
-NEXT = "next"
-
-Pipe: TypeAlias = Any
-"""One end of a pipe, whose class differs between systems."""
+_POLL_S = 0.2
+"""How often the parent looks at what its workers have done."""
 
 
 def device_of(rank: int, asked: str) -> torch.device:
@@ -338,7 +340,7 @@ def do_windows(job: Job, windows: Sequence[int], processes: int, advance: Advanc
     """
     processes = min(processes, len(windows))
     if processes > 1:
-        _Team(job, windows, processes, advance).work()
+        _do_in_processes(job, windows, processes, advance)
     elif windows:
         encoder = _load(job, 0)
         for window in windows:
@@ -355,86 +357,82 @@ def _load(job: Job, rank: int) -> Embedder:
     return encoder if isinstance(encoder, ExportedEncoder) else encoder.to(device_of(rank, job.device))
 
 
-def _serve(parent: Pipe, job: Job, rank: int, threads: int) -> None:
+def _do_in_processes(job: Job, windows: Sequence[int], processes: int, advance: Advance) -> None:
+    # spawned, not forked: a fork copies locks that torch's threads may hold at that moment
+    context = multiprocessing.get_context("spawn")
+    ranks, done, shown = context.Value("i", 0), context.Value("q", 0), 0
+    threads = max(1, torch.get_num_threads() // processes)
+    others, workers = multiprocessing.active_children(), list[BaseProcess]()
+    with ProcessPoolExecutor(processes, context, _begin, (job, ranks, done, threads)) as pool:
+        try:
+            waiting = {pool.submit(_do, window) for window in windows}
+            workers = [process for process in multiprocessing.active_children() if process not in others]
+            while waiting:
+                finished, waiting = wait(waiting, _POLL_S, FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                # read without its lock, which a worker that was killed may hold for ever
+                count = done.get_obj().value
+                advance(count - shown)
+                shown = count
+        except BrokenProcessPool:
+            raise VoxanchorError(
+                f"a worker process {_ending(workers)}. What is finished is kept: start the same command again to "
+                "resume, with fewer --processes if memory ran out."
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()  # nobody waits for a window whose job has ended
+            raise
+
+
+_worker: tuple[Job, int, "Synchronized[int]"]
+"""In a worker process: what it does, its number, and the count of recordings that all workers have done."""
+
+
+def _begin(job: Job, ranks: "Synchronized[int]", done: "Synchronized[int]", threads: int) -> None:
+    """Make this process a worker. What can fail is left to `_do`: the pool passes on no error from here."""
+    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
-    try:
-        encoder = _load(job, rank)
-        parent.send(NEXT)
-        while isinstance(window := parent.recv(), int):
-            job.do(encoder, window, parent.send)
-            parent.send(NEXT)
-    except VoxanchorError as error:
-        parent.send(error)
-    except (EOFError, ConnectionError):
-        return  # the parent is gone, and so is the wish for what this window would have become
+    with ranks.get_lock():
+        _worker = job, ranks.value, done
+        ranks.value += 1
 
 
-class _Team:
-    """Workers in processes of their own, handed one window after another."""
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a worker of a pool would wait for the next window for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
-    def __init__(self, job: Job, windows: Sequence[int], processes: int, advance: Advance) -> None:
-        self.waiting = deque(windows)
-        self.advance = advance
-        self.workers: dict[Pipe, BaseProcess] = {}
-        # spawned, not forked: a fork copies locks that torch's threads may hold at that moment
-        self.context = multiprocessing.get_context("spawn")
-        self.arguments = [(job, rank, max(1, torch.get_num_threads() // processes)) for rank in range(processes)]
 
-    def work(self) -> None:
-        """Return when all windows are done.
+_encoder = cache(_load)
 
-        Raises:
-            VoxanchorError: what a worker met, or that a worker died.
-        """
-        try:
-            for arguments in self.arguments:
-                self._start(arguments)
-            while self.workers:
-                for connection in wait(list(self.workers)):
-                    self._listen(connection)
-        finally:
-            for process in self.workers.values():
-                process.terminate()
-            for process in self.workers.values():
-                process.join()
 
-    def _start(self, arguments: tuple[Job, int, int]) -> None:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
-        process.start()
-        theirs.close()  # the worker's copy must be the only one, or its death would not close the pipe
-        self.workers[ours] = process
+def _do(window: int) -> None:
+    job, rank, done = _worker
 
-    def _listen(self, connection: Pipe) -> None:
-        try:
-            said = connection.recv()
-            if isinstance(said, int):
-                self.advance(said)
-            elif isinstance(said, VoxanchorError):
-                raise said
-            else:
-                connection.send(self.waiting.popleft() if self.waiting else NEXT)
-        except (EOFError, ConnectionError):
-            self._buried(connection)
+    def advance(count: int) -> None:
+        with done.get_lock():
+            done.value += count
 
-    def _buried(self, connection: Pipe) -> None:
-        process = self.workers[connection]
+    job.do(_encoder(job, rank), window, advance)
+
+
+def _ending(workers: Sequence[BaseProcess]) -> str:
+    """Return how the worker ended that broke the pool, which then ended the others by SIGTERM."""
+    for process in workers:
         process.join()
-        if process.exitcode:
-            raise VoxanchorError(
-                f"worker process {process.pid} {_ending(process.exitcode)}. What is finished is kept: start the same "
-                "command again to resume, with fewer --processes if memory ran out."
-            )
-        del self.workers[connection]
-        connection.close()
-
-
-def _ending(status: int) -> str:
-    if status < 0:
-        try:
-            return f"was killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"was killed by signal {-status}"
-    return f"ended with status {status}"
+    codes = (process.exitcode or 0 for process in workers)
+    status = min(codes, key=lambda code: (code in (0, -signal.SIGTERM), code), default=0)
+    if status >= 0:
+        return f"ended with status {status}" if status else "ended unexpectedly"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

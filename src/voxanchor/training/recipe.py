@@ -22,25 +22,22 @@ ROOT = "root"
 """Key of a recipe: the folder that its other folders start from, itself beside the recipe."""
 
 
-def take_root(values: dict[str, Any], folder: Path, settings: Sequence[str]) -> tuple[Path, list[str]]:
-    """Return where the folders of a recipe start from, and the settings without those of it.
+def take_root(values: dict[str, Any], folder: Path) -> Path | None:
+    """Take the root out of a recipe's values and return it; None where the recipe has none.
 
-    The key is taken out of `values`: what a run is, is said by the folders it comes to.
+    A run is identified by the folders that its paths lead to, so the key itself is not kept.
 
     Args:
         values: of the recipe, as its file has them.
         folder: of the recipe's file.
-        settings: ``key=value``; ``root=DIR`` counts from the working directory.
 
     Raises:
         RecipeError: a root that is not text.
     """
-    root = values.pop(ROOT, "")
+    root = values.pop(ROOT, None) or ""
     if not isinstance(root, str):
         raise RecipeError(f"recipe.{ROOT}: expected the path of a folder, found {root!r}")
-    given = [setting.removeprefix(f"{ROOT}=") for setting in settings if setting.startswith(f"{ROOT}=")]
-    place = Path(given[-1]).absolute() if given else Path(os.path.normpath(folder / root)) if root else folder
-    return place, [setting for setting in settings if not setting.startswith(f"{ROOT}=")]
+    return Path(os.path.normpath(folder / root)) if root else None
 
 
 def anchor_paths(values: Mapping[str, Any], root: Path, beside: Path) -> None:
@@ -466,25 +463,33 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.
     """
-    values, settings = _read(path, Path(), settings, ())
+    roots = [setting.removeprefix(f"{ROOT}=") for setting in settings if setting.startswith(f"{ROOT}=")]
+    values, _ = _read(path, Path(), Path(roots[-1]).absolute() if roots else None, ())
     spell_stages(values)
-    values = config.override(values, settings)
+    values = config.override(values, [setting for setting in settings if not setting.startswith(f"{ROOT}=")])
     spell_parts(values)
     return config.build(Recipe, values, Path(path).name)
 
 
 def _read(
-    reference: str | Path, beside: Path, settings: Sequence[str], children: tuple[Path, ...]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of a recipe's file, what it is like among them, and the settings that are left."""
+    reference: str | Path, beside: Path, root: Path | None, children: tuple[Path, ...]
+) -> tuple[dict[str, Any], Path | None]:
+    """Return the values of a recipe's file, what it is like among them, and its root.
+
+    A recipe without a root has that of the recipe it is like, and one with a root gives it to that recipe: `root` is
+    replaced as any other key. `root` is what the command line or such a child says.
+    """
     path, folder = recipe_file(reference, beside)
     values = config.read_yaml(path)
     model = values.pop(LIKE, None)
-    root, left = take_root(values, folder, settings)
-    anchor_paths(values, root, folder)
-    if model is None:
-        return values, left
-    lineage = (*children, path.resolve())
-    if not isinstance(model, str) or recipe_file(model, folder)[0].resolve() in lineage:
-        raise RecipeError(f"{path}: like: expected another recipe, by its file or its name, found {model!r}")
-    return merged(_read(model, folder, settings, lineage)[0], values), left
+    own = take_root(values, folder)
+    root = root or own
+    inherited: dict[str, Any] = {}
+    if model is not None:
+        lineage = (*children, path.resolve())
+        if not isinstance(model, str) or recipe_file(model, folder)[0].resolve() in lineage:
+            raise RecipeError(f"{path}: like: expected another recipe, by its file or its name, found {model!r}")
+        inherited, root = _read(model, folder, root, lineage)
+    # only after the recipe it is like, whose root may be the one that counts
+    anchor_paths(values, root or folder, folder)
+    return merged(inherited, values), root

@@ -54,7 +54,7 @@ from voxanchor.workflows.evaluate import (
     facts,
     measure,
 )
-from voxanchor.workflows.plan import Plan, Repeats, make_plan
+from voxanchor.workflows.plan import Plan, effort, in_words, make_plan, plan_of, unequal
 
 DESCRIBED = {
     "base": "Stage 1 alone: trained on clean speech.",
@@ -67,107 +67,6 @@ DESCRIBED = {
     "anchored_unlabelled": "The method with the pull to the anchors alone: nobody has to say who speaks.",
 }
 """What the systems of the field's comparison are, by the names they have in our recipes."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a plan has a model go through.
-
-    Attributes:
-        steps: optimiser steps of all its stages.
-        clean: examples heard without noise.
-        noisy: examples heard with noise, in rooms, or both.
-        twins: clean crops heard beside noisy ones, by a consistency term or a live teacher.
-        hours: of audio heard, twins among them.
-    """
-
-    steps: int
-    clean: int
-    noisy: int
-    twins: int
-    hours: float
-
-
-def plan_of(recipe: Recipe, system: str) -> tuple[str, ...]:
-    """Return the names of the stages that a system's model comes from, in the order in which they run."""
-    needed = {system}
-    for name in reversed(recipe.stages):
-        if name in needed:
-            needed.update(recipe.stages[name].needs)
-    return tuple(name for name in recipe.stages if name in needed)
-
-
-def effort(recipe: Recipe, system: str) -> Effort:
-    """Return what the training stages of a system's plan come to."""
-    trained = [stage.train for name in plan_of(recipe, system) if (stage := recipe.stages[name]).train is not None]
-    clean = sum(_clean(train) for train in trained)
-    total = sum(train.steps * train.batch_size for train in trained)
-    twins = sum(train.steps * train.batch_size for train in trained if train.needs_clean_pair)
-    seconds = sum(
-        train.steps * train.batch_size * train.crop_s * (2 if train.needs_clean_pair else 1) for train in trained
-    )
-    return Effort(sum(train.steps for train in trained), clean, total - clean, twins, seconds / 3600)
-
-
-def _clean(train: Train) -> int:
-    return int(train.steps * train.batch_size * train.clean_share + 1e-9)
-
-
-def in_words(recipe: Recipe, system: str) -> tuple[str, ...]:
-    """Return a sentence for each stage of a system's plan."""
-    return tuple(_sentence(name, recipe.stages[name]) for name in plan_of(recipe, system))
-
-
-def _sentence(name: str, stage: Stage) -> str:
-    if stage.take:
-        return f"{name}: {stage.take}, as it is"
-    if stage.anchors is not None:
-        return f"{name}: embeddings of the clean training speech by {stage.anchors.of}, frozen"
-    train = stage.train
-    assert train is not None
-    terms = []
-    if train.classification.weight:
-        centres = "at the anchors" if train.classification.centres == "anchors" else "at random"
-        fixed = " and staying there" if train.classification.fixed else ""
-        terms.append(f"classification of {train.classification.classes}, centres starting {centres}{fixed}")
-    if train.has_anchor_loss:
-        kind = train.anchor.kind.replace("_", " ")
-        terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")
-    if train.has_frame_loss:
-        terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
-    if train.consistency.weight:
-        terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
-    start = "from scratch" if train.start == SCRATCH else f"from {train.start}"
-    return (
-        f"{name}: {start}, {train.steps:,} steps of {train.batch_size} x {train.crop_s:g} s, "
-        f"{100 * train.clean_share:.0f} % clean, learning rate {train.learning_rate.peak:g}; {'; '.join(terms)}"
-    )
-
-
-def unequal(recipe: Recipe, systems: Sequence[str], ours: str) -> tuple[str, ...]:
-    """Return, a sentence each, in what the plans of `systems` differ from that of `ours` in what a model is given."""
-    own = effort(recipe, ours)
-    found = []
-    for system in systems:
-        other = effort(recipe, system)
-        if system == ours:
-            continue
-        if recipe.stages[system].take:
-            found.append(f"{system} was trained elsewhere; what that took is not counted for any system")
-            continue
-        parts = []
-        if other.steps != own.steps:
-            parts.append(f"takes {other.steps:,} steps, {ours} {own.steps:,}")
-        if (other.clean, other.noisy) != (own.clean, own.noisy):
-            parts.append(
-                f"hears {other.clean:,} clean and {other.noisy:,} noisy examples, "
-                f"{ours} {own.clean:,} and {own.noisy:,}"
-            )
-        if other.twins != own.twins:
-            parts.append(f"hears {other.twins:,} clean crops beside its inputs, {ours} {own.twins:,}")
-        if parts:
-            found.append(f"{system} {', and '.join(parts)}")
-    return tuple(found)
 
 
 def select(recipe: Recipe, systems: Sequence[str]) -> Recipe:
@@ -609,7 +508,7 @@ def plan_comparison(
     trials = {
         name: len(grid(stage.train, recipe.contest.tuning)) - 1 for name, stage in wanted.stages.items() if stage.train
     }
-    return make_plan(wanted, Repeats(repeats, trials))
+    return make_plan(wanted, repeats, trials)
 
 
 def _wanted(recipe: Recipe, systems: Sequence[str], seeds: int | None) -> tuple[Recipe, int]:

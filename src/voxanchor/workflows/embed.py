@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def embed_corpus(
         manifest: a file that `Manifest.save` wrote; only a window of it is in memory at any time.
         speech: instead of a manifest, a folder of recordings; it is scanned once, into ``manifest.jsonl`` in `out`.
         layout: of that folder.
-        channel: which channel of its recordings is heard; a manifest names it for each recording.
+        channel: which channel of its recordings is used; a manifest names it for each recording.
         shard_size: recordings of a shard.
         processes: workers, each with its share of the processor or an accelerator in turn.
         precision: of the model's matrix products; embeddings made in different ones differ a little. An exported model
@@ -103,8 +103,8 @@ def embed_corpus(
             try:
                 _work(job, counts, processes)
             finally:
-                _write_failures(out / FAILURES_FILE, job, len(counts))
-            index = _index(job, len(counts), encoder.embedding_dim, manifest)
+                shards = _write_failures(out / FAILURES_FILE, job, len(counts))
+            index = _index(job, shards, encoder.embedding_dim, manifest)
             write_text(out / INDEX_FILE, json.dumps(index, indent=2) + "\n")
             shutil.rmtree(job.windows)
         _judge(index, out, max_unusable_share)
@@ -155,24 +155,18 @@ def _work(job: Job, counts: list[int], processes: int) -> None:
         do_windows(job, left, processes, advance)
 
 
-def _summaries(job: Job, windows: int) -> Iterator[tuple[Path, Summary]]:
-    for window in range(windows):
-        path = job.shard(window)
-        if path.exists():
-            yield path, Summary.read(path)
-
-
-def _write_failures(path: Path, job: Job, windows: int) -> None:
+def _write_failures(path: Path, job: Job, windows: int) -> list[dict[str, Any]]:
+    """Write what failed in the shards that are finished, and return what the index says of each of these."""
+    shards = []
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for _, summary in _summaries(job, windows):
-            file.writelines(json.dumps(asdict(failure)) + "\n" for failure in summary.failures)
+        for shard in filter(Path.exists, map(job.shard, range(windows))):
+            found = Summary.read(shard)
+            file.writelines(json.dumps(asdict(failure)) + "\n" for failure in found.failures)
+            shards.append({"file": shard.name, "embeddings": found.rows, "failures": len(found.failures)})
+    return shards
 
 
-def _index(job: Job, windows: int, dimension: int, manifest: Path) -> dict[str, Any]:
-    shards = [
-        {"file": path.name, "embeddings": summary.rows, "failures": len(summary.failures)}
-        for path, summary in _summaries(job, windows)
-    ]
+def _index(job: Job, shards: Sequence[Mapping[str, Any]], dimension: int, manifest: Path) -> dict[str, Any]:
     return {
         "format": "voxanchor-embeddings-index-1",
         "model": job.fingerprint,

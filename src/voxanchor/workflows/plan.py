@@ -4,10 +4,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from voxanchor.conditions.suites import suite as named_suite
 from voxanchor.config import fingerprint, to_plain
 from voxanchor.corpus.checks import Checked, check_files, checked
 from voxanchor.corpus.download import size, where_to_get
-from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, in_part, is_list, noise_manifest, scan, split_part
+from voxanchor.corpus.layouts import MIN_ACTIVE_S, MIN_DURATION_S, files_in, is_list, noise_manifest, scan, split_part
 from voxanchor.corpus.manifest import Manifest, Part, Utterance
 from voxanchor.corpus.noise_folders import room_manifest, unlisted
 from voxanchor.corpus.owners import OWNER, detect
@@ -35,7 +35,7 @@ from voxanchor.runtime import Precision, best_device, counted, load_average, res
 from voxanchor.training.anchors import AnchorTable
 from voxanchor.training.batches import Batch
 from voxanchor.training.loop import train
-from voxanchor.training.recipe import Evaluation, Recipe
+from voxanchor.training.recipe import Evaluation, FurtherSuite, Recipe, Stage
 from voxanchor.training.stage import SCRATCH, Train
 from voxanchor.training.task import SpeakerTask
 from voxanchor.types import SAMPLE_RATE
@@ -79,13 +79,39 @@ class Looked:
 
 def look_at_speech(use: str, path: str, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
     """Return what a folder of speech holds, and its recordings by name, all as long as their mean."""
+    folder = Path(path)
     try:
-        if is_pack(Path(path)) or is_list(Path(path), layout):
+        if is_pack(folder) or is_list(folder, layout):
             manifest = scan(path, layout)
-            return _packed(use, path, manifest, "pack" if is_pack(Path(path)) else manifest.layout), manifest
-        return _speech(use, Path(path), layout, max_unusable_share)
+            return _exact(use, path, manifest, manifest.layout or "pack"), manifest
+        paths = io.find_audio(folder)
+        if not paths:
+            raise CorpusError(f"no audio in {folder}")
+        names = [PurePosixPath(file.relative_to(folder).as_posix()) for file in paths]
+        layout = detect(names) if layout == "auto" else layout
+        label = f"opening {min(SAMPLE, len(paths))} of {len(paths)} in {folder}"
+        found, bad = _sampled(
+            Looked(use, path, layout=layout, files=len(paths)),
+            paths,
+            lambda opened: check_files(opened, MIN_DURATION_S, MIN_ACTIVE_S, label),
+        )
     except VoxanchorError as error:
         return _failed(use, path, error), Manifest(())
+    owners = [OWNER[layout](name) for name in names]
+    mean_s = 3600.0 * found.hours / max(found.usable, 1.0)
+    utterances = tuple(
+        Utterance(str(name), owner.speaker, mean_s, (Part(str(file)),), owner.session, str(name))
+        for file, name, owner in zip(paths, names, owners, strict=True)
+        if owner is not None
+    )
+    manifest = Manifest(utterances, root=path)
+    named = len(utterances) / len(paths)
+    share = 1.0 - (1.0 - found.unusable_share) * named
+    found = replace(found, unusable_share=share, hours=found.hours * named, speakers=len(manifest.speakers))
+    if share > max_unusable_share:
+        reason = f"{100 * share:.0f} % cannot be used" + (f", for example {bad[0]}" if bad else "")
+        found = replace(found, problem=reason, remedy=io.advice(paths))
+    return found, manifest
 
 
 def look_at_sounds(use: str, path: str, kind: Literal["noise", "rooms"]) -> Looked:
@@ -93,17 +119,22 @@ def look_at_sounds(use: str, path: str, kind: Literal["noise", "rooms"]) -> Look
     try:
         folder, part = split_part(path)
         if is_pack(folder):
-            return _packed(use, path, noise_manifest(path) if kind == "noise" else room_manifest(path))
-        paths = io.find_audio(folder)
+            return _exact(use, path, noise_manifest(path) if kind == "noise" else room_manifest(path), "pack")
+        paths = files_in(folder, part)
         left_out = set(unlisted(paths)) if kind == "rooms" else set()
-        names = [file.relative_to(folder).as_posix() for file in paths]
-        chosen = in_part(names, part, str(folder))
-        paths = [file for file, taken in zip(paths, chosen, strict=True) if taken and file not in left_out]
+        paths = [file for file in paths if file not in left_out]
         if not paths:
             raise CorpusError(f"no recordings in {path}")
-        return _described(Looked(use, path, layout=part if part != "all" else "", files=len(paths)), paths)
+        found, bad = _sampled(
+            Looked(use, path, layout=part if part != "all" else "", files=len(paths)),
+            paths,
+            lambda opened: [checked(file, partial(_header, file)) for file in opened],
+        )
     except VoxanchorError as error:
         return _failed(use, path, error)
+    if len(bad) < found.opened:
+        return found
+    return replace(found, problem=f"none of {found.opened} files can be read", remedy=io.advice(paths))
 
 
 def look_at_trials(use: str, path: str, manifest: Manifest, enrolments: str = "") -> Looked:
@@ -124,50 +155,23 @@ def sample(paths: Sequence[Path]) -> list[Path]:
     return [paths[i * len(paths) // count] for i in range(count)]
 
 
-def _speech(use: str, folder: Path, layout: str, max_unusable_share: float) -> tuple[Looked, Manifest]:
-    paths = io.find_audio(folder)
-    if not paths:
-        raise CorpusError(f"no audio in {folder}")
-    names = [PurePosixPath(path.relative_to(folder).as_posix()) for path in paths]
-    layout = detect(names) if layout == "auto" else layout
+def _sampled(
+    found: Looked, paths: Sequence[Path], check: Callable[[list[Path]], list[Checked]]
+) -> tuple[Looked, list[str]]:
+    """Return what a sample of the files says of all of them, and what is wrong with those that cannot be used."""
     opened = sample(paths)
-    looked = check_files(opened, MIN_DURATION_S, MIN_ACTIVE_S, f"opening {len(opened)} of {len(paths)} in {folder}")
-    lengths = [one.duration_s for one in looked if not one.reason]
-    bad = [f"{printable(path.name)}: {one.reason}" for path, one in zip(opened, looked, strict=True) if one.reason]
-    mean_s = sum(lengths) / len(lengths) if lengths else 0.0
-    owners = [OWNER[layout](name) for name in names]
-    utterances = tuple(
-        Utterance(str(name), owner.speaker, mean_s, (Part(str(path)),), owner.session, str(name))
-        for path, name, owner in zip(paths, names, owners, strict=True)
-        if owner is not None
-    )
-    share = 1.0 - (len(lengths) / len(opened)) * (len(utterances) / len(paths))
-    found = Looked(use, str(folder), layout=layout, files=len(paths), opened=len(opened), unusable_share=share)
-    manifest = Manifest(utterances, root=str(folder))
-    found = replace(found, speakers=len(manifest.speakers), hours=mean_s * found.usable / 3600.0)
-    if share > max_unusable_share:
-        reason = f"{100 * share:.0f} % cannot be used" + (f", for example {bad[0]}" if bad else "")
-        found = replace(found, problem=reason, remedy=io.advice(paths))
-    return found, manifest
-
-
-def _described(found: Looked, paths: Sequence[Path]) -> Looked:
-    """Add hours from the headers of a sample."""
-    opened = sample(paths)
-    looked = [checked(path, partial(_header, path)) for path in opened]
-    lengths = [one.duration_s for one in looked if not one.reason]
-    share = 1.0 - len(lengths) / len(opened)
-    hours = sum(lengths) / len(opened) * len(paths) / 3600.0
-    problem = "" if lengths else f"none of {len(opened)} files can be read"
-    remedy = io.advice(paths) if problem else ""
-    return replace(found, opened=len(opened), unusable_share=share, hours=hours, problem=problem, remedy=remedy)
+    results = check(opened)
+    usable_s = sum(one.duration_s for one in results if not one.reason)
+    bad = [f"{printable(path.name)}: {one.reason}" for path, one in zip(opened, results, strict=True) if one.reason]
+    hours = usable_s / len(opened) * len(paths) / 3600.0
+    return replace(found, opened=len(opened), unusable_share=len(bad) / len(opened), hours=hours), bad
 
 
 def _header(path: Path) -> Checked:
     return Checked(io.probe(path).duration_s)
 
 
-def _packed(use: str, path: str, manifest: Manifest, layout: str = "pack") -> Looked:
+def _exact(use: str, path: str, manifest: Manifest, layout: str) -> Looked:
     count, speakers = len(manifest), len(manifest.speakers)
     return Looked(use, path, "", "", layout, speakers, count, manifest.hours, count, packed=True)
 
@@ -187,7 +191,7 @@ class StagePlan:
     Attributes:
         kind: ``train``, ``anchors`` or ``evaluation``.
         steps: optimiser steps.
-        epochs: how often each recording is heard; None while the speech is not there.
+        epochs: how often each recording is seen; None while the speech is not there.
         hours: of audio that goes through the network; None while the speech is not there.
         seconds: that it will take here; None while `hours` is.
         memory_bytes: of training, most at one time; 0 for the others, which take less.
@@ -242,27 +246,6 @@ class Plan:
         return max(stage.memory_bytes for stage in self.stages)
 
 
-@dataclass(frozen=True)
-class Repeats:
-    """How often stages are run.
-
-    Attributes:
-        seeds: how many training seeds a stage is run with; one where nothing is said.
-        trials: how many runs come on top, to try settings.
-    """
-
-    seeds: Mapping[str, int] = field(default_factory=dict)
-    trials: Mapping[str, int] = field(default_factory=dict)
-
-    def of(self, stage: str) -> int:
-        """Return how often a stage is run."""
-        return self.seeds.get(stage, 1) + self.trials.get(stage, 0)
-
-
-ONCE = Repeats()
-"""Every stage is run once."""
-
-
 # How long a step and an embedding take on this machine, and how much memory a step keeps: measured in seconds.
 
 SMALL_ROWS = 8
@@ -287,40 +270,10 @@ class Step:
     Attributes:
         seconds: for a step, network and optimiser; making the batch is not in it.
         bytes: memory for weights, gradients, optimiser and what the network keeps for the way back.
-        rows: of the batch that was measured.
     """
 
     seconds: float
     bytes: int
-    rows: int
-
-
-class _EnoughError(Exception):
-    """Ends a training that was begun to be timed."""
-
-
-class _MadeUp:
-    """Noise in the shape of the stage's batches; keeps when each was asked for."""
-
-    def __init__(self, stage: Train, classes: int, kept: "_Kept") -> None:
-        self.device = torch.device("cpu")
-        self.stage, self.classes, self.kept = stage, classes, kept
-        self.asked: list[float] = []
-
-    def render(self, step: int) -> Batch:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.asked.append(time.perf_counter())
-        self.kept.next_step()
-        if step == self.stage.steps - 1:
-            raise _EnoughError
-        rows, samples = self.stage.batch_size, round(self.stage.crop_s * SAMPLE_RATE)
-        waves = 0.1 * torch.randn(rows, samples, generator=torch.Generator().manual_seed(step))
-        numbers = torch.arange(rows) % self.classes
-        lengths = torch.full((rows,), samples, dtype=torch.int64)
-        noisy = torch.arange(rows) >= round(rows * self.stage.clean_share)
-        clean = waves.clone() if self.stage.needs_clean_pair else None
-        return Batch(waves, lengths, numbers, numbers, noisy, clean).to(self.device)
 
 
 def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
@@ -369,45 +322,60 @@ def _run(student: SpeakerEncoder, stage: Train, rows: int, classes: int) -> Step
     speakers = tuple(str(number) for number in range(classes))
     teacher = student.copy() if stage.needs_teacher else None
     task = SpeakerTask(student, small, speakers, _table(student, speakers) if stage.anchors else None, teacher)
-    weights = sum(weight.numel() for weight in task.parameters())
-    kept = _Kept(task)
-    source = _MadeUp(small, classes, kept)
+    source = _MadeUp(small, task, classes)
     with (
         temporary_folder("voxanchor-plan-") as folder,
-        torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is),
+        torch.autograd.graph.saved_tensors_hooks(source.note, lambda tensor: tensor),
         contextlib.suppress(_EnoughError),
     ):
         train(task, source, small, folder, seed=0, label="measuring", workers=0)
-    first, second, last = source.asked[1], source.asked[2], source.asked[3]
+    first, second, last = source.asked[1:]
     part = stage.batch_size // stage.accumulate
-    size = _WEIGHT_BYTES * weights + round(_PASSING * kept.most * part / rows)
-    return Step(min(second - first, last - second), size, rows)
+    weights = sum(weight.numel() for weight in task.parameters())
+    size = _WEIGHT_BYTES * weights + round(_PASSING * source.most * part / rows)
+    return Step(min(second - first, last - second), size)
 
 
-class _Kept:
-    """Adds up the storages that autograd keeps for the way back, those of the weights left out."""
+class _EnoughError(Exception):
+    """Ends a training that was begun to be timed."""
 
-    def __init__(self, task: torch.nn.Module) -> None:
-        self._weights = {weight.untyped_storage().data_ptr() for weight in task.parameters()}
-        self._step: set[int] = set()
-        self._bytes = 0
+
+class _MadeUp:
+    """Noise in the shape of the stage's batches; keeps when each was asked for, and what a step keeps in memory.
+
+    What autograd saves for the way back is counted by its storages, those of the weights left out.
+    """
+
+    def __init__(self, stage: Train, task: torch.nn.Module, classes: int) -> None:
+        self.device = torch.device("cpu")
+        self.stage, self.classes = stage, classes
+        self.asked: list[float] = []
         self.most = 0
+        self._weights = {weight.untyped_storage().data_ptr() for weight in task.parameters()}
+        self._saved: dict[int, int] = {}
 
-    def next_step(self) -> None:
-        self.most = max(self.most, self._bytes)
-        self._step, self._bytes = set(), 0
+    def render(self, step: int) -> Batch:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.asked.append(time.perf_counter())
+        self.most = max(self.most, sum(self._saved.values()))
+        self._saved.clear()
+        if step == self.stage.steps - 1:
+            raise _EnoughError
+        rows, samples = self.stage.batch_size, round(self.stage.crop_s * SAMPLE_RATE)
+        waves = 0.1 * torch.randn(rows, samples, generator=torch.Generator().manual_seed(step))
+        numbers = torch.arange(rows) % self.classes
+        lengths = torch.full((rows,), samples, dtype=torch.int64)
+        noisy = torch.arange(rows) >= round(rows * self.stage.clean_share)
+        clean = waves.clone() if self.stage.needs_clean_pair else None
+        return Batch(waves, lengths, numbers, numbers, noisy, clean).to(self.device)
 
     def note(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        place = storage.data_ptr()
-        if place not in self._weights and place not in self._step:
-            self._step.add(place)
-            self._bytes += storage.nbytes()
+        if storage.data_ptr() not in self._weights:
+            # the first size counts: within a step a storage that was freed may give its place to another
+            self._saved.setdefault(storage.data_ptr(), storage.nbytes())
         return tensor.detach()
-
-
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
 
 
 def _table(student: SpeakerEncoder, speakers: tuple[str, ...]) -> AnchorTable:
@@ -429,17 +397,19 @@ _HELD_BYTES = 2 * 2**30
 _SAMPLES_AN_HOUR = 2 * 16_000 * 3600
 
 
-def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
+def make_plan(recipe: Recipe, seeds: Mapping[str, int] | None = None, trials: Mapping[str, int] | None = None) -> Plan:
     """Look at a recipe's data, and measure a few steps of its stages on made-up audio; nothing is written.
 
     Args:
         recipe: what is planned.
-        repeats: how often its stages are run.
+        seeds: how many training seeds a stage is run with; one where nothing is said.
+        trials: how many runs of a stage come on top, to try settings.
 
     Raises:
         RecipeError: a suite that there is not.
         ModelError: a stage starts from a model that cannot be loaded.
     """
+    seeds, trials = seeds or {}, trials or {}
     data, evaluation = recipe.data, recipe.evaluation
     speech = [
         look_at_speech("training speech", source.path, source.layout, data.max_unusable_share)[0]
@@ -450,31 +420,25 @@ def make_plan(recipe: Recipe, repeats: Repeats = ONCE) -> Plan:
         *(look_at_sounds("training noise", path, "noise") for path in data.noise),
         *(look_at_sounds("training rooms", path, "rooms") for path in data.rooms),
     ]
-    test = None
+    notes = _notes(speech)  # before measuring, which keeps the machine busy itself
+    training, watching, held_out = _parted(recipe, speech)
+    places, test = _look_at_test(evaluation, data.max_unusable_share) if evaluation else ([], None)
+    stages = plan_stages(recipe, training)
     if evaluation is not None:
-        places, test = _look_at_test(evaluation, data.max_unusable_share)
-        looked += places
-    busy = _busy()
-    training = None if any(place.problem for place in speech) else _training(recipe, speech)
-    stages = _Measuring(recipe, training).stages()
-    if evaluation is not None:
-        # the speakers held out are as the others
-        stages.append(
-            _evaluation(recipe, evaluation, test if evaluation.speech else _apart(recipe, evaluation, speech), repeats)
-        )
-    stages = [replace(stage, times=repeats.of(stage.name)) for stage in stages]
+        if not evaluation.speech:
+            test = watching if evaluation.speakers == "validation" else held_out
+        stages.append(_evaluation(recipe, evaluation, test, seeds))
     return Plan(
         recipe.name,
-        tuple(looked),
-        tuple(stages),
+        (*looked, *places),
+        tuple(replace(stage, times=seeds.get(stage.name, 1) + trials.get(stage.name, 0)) for stage in stages),
         f"{best_device()}, {counted(torch.get_num_threads(), 'thread')}",
         _machine_bytes(),
-        (*busy, *_notes(speech)),
+        notes,
     )
 
 
-@dataclass(frozen=True)
-class _Amount:
+class _Amount(NamedTuple):
     """So much speech."""
 
     recordings: float
@@ -482,37 +446,27 @@ class _Amount:
     speakers: int
 
 
-def _training(recipe: Recipe, speech: list[Looked]) -> _Amount:
-    """Return what is trained on, speakers held out and voices added."""
-    voices = 1 + len(recipe.data.voice_speeds)
-    speakers = sum(
-        place.speakers - source.hold_out_speakers for place, source in zip(speech, recipe.data.speech, strict=True)
-    )
-    aside = min(recipe.data.validation_speakers, speakers // 4)
-    kept = (speakers - aside) / max(1, sum(place.speakers for place in speech))
-    kept = kept if speakers else 1.0  # without labels next to nothing is put aside
-    hours = sum(place.hours for place in speech)
-    join_s = max(recipe.data.join_s, 0.1)
-    recordings = sum(min(place.usable, place.hours * 3600.0 / join_s) for place in speech)  # short ones are joined
-    return _Amount(voices * kept * recordings, voices * kept * hours, max(1, voices * (speakers - aside)))
-
-
-def _apart(recipe: Recipe, evaluation: Evaluation, speech: list[Looked]) -> _Amount | None:
-    """Return what is evaluated on of the speech: the speakers held out, or those that training is watched by."""
+def _parted(recipe: Recipe, speech: Sequence[Looked]) -> tuple[_Amount | None, _Amount | None, _Amount | None]:
+    """Return the speech to train on, to watch the training by, and held out; None while not all of it is there."""
     if any(place.problem for place in speech):
-        return None
-    if evaluation.speakers == "validation":
-        whole = sum(place.speakers for place in speech)
-        left = whole - sum(source.hold_out_speakers for source in recipe.data.speech)
-        count = min(recipe.data.validation_speakers, left // 4)
-        share = count / max(1, whole)
-        return _Amount(share * sum(p.usable for p in speech), share * sum(p.hours for p in speech), count)
-    shares = [s.hold_out_speakers / max(1, place.speakers) for place, s in zip(speech, recipe.data.speech, strict=True)]
-    return _Amount(
-        sum(share * place.usable for place, share in zip(speech, shares, strict=True)),
-        sum(share * place.hours for place, share in zip(speech, shares, strict=True)),
-        sum(source.hold_out_speakers for source in recipe.data.speech),
-    )
+        return None, None, None
+    data, whole = recipe.data, max(1, sum(place.speakers for place in speech))
+    usable, hours = sum(place.usable for place in speech), sum(place.hours for place in speech)
+    shares = [
+        (source.hold_out_speakers / max(1, place.speakers), place)
+        for place, source in zip(speech, data.speech, strict=True)
+    ]
+    held = sum(source.hold_out_speakers for source in data.speech)
+    held_out = _Amount(sum(x * p.usable for x, p in shares), sum(x * p.hours for x, p in shares), held)
+    left = sum(place.speakers for place in speech) - held
+    count = min(data.validation_speakers, left // 4)
+    watching = _Amount(count / whole * usable, count / whole * hours, count)
+    # without labels next to nothing is held out
+    kept = (left - count) / whole if left else 1.0
+    voices, join_s = 1 + len(data.voice_speeds), max(data.join_s, 0.1)
+    joined = sum(min(place.usable, place.hours * 3600.0 / join_s) for place in speech)  # short ones are joined
+    training = _Amount(voices * kept * joined, voices * kept * hours, max(1, voices * (left - count)))
+    return training, watching, held_out
 
 
 def _look_at_test(evaluation: Evaluation, max_unusable_share: float) -> tuple[list[Looked], _Amount | None]:
@@ -521,18 +475,17 @@ def _look_at_test(evaluation: Evaluation, max_unusable_share: float) -> tuple[li
     if evaluation.speech:
         found, manifest = look_at_speech("test speech", evaluation.speech, "auto", max_unusable_share)
         places.append(found)
-        if not found.problem:
+        if found.problem:
+            manifest = Manifest(())
+        else:
             amount = _Amount(found.usable, found.hours, found.speakers)
         if evaluation.trials:
-            places.append(
-                look_at_trials(
-                    "trials", evaluation.trials, manifest if not found.problem else Manifest(()), evaluation.enrolments
-                )
-            )
-    noise = [*evaluation.noise, *(path for entry in evaluation.suites.values() for path in entry.noise)]
-    rooms = [*evaluation.rooms, *(path for entry in evaluation.suites.values() for path in entry.rooms)]
-    places += [look_at_sounds("test noise", path, "noise") for path in dict.fromkeys(noise)]
-    places += [look_at_sounds("test rooms", path, "rooms") for path in dict.fromkeys(rooms)]
+            places.append(look_at_trials("trials", evaluation.trials, manifest, evaluation.enrolments))
+    suites: list[Evaluation | FurtherSuite] = [evaluation, *evaluation.suites.values()]
+    noise = dict.fromkeys(path for entry in suites for path in entry.noise)
+    rooms = dict.fromkeys(path for entry in suites for path in entry.rooms)
+    places += [look_at_sounds("test noise", path, "noise") for path in noise]
+    places += [look_at_sounds("test rooms", path, "rooms") for path in rooms]
     return places, amount
 
 
@@ -550,72 +503,69 @@ def _cost_settings(stage: Train) -> dict[str, Any]:
     return {**settings, "scratch": stage.start == SCRATCH, "anchored": bool(stage.anchors)}
 
 
-class _Measuring:
-    """The stages of a recipe with what they cost; what is alike is measured once."""
-
-    def __init__(self, recipe: Recipe, training: _Amount | None) -> None:
-        self.recipe, self.training = recipe, training
-        self._steps: dict[str, Step] = {}
-
-    def stages(self) -> list[StagePlan]:
-        return [
-            self._train(name, stage.train) if stage.train else self._anchors(name, *stage.needs)
-            for name, stage in self.recipe.stages.items()
-            if not stage.take
-        ]
-
-    def _train(self, name: str, stage: Train) -> StagePlan:
-        classes = _USUAL_CLASSES
-        if self.training:
-            recordings = stage.classification.classes == "recordings"
-            classes = max(1, round(self.training.recordings)) if recordings else self.training.speakers
-        key = fingerprint(_cost_settings(stage), classes, encoder_of(self.recipe, stage.start).config)
-        step = self._steps.get(key)
-        if step is None:
-            step = self._steps[key] = measure_step(lambda: encoder_of(self.recipe, stage.start), stage, classes)
-        heard = stage.steps * stage.batch_size
-        held = min(_HELD_BYTES, (self.training.hours if self.training else 0.0) * _SAMPLES_AN_HOUR)
-        return StagePlan(
-            name,
-            "train",
-            stage.steps,
-            stage.batch_size,
-            stage.crop_s,
-            heard / self.training.recordings if self.training else None,
-            heard * stage.crop_s / 3600.0,
-            stage.steps * step.seconds,
-            _BASE_BYTES + round(held) + step.bytes,
-        )
-
-    def _anchors(self, name: str, of: str) -> StagePlan:
-        if self.training is None:
-            return StagePlan(name, "anchors")
-        rate = measure_embedding(encoder_of(self.recipe, of))
-        hours = self.training.hours
-        return StagePlan(name, "anchors", epochs=1.0, hours=hours, seconds=3600.0 * hours / rate)
+def plan_stages(recipe: Recipe, training: _Amount | None) -> list[StagePlan]:
+    """Return the stages of a recipe with what they cost; equal ones are measured once."""
+    steps: dict[str, Step] = {}
+    plans = []
+    for name, stage in recipe.stages.items():
+        if stage.anchors is not None:
+            plans.append(_plan_anchors(recipe, name, stage.anchors.of, training))
+        elif stage.train is not None:
+            plans.append(_plan_training(recipe, name, stage.train, training, steps))
+    return plans
 
 
-def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, repeats: Repeats) -> StagePlan:
-    for name in (evaluation.suite, *(more.suite for more in evaluation.suites.values())):
-        named_suite(name)  # refuses what there is not, data or no data
-    if test is None:
-        return StagePlan("evaluation", "evaluation")
-    hours = test.hours
-    if evaluation.segment_s:
-        hours = min(hours, test.recordings * evaluation.max_segments * evaluation.segment_s / 3600.0)
+def _plan_training(
+    recipe: Recipe, name: str, stage: Train, training: _Amount | None, steps: dict[str, Step]
+) -> StagePlan:
+    classes = _USUAL_CLASSES
+    if training:
+        recordings = stage.classification.classes == "recordings"
+        classes = max(1, round(training.recordings)) if recordings else training.speakers
+    key = fingerprint(_cost_settings(stage), classes, encoder_of(recipe, stage.start).config)
+    if key not in steps:
+        steps[key] = measure_step(lambda: encoder_of(recipe, stage.start), stage, classes)
+    examples = stage.steps * stage.batch_size
+    held = min(_HELD_BYTES, (training.hours if training else 0.0) * _SAMPLES_AN_HOUR)
+    return StagePlan(
+        name,
+        "train",
+        stage.steps,
+        stage.batch_size,
+        stage.crop_s,
+        epochs=examples / training.recordings if training else None,
+        hours=examples * stage.crop_s / 3600.0,
+        seconds=stage.steps * steps[key].seconds,
+        memory_bytes=_BASE_BYTES + round(held) + steps[key].bytes,
+    )
+
+
+def _plan_anchors(recipe: Recipe, name: str, of: str, training: _Amount | None) -> StagePlan:
+    if training is None:
+        return StagePlan(name, "anchors")
+    seconds = 3600.0 * training.hours / measure_embedding(encoder_of(recipe, of))
+    return StagePlan(name, "anchors", epochs=1.0, hours=training.hours, seconds=seconds)
+
+
+def _evaluation(recipe: Recipe, evaluation: Evaluation, test: _Amount | None, seeds: Mapping[str, int]) -> StagePlan:
     entries = [(evaluation.suite, evaluation.noise, evaluation.noise_seeds)]
     entries += [
         (more.suite, more.noise or evaluation.noise, more.noise_seeds or evaluation.noise_seeds)
         for more in evaluation.suites.values()
     ]
-    renderings = 1 + sum(seeds * len(_conditions(name, noise, recipe)) for name, noise, seeds in entries)
-    heard = 0.0
-    seconds = 0.0
-    for system in evaluation.systems:
-        own = hours * renderings * repeats.seeds.get(system, 1)
-        heard += own
-        seconds += 3600.0 * own / measure_embedding(encoder_of(recipe, system), evaluation.precision)
-    return StagePlan("evaluation", "evaluation", hours=heard, seconds=seconds)
+    # a suite that there is not is refused, data or no data
+    renderings = 1 + sum(count * len(_conditions(name, noise, recipe)) for name, noise, count in entries)
+    if test is None:
+        return StagePlan("evaluation", "evaluation")
+    hours = test.hours
+    if evaluation.segment_s:
+        hours = min(hours, test.recordings * evaluation.max_segments * evaluation.segment_s / 3600.0)
+    runs = {system: hours * renderings * seeds.get(system, 1) for system in evaluation.systems}
+    seconds = sum(
+        3600.0 * own / measure_embedding(encoder_of(recipe, system), evaluation.precision)
+        for system, own in runs.items()
+    )
+    return StagePlan("evaluation", "evaluation", hours=sum(runs.values()), seconds=seconds)
 
 
 def _conditions(name: str, noise: Sequence[str], recipe: Recipe) -> tuple[Condition, ...]:
@@ -635,19 +585,114 @@ def _machine_bytes() -> int:
         return 0
 
 
-def _busy() -> list[str]:
-    """Return a remark when others are at work on the machine: a step then takes several times as long as alone."""
+def _notes(speech: Sequence[Looked]) -> tuple[str, ...]:
+    notes = []
     load, cores = load_average(), os.cpu_count() or 1
-    if load < cores / 2:
-        return []
-    return [f"the machine was busy before measuring (load {load:.1f} on {cores} cores): alone it is faster"]
+    if load >= cores / 2:  # a step then takes several times as long as alone
+        notes.append(f"the machine was busy before measuring (load {load:.1f} on {cores} cores): alone it is faster")
+    loose = sum(place.hours for place in speech if not place.packed) * _SAMPLES_AN_HOUR
+    if loose > _HELD_BYTES:
+        notes.append(
+            f"every training stage decodes the speech into an unnamed file of {size(round(loose))} in the folder for "
+            "temporary files; packed once (voxanchor data pack), a stage begins at once without such a file"
+        )
+    return tuple(notes)
 
 
-def _notes(speech: list[Looked]) -> list[str]:
-    loose = sum(place.hours for place in speech if not place.packed)
-    if loose * _SAMPLES_AN_HOUR <= _HELD_BYTES:
-        return []
-    return [
-        f"every training stage decodes the speech into an unnamed file of {size(round(loose * _SAMPLES_AN_HOUR))} in "
-        "the folder for temporary files; packed once (voxanchor data pack), a stage begins at once without such a file"
-    ]
+# The plan of a system: the stages that lead to its model, what they come to, and what is unequal between systems.
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a plan has a model go through.
+
+    Attributes:
+        steps: optimiser steps of all its stages.
+        clean: training examples without noise.
+        noisy: training examples with noise, in rooms, or both.
+        twins: clean crops seen beside noisy ones, by a consistency term or a live teacher.
+        hours: of audio, twins among them.
+    """
+
+    steps: int
+    clean: int
+    noisy: int
+    twins: int
+    hours: float
+
+
+def plan_of(recipe: Recipe, system: str) -> tuple[str, ...]:
+    """Return the names of the stages that a system's model comes from, in the order in which they run."""
+    needed = {system}
+    for name in reversed(recipe.stages):
+        if name in needed:
+            needed.update(recipe.stages[name].needs)
+    return tuple(name for name in recipe.stages if name in needed)
+
+
+def effort(recipe: Recipe, system: str) -> Effort:
+    """Return what the training stages of a system's plan come to."""
+    trained = [stage.train for name in plan_of(recipe, system) if (stage := recipe.stages[name]).train is not None]
+    examples = [(train, train.steps * train.batch_size) for train in trained]
+    clean = sum(int(count * train.clean_share + 1e-9) for train, count in examples)
+    twins = sum(count for train, count in examples if train.needs_clean_pair)
+    seconds = sum(count * train.crop_s * (2 if train.needs_clean_pair else 1) for train, count in examples)
+    noisy = sum(count for _, count in examples) - clean
+    return Effort(sum(train.steps for train in trained), clean, noisy, twins, seconds / 3600)
+
+
+def in_words(recipe: Recipe, system: str) -> tuple[str, ...]:
+    """Return a sentence for each stage of a system's plan."""
+    return tuple(_sentence(name, recipe.stages[name]) for name in plan_of(recipe, system))
+
+
+def _sentence(name: str, stage: Stage) -> str:
+    if stage.take:
+        return f"{name}: {stage.take}, as it is"
+    if stage.anchors is not None:
+        return f"{name}: embeddings of the clean training speech by {stage.anchors.of}, frozen"
+    train = stage.train
+    assert train is not None
+    terms = []
+    if train.classification.weight:
+        centres = "at the anchors" if train.classification.centres == "anchors" else "at random"
+        fixed = " and staying there" if train.classification.fixed else ""
+        terms.append(f"classification of {train.classification.classes}, centres starting {centres}{fixed}")
+    if train.has_anchor_loss:
+        kind = train.anchor.kind.replace("_", " ")
+        terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")
+    if train.has_frame_loss:
+        terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
+    if train.consistency.weight:
+        terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
+    start = "from scratch" if train.start == SCRATCH else f"from {train.start}"
+    return (
+        f"{name}: {start}, {train.steps:,} steps of {train.batch_size} x {train.crop_s:g} s, "
+        f"{100 * train.clean_share:.0f} % clean, learning rate {train.learning_rate.peak:g}; {'; '.join(terms)}"
+    )
+
+
+def unequal(recipe: Recipe, systems: Sequence[str], ours: str) -> tuple[str, ...]:
+    """Return, a sentence each, in what the plans of `systems` differ from that of `ours` in what a model is given."""
+    own = effort(recipe, ours)
+    found = []
+    for system in systems:
+        other = effort(recipe, system)
+        if system == ours:
+            continue
+        if recipe.stages[system].take:
+            found.append(f"{system} was trained elsewhere; what that took is not counted for any system")
+            continue
+        parts = []
+        if other.steps != own.steps:
+            parts.append(f"takes {other.steps:,} steps, {ours} {own.steps:,}")
+        if (other.clean, other.noisy) != (own.clean, own.noisy):
+            parts.append(
+                f"hears {other.clean:,} clean and {other.noisy:,} noisy examples, "
+                f"{ours} {own.clean:,} and {own.noisy:,}"
+            )
+        if other.twins != own.twins:
+            parts.append(f"hears {other.twins:,} clean crops beside its inputs, {ours} {own.twins:,}")
+        if parts:
+            found.append(f"{system} {', and '.join(parts)}")
+    return tuple(found)
