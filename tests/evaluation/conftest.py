@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from voxanchor.evaluation.compare import run_name
-from voxanchor.evaluation.compare_report import Budget, ComparedReport, TrainingCurve, TuningRow
-from voxanchor.evaluation.plots import EmbeddingMap
+from voxanchor.evaluation.compare_report import Budget, ComparedReport, TuningRow
+from voxanchor.evaluation.plots import EmbeddingMap, TrainingCurve
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.scoring.metrics import det_curve

@@ -134,7 +134,7 @@ def test_maps_number_their_speakers() -> None:
 
 
 def test_every_colour_of_a_system_is_one_of_the_page_and_has_its_own_marker() -> None:
-    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    css = resources.files("voxanchor.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
     assert len(set(MARKERS)) == len(set(MARKER_SIGNS)) == len(MARKERS) == SERIES
     for index in range(SERIES):
         assert css.count(f"--series-{index}: #") == 2, "one for light and one for dark"
@@ -169,7 +169,7 @@ def _mixed(one: str, other: str, share: float) -> FloatArray:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_cell_of_the_heat_map_can_be_read(dark: bool) -> None:
-    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    css = resources.files("voxanchor.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
     theme = _theme(css, dark)
 
     def luminance(linear: FloatArray) -> float:

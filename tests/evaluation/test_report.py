@@ -141,7 +141,7 @@ def test_bold_is_what_is_settled() -> None:
     def bold(joint: float, spread: float) -> list[str]:
         rows = table(base=(2.0, 20.0), joint=(2.0, joint), anchored=(2.0, 8.0))
         page = render(ReportData("Bold", rows, replicates=samples(rows, spread) if spread else None))
-        return re.findall(r'class="number best">([\d.]+)', page)
+        return re.findall(r'class="number best"><span[^>]*>\w+</span>([\d.]+)', page)
 
     assert bold(16.0, 0.1) == ["6.50", "5.00"]  # noisy and all; on clean speech all are alike
     assert bold(8.1, 0.3) == []
