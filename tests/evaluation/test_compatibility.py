@@ -423,4 +423,15 @@ def test_what_is_written_says_the_same(moved: Findings, tmp_path: Path, open_pag
     for words in (word for row in tables(moved)[0].rows for word in row):
         assert words in page.text
     assert page.tags.count("svg") >= 2
-    assert "http://" not in render(moved).replace("http://www.w3.org", "")
+
+
+def test_nothing_from_outside_is_taken_for_markup(moved: Findings, open_page: OpenPage) -> None:
+    evil = '<script>alert("x")</script>'
+    model = replace(moved.old, reference=evil)
+    material, verdict = replace(moved.material, note=evil), replace(moved.verdict, lead=evil, reasons=(evil,))
+    findings = replace(
+        moved, old=model, new=model, suite=evil, where=evil, material=material, verdict=verdict, remarks=(evil,)
+    )
+    assert open_page(render(findings)).text.count(evil) > 8  # fails on any element from a name that was not escaped
+    nobody = replace(findings, figures={}, outcome=None, similarity={evil: moved.similarity["clean"]})
+    assert evil in open_page(render(nobody)).text
