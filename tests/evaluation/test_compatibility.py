@@ -248,15 +248,15 @@ def test_no_figure_is_left_out(manifest: Manifest) -> None:
             for pair in part.pairs:
                 assert interval_words(part.of(pair)) in written
     for point in findings.thresholds:
-        for name, pair in point.pairs.items():
-            assert interval_words(pair.threshold, 3) in written
-            for rates in (*pair.at_old.values(), *pair.at_own.values()):
+        for name, found_at in point.pairs.items():
+            assert interval_words(found_at.threshold, 3) in written
+            for rates in (*found_at.at_old.values(), *found_at.at_own.values()):
                 assert interval_words(rates.false_acceptance) in written
                 assert interval_words(rates.false_rejection) in written
             if name == "mixed":
-                assert interval_words(pair.times_accepted["clean"]) in written
-                assert interval_words(pair.more_rejected["clean"], sign="+") in written
-                assert f"{pair.avoidable['clean'].value:+.2f} avoidable" in written
+                assert interval_words(found_at.times_accepted["clean"]) in written
+                assert interval_words(found_at.more_rejected["clean"], sign="+") in written
+                assert f"{found_at.avoidable['clean'].value:+.2f} avoidable" in written
     for reason in findings.verdict.reasons:
         assert reason in written
 

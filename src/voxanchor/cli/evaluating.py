@@ -111,7 +111,9 @@ def show(findings: "Findings", folder: Path) -> None:
     for entry in tables(findings, intervals=False):
         table = Table(title=entry.title, title_justify="left")
         for place, name in enumerate(entry.head):
-            table.add_column(name, justify="right" if place and not entry.words else "left", no_wrap=not place)
+            table.add_column(
+                name, justify="right" if place and not entry.words else "left", no_wrap=not (place or entry.words)
+            )
         for row in entry.rows:
             table.add_row(*row)
         screen.print(table)

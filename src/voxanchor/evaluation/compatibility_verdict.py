@@ -167,13 +167,13 @@ class Evidence:
 
     @property
     def parts(self) -> list[tuple[str, Figure]]:
-        """Where, for a sentence, and the figure: clean first."""
-        said = ((CLEAN, "on clean speech"), (NOISY, self.where))
-        return [(where, self.figures[part]) for part, where in said if part in self.figures]
+        """Return where, for a sentence, and the figure there: clean first."""
+        words = ((CLEAN, "on clean speech"), (NOISY, self.where))
+        return [(where, self.figures[part]) for part, where in words if part in self.figures]
 
     @property
     def upgrades(self) -> list[tuple[str, Figure, Upgraded]]:
-        """The same with upgraded enrolments, where these were measured."""
+        """Return the same with upgraded enrolments, where these were measured."""
         return [(where, figure, figure.upgraded) for where, figure in self.parts if figure.upgraded]
 
 
@@ -284,8 +284,10 @@ def _noise(evidence: Evidence, change: Change) -> tuple[bool, bool]:
 
 
 def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
+    """Return the questions of the old threshold: whether others pass as before, and whether the right ones do."""
     mixed, rate = point.pairs[MIXED], point.false_acceptance
     times = mixed.times_accepted[CLEAN]
+    # a rise counts only as far as another threshold would avoid it: either of the two within the limit is enough
     rises = mixed.more_rejected[CLEAN], mixed.avoidable[CLEAN]
     within = [rise.value <= TOLERATED_REJECTIONS for rise in rises]
     certain = [one_side(rise, float("-inf"), TOLERATED_REJECTIONS) for rise in rises]
