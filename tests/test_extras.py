@@ -136,6 +136,19 @@ def test_what_needs_no_torch(line: str, bare: Path, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_an_evaluation_without_jinja_leaves_its_tables(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("name: small\nconditions: [clean, noise_5db]\n")
+    words = ["evaluate", "--model", "model", "--speech", "speech", "--suite", str(tmp_path / "small.yaml")]
+    found = without("jinja2", *words, "--out", str(tmp_path / "out"), "--segment-s", "1", cwd=bare)
+    assert found.returncode == 0, found.stderr
+    assert "report.html is not written: Writing a report as a page needs the package 'Jinja2'" in found.stderr
+    assert "Install it with: pip install Jinja2" in found.stderr
+    assert {"results.csv", "geometry.csv", "summary.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert "EER in %" in found.stdout
+    assert "report.html" not in found.stdout
+
+
 def test_hints_where_torch_is_absent_do_not_bring_it_back(bare: Path) -> None:
     words = ["models", "--json"]
     hints = {entry["ref"]: entry["install_hint"] for entry in json.loads(without("torch", *words, cwd=bare).stdout)}

@@ -15,7 +15,7 @@ class Package(NamedTuple):
 
     Attributes:
         distribution: its name for pip.
-        extra: of this program; empty for torch itself, which is no extra.
+        extra: of this program; empty for torch and Jinja2, which every installation by pip brings.
         beside_torch: whether it is of use only where torch is installed, too.
     """
 
@@ -26,6 +26,7 @@ class Package(NamedTuple):
 
 PACKAGES = {
     "torch": Package("torch", ""),
+    "jinja2": Package("Jinja2", ""),
     "lightning_fabric": Package("lightning-fabric", "train", beside_torch=True),
     "matplotlib": Package("matplotlib", "report"),
     "sklearn": Package("scikit-learn", "report"),

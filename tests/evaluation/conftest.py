@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from voxanchor.evaluation.compare import run_name
-from voxanchor.evaluation.compare_report import Budget, ComparedReport, TrainingCurve, TuningRow
-from voxanchor.evaluation.plots import EmbeddingMap
+from voxanchor.evaluation.compare_report import Budget, ComparedReport, TuningRow
+from voxanchor.evaluation.plots import EmbeddingMap, TrainingCurve
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import GeometryRow, ResultRow
 from voxanchor.scoring.metrics import det_curve
@@ -19,7 +19,7 @@ VOID = {"meta", "br", "wbr"}
 
 
 class Page(HTMLParser):
-    """Reads a page strictly: every tag closed, ids once, and no way out to the network."""
+    """Reads a page strictly: every tag closed, ids once, no script, no way out to the network, and both themes."""
 
     def __init__(self, document: str) -> None:
         super().__init__()
@@ -30,6 +30,13 @@ class Page(HTMLParser):
         self.head = ""
         self.feed(document)
         assert self.open == []
+        assert document.startswith("<!DOCTYPE html>")
+        assert re.search(r"https?://(?!www\.w3\.org/)|@import|url\((?!#)", document) is None
+        assert '<meta name="color-scheme" content="light dark">' in document
+        light, _, dark = document.partition("@media (prefers-color-scheme: dark)")
+        defined = re.compile(r"(--[\w-]+): #")
+        assert set(defined.findall(light)) == set(defined.findall(dark)) != set()
+        assert set(re.findall(r"var\((--[\w-]+)\)", document)) - {"--heat"} <= set(defined.findall(light))
         assert len(self.ids) == len(set(self.ids))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -40,6 +47,7 @@ class Page(HTMLParser):
         if tag == "th":
             self.head = ""
         for name, value in attrs:
+            assert not name.startswith("on"), "a script in an attribute"
             if name == "id":
                 self.ids.append(value or "")
             if name in ("src", "href", "xlink:href"):

@@ -18,9 +18,10 @@ from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.compatibility import Examined, Findings, examine
 from voxanchor.evaluation.compatibility_figures import PAIRS
-from voxanchor.evaluation.compatibility_report import render
+from voxanchor.evaluation.compatibility_verdict import interval_words, span
 from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.protocol import Setup
+from voxanchor.evaluation.report import render_compatibility as render
 from voxanchor.evaluation.results import CompatibilityRow, read_csv, write_csv
 from voxanchor.evaluation.text import compatibility_markdown, plain, tables
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
@@ -177,10 +178,11 @@ def test_a_map_that_carries_them_nowhere_changes_no_decision(manifest: Manifest)
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0]
     turned = {name: unit(rows @ turn) for name, rows in spaces.items()}
     assert found(spaces, turned, manifest, upgraded=spaces).verdict.decision == "re-enrol"
-    # where old enrolments serve as they are, upgrading is only spoken of
-    kept = found(spaces, spaces, manifest, upgraded=spaces).verdict
-    assert kept.decision == "keep"
-    assert "Upgrading the stored voiceprints" in kept.text
+    # where old enrolments serve as they are, upgraded ones only stand in the tables
+    kept = found(spaces, spaces, manifest, upgraded=spaces)
+    assert kept.verdict.decision == "keep"
+    assert "| upgraded enrolment, new test |" in compatibility_markdown(kept)
+    assert "aim: upgraded instead of new enrolment, on clean speech" in compatibility_markdown(kept)
 
 
 def test_a_space_that_was_turned_asks_for_new_enrolments(manifest: Manifest) -> None:
@@ -195,7 +197,10 @@ def test_a_space_that_was_turned_asks_for_new_enrolments(manifest: Manifest) -> 
     assert findings.verdict.lead.startswith("Enrol everybody again")
     assert findings.verdict.thresholds["1"] == pytest.approx(findings.thresholds[0].pairs["new"].threshold.value)
     assert not findings.verdict.aim[0].holds
-    assert "not met on clean speech" in findings.verdict.text
+    row = next(
+        row for row in tables(findings)[0].rows if row[0] == "aim: old instead of new enrolment, on clean speech"
+    )
+    assert row[2:] == ("at most +10 %", "no")
 
 
 def test_scores_that_shrank_ask_for_a_new_threshold(manifest: Manifest, moved: Findings) -> None:
@@ -217,7 +222,43 @@ def test_scores_that_shrank_ask_for_a_new_threshold(manifest: Manifest, moved: F
     assert (moved.verdict.decision, moved.verdict.settled) == ("new threshold", True)
     assert moved.verdict.thresholds["1"] == mixed.threshold.value
     assert f"{mixed.threshold.value:.3f} (1 % false acceptance)" in moved.verdict.lead
-    assert "would take the EER" in moved.verdict.text
+    rules, *_ = tables(moved)
+    assert rules.rows[2][::3] == ("false acceptance at the threshold for 1 %", "no")
+    assert rules.rows[2][2] == "0.5 to 2 times as many"
+    assert rules.rows[2][1].startswith(f"{mixed.times_accepted['clean'].value:.2f} [")
+
+
+def test_the_verdict_marks_the_errors_to_expect(same: Findings, moved: Findings) -> None:
+    def marked(findings: Findings) -> list[str]:
+        return [table.title for table in tables(findings) for row in table.rows if "(verdict)" in row[0]]
+
+    assert all(title.endswith("while the old one stays") for title in marked(same))
+    assert all(title.endswith("at the threshold of each row") for title in marked(moved))
+    assert len(marked(same)) == len(marked(moved)) == 2  # 1 % and 0.1 %
+
+
+def test_no_figure_is_left_out(manifest: Manifest) -> None:
+    spaces, new = space(manifest), space(manifest, hardiness=3.0, seed=2)
+    findings = found(spaces, new, manifest, upgraded=spaces)
+    written = compatibility_markdown(findings)
+    for part in findings.figures.values():
+        if part is not findings.figures["overall"]:
+            for change in (part.mixed_minus_old, part.mixed_minus_new, part.new_minus_old):
+                assert span(change) in written
+            for pair in part.pairs:
+                assert interval_words(part.of(pair)) in written
+    for point in findings.thresholds:
+        for name, found_at in point.pairs.items():
+            assert interval_words(found_at.threshold, 3) in written
+            for rates in (*found_at.at_old.values(), *found_at.at_own.values()):
+                assert interval_words(rates.false_acceptance) in written
+                assert interval_words(rates.false_rejection) in written
+            if name == "mixed":
+                assert interval_words(found_at.times_accepted["clean"]) in written
+                assert interval_words(found_at.more_rejected["clean"], sign="+") in written
+                assert f"{found_at.avoidable['clean'].value:+.2f} avoidable" in written
+    for reason in findings.verdict.reasons:
+        assert reason in written
 
 
 def test_errors_at_the_old_threshold_are_those_of_counting(manifest: Manifest, moved: Findings) -> None:
@@ -369,15 +410,28 @@ def test_what_is_written_says_the_same(moved: Findings, tmp_path: Path, open_pag
     own = moved.thresholds[0].pairs["mixed"].at_own["noisy"].false_acceptance
     assert own.value != moved.thresholds[0].pairs["mixed"].at_old["noisy"].false_acceptance.value
     assert f"{own.value:.2f} [" in written  # errors at the threshold to set, not only at the old one
-    at_own, at_old = tables(moved, intervals=False)[1:3]
+    at_own, at_old = tables(moved, intervals=False)[2:4]
     assert at_own.head == ("enrolment and test", "threshold", "moves by", "clean", "in noise")
     assert at_own.rows[1][0] == "old enrolment, new test (verdict)"
     assert at_own.rows[1][4].startswith(f"{own.value:.2f} / ")
     assert at_old.rows[1][0] == "old enrolment, new test"
     assert f"{moved.figures['noisy'].mixed.value:.2f} [" in written
-    assert all(line.count("|") == written.splitlines()[4].count("|") for line in written.splitlines()[4:11] if line)
+    assert all(line.count("|") == written.splitlines()[4].count("|") for line in written.splitlines()[4:15] if line)
     page = open_page(render(moved))
     assert moved.verdict.lead in page.text
     assert all(reason in page.text for reason in moved.verdict.reasons)
+    for words in (word for row in tables(moved)[0].rows for word in row):
+        assert words in page.text
     assert page.tags.count("svg") >= 2
-    assert "http://" not in render(moved).replace("http://www.w3.org", "")
+
+
+def test_nothing_from_outside_is_taken_for_markup(moved: Findings, open_page: OpenPage) -> None:
+    evil = '<script>alert("x")</script>'
+    model = replace(moved.old, reference=evil)
+    material, verdict = replace(moved.material, note=evil), replace(moved.verdict, lead=evil, reasons=(evil,))
+    findings = replace(
+        moved, old=model, new=model, suite=evil, where=evil, material=material, verdict=verdict, remarks=(evil,)
+    )
+    assert open_page(render(findings)).text.count(evil) > 8  # fails on any element from a name that was not escaped
+    nobody = replace(findings, figures={}, outcome=None, similarity={evil: moved.similarity["clean"]})
+    assert evil in open_page(render(nobody)).text

@@ -15,7 +15,7 @@ from voxanchor.corpus.segments import segment
 from voxanchor.corpus.trials import all_pairs
 from voxanchor.evaluation.embed import ConditionEmbedder, EmbeddingCache
 from voxanchor.evaluation.protocol import Outcome, Setup, evaluate, together
-from voxanchor.evaluation.report import decisions_table
+from voxanchor.evaluation.report import ReportData, render
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.scoring.backend import ScoringBackend
@@ -99,10 +99,11 @@ def test_only_calibrated_systems_have_a_cost_and_old_enrolments_have_none(
     assert costs["m", "clean"] is not None
     assert costs["bare", "clean"] is None
     assert {row.system for row in outcome.decisions} == {"m"}
-    page = decisions_table(outcome.decisions, ["m", "bare"])
-    assert "prior 0.01" in page
-    assert "1 %" in page
-    assert decisions_table((), ["m"]) == ""
+    page = render(ReportData("Decided", outcome.rows, decisions=outcome.decisions))
+    assert '<section id="decisions">' in page
+    assert 'class="part">prior 0.01</th>' in page
+    assert 'class="part">1 %</th>' in page
+    assert '<section id="decisions">' not in render(ReportData("Undecided", outcome.rows))
     trials, cache = all_pairs(manifest), EmbeddingCache(tmp_path)
     setup = Setup(SUITE, replicates=2)
     old = evaluate({"m": encoder}, manifest, trials, bank, setup, cache, enrol=encoder, backends={"m": backend})

@@ -134,7 +134,7 @@ def test_maps_number_their_speakers() -> None:
 
 
 def test_every_colour_of_a_system_is_one_of_the_page_and_has_its_own_marker() -> None:
-    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    css = resources.files("voxanchor.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
     assert len(set(MARKERS)) == len(set(MARKER_SIGNS)) == len(MARKERS) == SERIES
     for index in range(SERIES):
         assert css.count(f"--series-{index}: #") == 2, "one for light and one for dark"
@@ -167,17 +167,30 @@ def _mixed(one: str, other: str, share: float) -> FloatArray:
     return np.linalg.solve(_LMS, (share * roots[0] + (1 - share) * roots[1]) ** 3)
 
 
+def _luminance(linear: FloatArray) -> float:
+    return float(np.array([0.2126, 0.7152, 0.0722]) @ linear.clip(0, 1))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_and_lines_stand_out_from_the_page(dark: bool) -> None:
+    css = resources.files("voxanchor.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
+    theme = _theme(css, dark)
+    page = _luminance(_linear(theme["page"]))
+    needed = {"ink": 4.5, "muted": 4.5, "lost": 4.5}  # WCAG 2, level AA: words, and what is no word
+    needed |= {name: 3.0 for name in theme if name.startswith(("series-", "speaker-"))}
+    for name, least in needed.items():
+        bright, faint = sorted((_luminance(_linear(theme[name])), page), reverse=True)
+        assert (bright + 0.05) / (faint + 0.05) >= least, (dark, name)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_cell_of_the_heat_map_can_be_read(dark: bool) -> None:
-    css = resources.files("voxanchor.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    css = resources.files("voxanchor.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
     theme = _theme(css, dark)
 
-    def luminance(linear: FloatArray) -> float:
-        return float(np.array([0.2126, 0.7152, 0.0722]) @ linear.clip(0, 1))
-
     for low, high, ink in (("heat-faint", "heat-middle", "lower-ink"), ("heat-middle", "heat-strong", "upper-ink")):
-        letters = luminance(_linear(theme[ink]))
+        letters = _luminance(_linear(theme[ink]))
         for share in np.linspace(0, 1, 101):
-            ground = luminance(_mixed(theme[high], theme[low], share))
+            ground = _luminance(_mixed(theme[high], theme[low], share))
             bright, faint = max(ground, letters), min(ground, letters)
             assert (bright + 0.05) / (faint + 0.05) >= 4.5, (dark, low, share)  # WCAG 2, level AA

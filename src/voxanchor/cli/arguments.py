@@ -386,7 +386,8 @@ def report(folder: Path, as_json: bool) -> int:
     screen.print(table)
     for line in _note(folder).splitlines():
         screen.print(line, markup=False, highlight=False)
-    screen.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if (folder / "report.html").exists():  # not without Jinja2
+        screen.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -111,14 +111,17 @@ def show(findings: "Findings", folder: Path) -> None:
     for entry in tables(findings, intervals=False):
         table = Table(title=entry.title, title_justify="left")
         for place, name in enumerate(entry.head):
-            table.add_column(name, justify="right" if place else "left", no_wrap=not place)
+            table.add_column(
+                name, justify="right" if place and not entry.words else "left", no_wrap=not (place or entry.words)
+            )
         for row in entry.rows:
             table.add_row(*row)
         screen.print(table)
     screen.print(findings.verdict.lead, style="bold", markup=False, highlight=False)
     for reason in findings.verdict.reasons:
         screen.print(Padding(Text(reason), (0, 0, 0, 2)))
-    screen.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)
+    if (folder / "compatibility.html").exists():  # not without Jinja2
+        screen.print(f"report: {folder / 'compatibility.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 # The command that gives a model its thresholds.

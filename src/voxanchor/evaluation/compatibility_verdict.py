@@ -1,4 +1,14 @@
-"""May old enrolments stay, may the threshold, or must everybody enrol again? By rules that are stated here."""
+"""May old enrolments stay, may the threshold, or must everybody enrol again? By rules that are stated here.
+
+In this order. *Enrol again* where the new model with old enrolments is worse on clean speech than the old model was, or
+where it is worse in noise, so that it gains nothing. *Set a new threshold* where at the old one the false acceptances
+on clean speech change too much, or the false rejections rise and another threshold would mend it. Otherwise *keep*
+both. Unless it is settled that both may be kept, *upgrade* comes before all of these where upgraded enrolments pass the
+first rule and do better than old ones: it needs no recordings.
+
+A question counts as settled when all of its 95 % interval lies on one side of the rule. A verdict that is not settled
+leads with what risks nothing: the old model as it is.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +23,11 @@ from voxanchor.evaluation.compatibility_figures import (
     Figure,
     OperatingPoint,
     Pair,
-    PairThreshold,
-    Rates,
     Upgraded,
     one_side,
     outside,
     thresholds,
 )
-from voxanchor.evaluation.report import listed
 from voxanchor.evaluation.results import CLEAN, NOISY, Estimate
 from voxanchor.scoring.metrics import NEAR_CHANCE
 
@@ -30,71 +37,13 @@ COSINES = (
 )
 
 
-def clean_words(figure: Figure, holds: bool, tolerated: float) -> str:
-    """Return what old enrolments cost on clean speech, and whether that is tolerated."""
-    change = figure.mixed_minus_old
-    went = f"On clean speech the EER with old enrolments {_went(figure.old, figure.mixed)} ({span(change)})"
-    if change.beyond <= 0:
-        return f"{went}."
-    if change.beyond <= tolerated:
-        return f"{went}, within the {tolerated:g} % tolerated."
-    if holds:
-        return f"{went}: more than the {tolerated:g} % tolerated, but that it rises at all is not certain."
-    return f"{went}, more than the {tolerated:g} % tolerated."
-
-
-def noise_words(figure: Figure, where: str) -> str:
-    """Return what the new model brings to old enrolments in noise."""
-    change = figure.mixed_minus_old
-    went = f"{where.capitalize()} it {_went(figure.old, figure.mixed)} ({span(change)})"
-    return f"{went}: with old enrolments the new model does worse." if change.points.value > 0 else f"{went}."
-
-
-def acceptance_words(mixed: PairThreshold) -> str:
-    """Return what the old threshold lets pass on clean speech, as a clause."""
-    accepted, times = mixed.at_old[CLEAN].false_acceptance, mixed.times_accepted[CLEAN]
-    said = f"{accepted.value:.2f} % of other speakers pass now, {times.value:.2f} times as many as before"
-    if times.low is None or times.high is None:
-        return said
-    return f"{said} ({times.low:.2f} to {times.high:.2f} times)"
-
-
-def rejection_words(mixed: PairThreshold, old: PairThreshold, tolerated: float) -> str:
-    """Return whom the old threshold turns away on clean speech, as a clause, and whether another one would mend it."""
-    before, after = (pair.at_old[CLEAN].false_rejection for pair in (old, mixed))
-    more = mixed.more_rejected[CLEAN]
-    said = f"false rejections {_went(before, after, 'go', 'stay')} ({more.value:+.2f} points{_to(more, '+.2f')})"
-    lasting = more.value > tolerated >= mixed.avoidable[CLEAN].value
-    return f"{said}, which another threshold would not mend" if lasting else said
-
-
-def rates_words(rates: Mapping[str, Rates], when: str, where: str) -> str:
-    """Return the errors at a threshold as a sentence: clean, and where it is not clean if that was measured."""
-    clean = rates[CLEAN]
-    said = (
-        f"{when}, {clean.false_acceptance.value:.2f} % of other speakers pass and {clean.false_rejection.value:.2f} % "
-        "of the right ones are turned away on clean speech"
-    )
-    if NOISY not in rates:
-        return f"{said}."
-    noisy = rates[NOISY]
-    return f"{said}, {noisy.false_acceptance.value:.2f} and {noisy.false_rejection.value:.2f} % {where}."
-
-
-def elsewhere_words(mixed: PairThreshold, old: PairThreshold, where: str) -> str:
-    """Return what the old threshold does where it is not clean, as a sentence; nothing where all is clean."""
-    if NOISY not in mixed.at_old:
-        return ""
-    before, after = old.at_old[NOISY], mixed.at_old[NOISY]
-    accepted = _went(before.false_acceptance, after.false_acceptance, "go", "stay")
-    rejected = _went(before.false_rejection, after.false_rejection, "go", "stay")
-    return f" {where.capitalize()} false acceptances {accepted}, false rejections {rejected}."
-
-
 def span(change: Change) -> str:
     """Return a change in percent with its interval: ``+13 %, -12 to +41 %``; in points where percent mean nothing."""
     if change.percent is None:
-        return f"{change.points.value:+.2f} points{_to(change.points, '+.2f')}"
+        low, high = change.points.low, change.points.high
+        return f"{change.points.value:+.2f} points" + (
+            "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
+        )
     value, low, high = change.percent.value, change.percent.low, change.percent.high
     if low is None and high is None:
         return f"{signed(value)} %"
@@ -121,30 +70,6 @@ def set_to(values: Mapping[str, float]) -> str:
     return " or ".join(f"{value:.3f} ({name})" for name, value in zip(names, values.values(), strict=True))
 
 
-def _went(before: Estimate, after: Estimate, goes: str = "goes", stays: str = "stays") -> str:
-    one, other = f"{before.value:.2f}", f"{after.value:.2f}"
-    return f"{stays} at {one} %" if one == other else f"{goes} from {one} to {other} %"
-
-
-def _to(estimate: Estimate, form: str) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f", {estimate.low:{form}} to {estimate.high:{form}}"
-
-
-# May old enrolments stay, may the threshold, or must everybody enrol again? By rules that are stated here.
-#
-# In this order. *Enrol again* where the new model with old enrolments is worse on clean speech than the old model
-# was, or
-# where it is worse in noise, so that it gains nothing. *Set a new threshold* where at the old one the false acceptances
-# on clean speech change too much, or the false rejections rise and another threshold would mend it. Otherwise *keep*
-# both. Unless it is settled that both may be kept, *upgrade* comes before all of these where upgraded enrolments pass
-# the
-# first rule and do better than old ones: it needs no recordings.
-#
-# A question counts as settled when all of its 95 % interval lies on one side of the rule. A verdict that is not settled
-# leads with what risks nothing: the old model as it is.
-
 TOLERATED_CLEAN = 10.0
 """By how many percent the EER on clean speech may rise when old enrolments meet the new model."""
 
@@ -165,6 +90,9 @@ Decision = Literal["keep", "new threshold", "upgrade", "re-enrol", "unknown"]
 DECIDING: dict[Decision, Pair] = {"keep": MIXED, "new threshold": MIXED, "upgrade": UPGRADED, "re-enrol": NEW}
 """Who enrols and who hears the test once a decision was followed."""
 
+OF_UPGRADED = ", upgraded"
+"""What the names of questions end in that are asked of upgraded enrolments."""
+
 _AS_IT_IS = "keep the old model and its threshold"
 
 
@@ -176,13 +104,15 @@ class Check:
         name: of the question.
         holds: the answer by the figures as measured.
         settled: whether the 95 % interval leaves no other answer.
-        text: the answer in words.
+        text: what was found, with its interval.
+        rule: what it is held against.
     """
 
     name: str
     holds: bool
     settled: bool
     text: str
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,8 +124,7 @@ class Verdict:
             ``re-enrol``; ``unknown`` where nobody says who speaks, or the old model itself is close to guessing.
         settled: whether the intervals leave no other decision.
         lead: what to do in a sentence or two; where it is not settled, what is safe until it is.
-        reasons: a sentence each: what decided, the errors to expect, what enrolling again would bring, whether the
-            project's aim holds, and what is not settled.
+        reasons: what a reader has to know besides the figures and checks, a sentence each: what is not settled, say.
         thresholds: rate of false acceptance in percent, as text -> the threshold to set under this decision.
         checks: the questions that decided.
         aim: the questions of the project's aim.
@@ -238,13 +167,13 @@ class Evidence:
 
     @property
     def parts(self) -> list[tuple[str, Figure]]:
-        """Where, for a sentence, and the figure: clean first."""
-        said = ((CLEAN, "on clean speech"), (NOISY, self.where))
-        return [(where, self.figures[part]) for part, where in said if part in self.figures]
+        """Return where, for a sentence, and the figure there: clean first."""
+        words = ((CLEAN, "on clean speech"), (NOISY, self.where))
+        return [(where, self.figures[part]) for part, where in words if part in self.figures]
 
     @property
     def upgrades(self) -> list[tuple[str, Figure, Upgraded]]:
-        """The same with upgraded enrolments, where these were measured."""
+        """Return the same with upgraded enrolments, where these were measured."""
         return [(where, figure, figure.upgraded) for where, figure in self.parts if figure.upgraded]
 
 
@@ -254,28 +183,21 @@ def decide(evidence: Evidence) -> Verdict:
     if before >= NEAR_CHANCE:
         return _near_chance(before)
     enrolments, upgraded = _enrolments(evidence), _upgraded(evidence)
-    found = {point.false_acceptance: _threshold(evidence, point) for point in evidence.points if point.pairs}
-    moves = [check for checks in found.values() for check in checks]
+    moves = [check for point in evidence.points if point.pairs for check in _threshold(evidence, point)]
     decision, settled = _as_they_are(enrolments, moves)
     checks = [*enrolments, *moves]
     if _upgrading(evidence, decision, settled, upgraded):
         decision, settled = "upgrade", all(check.settled for check in upgraded)
         checks += upgraded
-    pair, aim = DECIDING[decision], _aim(evidence)
-    values = thresholds(evidence.points, OLD if decision == "keep" else pair)
-    told = [] if not evidence.upgrades else [_upgrade_words(evidence)]
-    reasons = [*(told if decision == "upgrade" else []), *_expected(decision, evidence)]
-    reasons += [check.text for check in enrolments]
-    reasons += [_threshold_words(evidence, point, found) for point in evidence.points]
-    reasons += [] if decision == "upgrade" else told
-    reasons += [
-        _gain(decision, evidence),
-        *_aim_words(aim),
-        *_open(checks, evidence, settled),
-        *[COSINES] * bool(found),
+    values = thresholds(evidence.points, OLD if decision == "keep" else DECIDING[decision])
+    reasons = [
+        f"Whether the old threshold for {point.false_acceptance:g} % serves is not known: {point.remark}."
+        for point in evidence.points
+        if not point.pairs
     ]
+    reasons += [*_worse(decision, evidence), *_open(checks, evidence, settled), *[COSINES] * bool(moves)]
     lead = _lead(decision, settled, values, evidence)
-    return Verdict(decision, settled, lead, tuple(reasons), values, tuple(checks), tuple(aim))
+    return Verdict(decision, settled, lead, tuple(reasons), values, tuple(checks), tuple(_aim(evidence)))
 
 
 def unknown() -> Verdict:
@@ -329,21 +251,23 @@ def _upgrading(evidence: Evidence, decision: Decision, settled: bool, upgraded: 
 
 def _enrolments(evidence: Evidence) -> list[Check]:
     """Return the rules for old enrolments as they are."""
-    clean = evidence.figures[CLEAN]
-    holds, settled = _clean(evidence, clean.mixed_minus_old)
-    found = [Check("clean error", holds, settled, clean_words(clean, holds, TOLERATED_CLEAN))]
-    if noisy := evidence.figures.get(NOISY):
-        text = noise_words(noisy, evidence.where)
-        found.append(Check("noisy error", *_noise(evidence, noisy.mixed_minus_old), text))
-    return found
+    return _rules(evidence, [figure.mixed_minus_old for _, figure in evidence.parts], "")
 
 
 def _upgraded(evidence: Evidence) -> list[Check]:
     """Return the same rules, asked of upgraded enrolments; nothing where these were not measured."""
-    rules = (("clean error, upgraded", _clean), ("noisy error, upgraded", _noise))
+    return _rules(evidence, [found.minus_old for _, _, found in evidence.upgrades], OF_UPGRADED)
+
+
+def _rules(evidence: Evidence, changes: Sequence[Change], suffix: str) -> list[Check]:
+    """Return the questions of the EER: clean, and where it is not clean if that was measured."""
+    rules = (
+        ("clean error", _clean, f"at most +{TOLERATED_CLEAN:g} %, or no certain rise"),
+        ("noisy error", _noise, "no rise"),
+    )
     return [
-        Check(name, *rule(evidence, found.minus_old), span(found.minus_old))
-        for (name, rule), (_, _, found) in zip(rules, evidence.upgrades, strict=False)
+        Check(f"{name}{suffix}", *answer(evidence, change), span(change), rule)
+        for (name, answer, rule), change in zip(rules, changes, strict=False)
     ]
 
 
@@ -360,8 +284,10 @@ def _noise(evidence: Evidence, change: Change) -> tuple[bool, bool]:
 
 
 def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
+    """Return the questions of the old threshold: whether others pass as before, and whether the right ones do."""
     mixed, rate = point.pairs[MIXED], point.false_acceptance
     times = mixed.times_accepted[CLEAN]
+    # a rise counts only as far as another threshold would avoid it: either of the two within the limit is enough
     rises = mixed.more_rejected[CLEAN], mixed.avoidable[CLEAN]
     within = [rise.value <= TOLERATED_REJECTIONS for rise in rises]
     certain = [one_side(rise, float("-inf"), TOLERATED_REJECTIONS) for rise in rises]
@@ -371,13 +297,15 @@ def _threshold(evidence: Evidence, point: OperatingPoint) -> list[Check]:
             f"false acceptance at the threshold for {rate:g} %",
             ACCEPTANCE_RANGE[0] <= times.value <= ACCEPTANCE_RANGE[1],
             evidence.sure and one_side(times, *ACCEPTANCE_RANGE),
-            acceptance_words(mixed),
+            f"{interval_words(times)} times as many",
+            "{:g} to {:g} times as many".format(*ACCEPTANCE_RANGE),
         ),
         Check(
             f"false rejection at the threshold for {rate:g} %",
             any(within),
             evidence.sure and settled,
-            rejection_words(mixed, point.pairs[OLD], TOLERATED_REJECTIONS),
+            f"{interval_words(rises[0], sign='+')} points, {rises[1].value:+.2f} avoidable by a new threshold",
+            f"at most +{TOLERATED_REJECTIONS:g} point, or at most 1 of them avoidable",
         ),
     ]
 
@@ -425,76 +353,32 @@ def _unsettled(evidence: Evidence) -> str:
     return f"{evidence.speakers} speakers do not settle it"
 
 
-def _expected(decision: Decision, evidence: Evidence) -> list[str]:
-    """Return the errors to expect once the decision was followed, a sentence for each rate."""
-    found = []
-    for point in evidence.points:
-        if point.pairs:
-            pair = point.pairs[DECIDING[decision]]
-            rates: Mapping[str, Rates] = pair.at_old if decision == "keep" else pair.at_own
-            at = "the old threshold" if decision == "keep" else f"a threshold of {pair.threshold.value:.3f}"
-            found.append(rates_words(rates, f"Then, at {at} (for {point.false_acceptance:g} %)", evidence.where))
-    return found
-
-
-def _threshold_words(evidence: Evidence, point: OperatingPoint, found: Mapping[float, Sequence[Check]]) -> str:
-    """Return what becomes of the old threshold at a rate, or why that is not known."""
-    if not point.pairs:
-        return f"Whether the old threshold for {point.false_acceptance:g} % serves is not known: {point.remark}."
-    rate, (accepted, rejected) = point.false_acceptance, found[point.false_acceptance]
-    elsewhere = elsewhere_words(point.pairs[MIXED], point.pairs[OLD], evidence.where)
-    at = f"With old enrolments and the old threshold for {rate:g} % false acceptance on clean speech"
-    return f"{at}, {accepted.text}, and {rejected.text}.{elsewhere}"
-
-
-def _upgrade_words(evidence: Evidence) -> str:
-    went = [
-        f"from {figure.mixed.value:.2f} to {found.eer.value:.2f} % {where}"
-        for where, figure, found in evidence.upgrades
-    ]
-    return (
-        "Upgrading the stored voiceprints, which needs no recordings, would take the EER with the new model "
-        f"{listed(went)}."
-    )
-
-
-def _gain(decision: Decision, evidence: Evidence) -> str:
-    """Return what enrolling again would bring, and what it would not mend."""
-    pair = UPGRADED if decision == "upgrade" else MIXED
-    went = [f"from {figure.of(pair).value:.2f} to {figure.new.value:.2f} % {where}" for where, figure in evidence.parts]
-    said = f"Enrolling again with the new model would take the EER {listed(went)}."
-    if decision != "re-enrol":
-        values = set_to(thresholds(evidence.points, NEW))
-        return f"{said} The threshold would then have to be {values}." if values else said
+def _worse(decision: Decision, evidence: Evidence) -> list[str]:
+    """Return where the new model would be the worse one even for those who enrol again."""
     worse = [
         f"{figure.new.value:.2f} against {figure.old.value:.2f} % {where}"
         for where, figure in evidence.parts
-        if figure.new_minus_old.points.value > 0
+        if decision == "re-enrol" and figure.new_minus_old.points.value > 0
     ]
-    return f"{said} Even then the new model would be the worse of the two: {listed(worse)}." if worse else said
+    even = "Even after enrolling again the new model would be the worse of the two"
+    return [f"{even}: {', '.join(worse)}."] if worse else []
 
 
 def _aim(evidence: Evidence) -> list[Check]:
     """Return the questions of the aim: of old enrolments, and of upgraded ones where they were measured."""
     asked = [(where, figure.mixed_minus_new) for where, figure in evidence.parts]
-    asked_upgraded = [(f"{where}, upgraded", found.minus_new) for where, _, found in evidence.upgrades]
-    found = []
-    for questions in (asked, asked_upgraded):
-        for (name, change), bound in zip(questions, (AIM_CLEAN, AIM_NOISY), strict=False):
-            holds, settled = change.beyond <= bound, evidence.sure and outside(change, bound)
-            where = name.removesuffix(", upgraded")
-            text = f"{'met' if holds else 'not met'} {where} ({span(change)}{'' if settled else '; not settled'})"
-            found.append(Check(name, holds, settled, text))
-    return found
-
-
-def _aim_words(aim: Sequence[Check]) -> list[str]:
-    upgraded = [check.text for check in aim if check.name.endswith(", upgraded")]
-    plain = [check for check in aim if not check.name.endswith(", upgraded")]
-    bounds = [f"{bound:g} % {check.name}" for check, bound in zip(plain, (AIM_CLEAN, AIM_NOISY), strict=False)]
-    said = listed([check.text for check in plain])
-    words = f"The aim, that old enrolments cost at most {listed(bounds)} against new ones, is {said}."
-    return [words, *([f"With upgraded ones it is {listed(upgraded)}."] if upgraded else [])]
+    asked_upgraded = [(f"{where}{OF_UPGRADED}", found.minus_new) for where, _, found in evidence.upgrades]
+    return [
+        Check(
+            name,
+            change.beyond <= bound,
+            evidence.sure and outside(change, bound),
+            span(change),
+            f"at most +{bound:g} %",
+        )
+        for questions in (asked, asked_upgraded)
+        for (name, change), bound in zip(questions, (AIM_CLEAN, AIM_NOISY), strict=False)
+    ]
 
 
 def _open(checks: Sequence[Check], evidence: Evidence, settled: bool) -> list[str]:
@@ -508,4 +392,4 @@ def _open(checks: Sequence[Check], evidence: Evidence, settled: bool) -> list[st
         return [f"{few}: it takes {FEW_SPEAKERS} at least to settle anything."]
     names = [check.name for check in checks if not check.settled]
     reach = "by intervals that reach across the limit of the rule"
-    return [f"{evidence.speakers} speakers leave open, {reach}: {listed(names)}."] if names else []
+    return [f"{evidence.speakers} speakers leave open, {reach}: {', '.join(names)}."] if names else []

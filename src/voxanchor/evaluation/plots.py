@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxanchor.conditions.spec import Condition
-from voxanchor.evaluation.markup import text
-from voxanchor.evaluation.results import SystemSummary
+from voxanchor.evaluation.compare import ComparedSystems, SeededEstimate
+from voxanchor.evaluation.results import CLEAN, SystemSummary
 from voxanchor.extras import missing
 from voxanchor.types import BoolArray, FloatArray, IntArray
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SERIES, SPEAKERS = 8, 10
 """Number of colours for systems and for speakers; they repeat beyond that."""
 
-# Colours no figure uses by chance; `_Panel` replaces them by the page's own.
+# Colours that no figure uses by chance: `_inline` replaces them by the page's own, so that one drawing serves both
+# the light and the dark page.
 INK, MUTED, RULE = "#010203", "#010204", "#010205"
 SERIES_COLOURS = [f"#01030{index}" for index in range(SERIES)]
 SPEAKER_COLOURS = [f"#01040{index}" for index in range(SPEAKERS)]
@@ -114,13 +115,27 @@ def _inline(document: str, name: str, description: str) -> str:
     return body.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1).strip()
 
 
-def panel_grid(panels: Sequence[Panel]) -> str:
-    """Return panels side by side, as many as the page is wide enough for."""
-    figures = "".join(f"<figure><figcaption>{text(panel.title)}</figcaption>{panel.svg}</figure>" for panel in panels)
-    return f'<div class="panels">{figures}</div>'
+# What figures are drawn from.
 
 
-# Embeddings laid out in a plane, for looking at.
+@dataclass(frozen=True)
+class TrainingCurve:
+    """How one stage of one training went.
+
+    Attributes:
+        seed: the training seed.
+        stage: name of the stage.
+        steps: optimiser steps at which the loss was logged, rising.
+        losses: training loss at each of them.
+        validation: (step, clean EER, noisy EER) in percent on the validation speakers.
+    """
+
+    system: str
+    seed: int
+    stage: str
+    steps: Sequence[int]
+    losses: Sequence[float]
+    validation: Sequence[tuple[int, float, float]]
 
 
 @dataclass(frozen=True)
@@ -196,32 +211,46 @@ def error_panels(
     panels = []
     for number, (noise, reference) in enumerate(first.curves.items()):
         levels = reference.snr_db
-        step = float(np.diff(levels).min()) if levels.size > 1 else 5.0
-        clean_at = levels[-1] + step
         with drawing(f"{prefix}{number}", f"Equal error rate against SNR in {noise}", (4.0, 3.1)) as canvas:
             axes = canvas.axes
             for index, (system, summary) in enumerate(summaries.items()):
-                colour, marker = SERIES_COLOURS[index % SERIES], MARKERS[index % len(MARKERS)]
-                rates = summary.curves[noise].eer
-                axes.plot(levels, rates, color=colour, marker=marker, linewidth=1.8, markersize=5)
+                clean = summary.figures[CLEAN].value if CLEAN in summary.figures else None
+                _snr_curve(axes, levels, summary.curves[noise].eer, clean, index)
                 ends = _intervals(summary, noise, levels)
                 if ends is not None and (banded is None or system in banded):
-                    axes.fill_between(levels, *ends, color=colour, alpha=0.14, linewidth=0)
-                if "clean" in summary.figures:
-                    clean = summary.figures["clean"].value
-                    axes.plot([levels[-1], clean_at], [rates[-1], clean], ":", color=colour, linewidth=1.2)
-                    axes.plot(clean_at, clean, color=colour, marker=marker, markersize=5)
-            ticks = [f"{level:g}" for level in levels]
-            if "clean" in first.figures:
-                axes.set_xticks([*levels, clean_at], [*ticks, "clean"])
-            else:
-                axes.set_xticks(levels, ticks)
+                    axes.fill_between(levels, *ends, color=SERIES_COLOURS[index % SERIES], alpha=0.14, linewidth=0)
+            _snr_axis(axes, levels, clean=CLEAN in first.figures)
             axes.set_ylim(0, max(top, 1.0))
-            axes.grid(visible=False, axis="x")
-            axes.set_xlabel("SNR (dB)")
             axes.set_ylabel("EER (%)")
         panels.append(Panel(noise, canvas.svg))
     return panels
+
+
+def _clean_at(levels: Sequence[float] | FloatArray) -> float:
+    """Return where clean speech stands on the axis: one step beyond the last level."""
+    return float(levels[-1]) + (float(np.diff(levels).min()) if len(levels) > 1 else 5.0)
+
+
+def _snr_curve(
+    axes: "Axes",
+    levels: Sequence[float] | FloatArray,
+    values: Sequence[float] | FloatArray,
+    clean: float | None,
+    index: int,
+) -> None:
+    """Draw a system's curve, and a dotted line to its point without noise, where there is one."""
+    colour, marker = SERIES_COLOURS[index % SERIES], MARKERS[index % len(MARKERS)]
+    axes.plot(levels, values, color=colour, marker=marker, linewidth=1.8, markersize=5)
+    if clean is not None:
+        axes.plot([levels[-1], _clean_at(levels)], [values[-1], clean], ":", color=colour, linewidth=1.2)
+        axes.plot(_clean_at(levels), clean, color=colour, marker=marker, markersize=5)
+
+
+def _snr_axis(axes: "Axes", levels: Sequence[float] | FloatArray, *, clean: bool) -> None:
+    ticks = [f"{level:g}" for level in levels]
+    axes.set_xticks([*levels, _clean_at(levels)] if clean else levels, [*ticks, "clean"] if clean else ticks)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("SNR (dB)")
 
 
 def _intervals(summary: SystemSummary, noise: str, levels: FloatArray) -> tuple[list[float], list[float]] | None:
@@ -351,3 +380,127 @@ def _speaker_points(
     x, y = spots[chosen].tolist()
     axes.annotate(str(index + 1), (x, y), xytext=(4, 4), textcoords="offset points", weight="bold", fontsize=10)
     return np.asarray(spots[chosen])
+
+
+_GEOMETRY = {
+    "compactness": "compactness (higher is better)",
+    "separation_mean": "separation (lower is better)",
+    "drift": "drift from the clean embedding (lower is better)",
+}
+
+
+def geometry_panels(compared: ComparedSystems) -> list[Panel]:
+    """Return compactness, separation and drift against SNR, each the mean over the kinds of noise of the main suite.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    main = compared.suites[0]
+    kinds = compared.systems[compared.base].suites[main].curves
+    levels = sorted({float(level) for curve in kinds.values() for level in curve.snr_db})
+    if not levels or not all(main in system.geometry for system in compared.systems.values()):
+        return []
+    panels = []
+    for number, (measure, title) in enumerate(_GEOMETRY.items()):
+        with drawing(f"geometry{number}", f"{title} against SNR", (4.0, 3.1)) as canvas:
+            for index, system in enumerate(compared.systems.values()):
+                geometry = system.geometry[main]
+                values = [_mean_at(geometry, level, measure, kinds) for level in levels]
+                clean = geometry[CLEAN][measure].value if CLEAN in geometry else None
+                _snr_curve(canvas.axes, levels, values, clean, index)
+            _snr_axis(canvas.axes, levels, clean=CLEAN in compared.systems[compared.base].geometry[main])
+        panels.append(Panel(title, canvas.svg))
+    return panels
+
+
+def _mean_at(
+    geometry: Mapping[str, Mapping[str, SeededEstimate]], level: float, measure: str, kinds: Iterable[str]
+) -> float:
+    names = [f"{kind}_{level:g}db" for kind in kinds]
+    return float(np.mean([geometry[name][measure].value for name in names if name in geometry]))
+
+
+_LOSS_POINTS = 150
+"""Of a loss curve: a drawing needs no more."""
+
+
+def validation_panels(systems: Sequence[str], curves: Sequence[TrainingCurve]) -> list[Panel]:
+    """Return EER on the validation speakers against the step, a panel per system; the stages stand end to end.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    shown = [curve for curve in curves if curve.validation]
+    top = 1.05 * max((eer for curve in shown for _, *eers in curve.validation for eer in eers), default=1.0)
+
+    def draw(axes: "Axes", curve: TrainingCurve, begin: int, colour: str) -> None:
+        steps = [begin + step for step, _, _ in curve.validation]
+        axes.plot(steps, [noisy for _, _, noisy in curve.validation], color=colour, linewidth=1.5)
+        axes.plot(steps, [clean for _, clean, _ in curve.validation], ":", color=colour, linewidth=1.5)
+        axes.set_ylim(0, top)
+
+    return _training_panels(systems, shown, "validation", "Validation error of {} during training", "EER (%)", draw)
+
+
+def loss_panels(systems: Sequence[str], curves: Sequence[TrainingCurve]) -> list[Panel]:
+    """Return the training loss against the step, a panel per system; the stages stand end to end.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+
+    def draw(axes: "Axes", curve: TrainingCurve, begin: int, colour: str) -> None:
+        every = max(1, len(curve.steps) // _LOSS_POINTS)
+        steps = [begin + step for step in curve.steps[::every]]
+        axes.plot(steps, curve.losses[::every], color=colour, linewidth=1.0, alpha=0.75)
+        axes.set_ylim(bottom=0)
+
+    return _training_panels(
+        systems, [curve for curve in curves if curve.steps], "loss", "Training loss of {}", "loss", draw
+    )
+
+
+def _training_panels(
+    systems: Sequence[str],
+    curves: Sequence[TrainingCurve],
+    name: str,
+    description: str,
+    label: str,
+    draw: Callable[["Axes", TrainingCurve, int, str], None],
+) -> list[Panel]:
+    """Return a panel for each system that has curves; ``draw`` takes axes, a curve, its first step and a colour."""
+    panels: list[Panel] = []
+    for index, system in enumerate(systems):
+        own = [curve for curve in curves if curve.system == system]
+        if own:
+            size = (4.0, 3.1 if name == "validation" else 2.6)
+            with drawing(f"{name}{len(panels)}", description.format(system), size) as canvas:
+                begin = _mark_stages(canvas.axes, own)
+                for curve in own:
+                    draw(canvas.axes, curve, begin[curve.stage], SERIES_COLOURS[index % SERIES])
+                canvas.axes.set_xlabel("step")
+                canvas.axes.set_ylabel(label)
+            panels.append(Panel(system, canvas.svg))
+    return panels
+
+
+def _mark_stages(axes: "Axes", curves: Sequence[TrainingCurve]) -> Mapping[str, int]:
+    """Draw where stages meet, and return at which step of the whole training each begins."""
+    begin: dict[str, int] = {}
+    at = 0
+    for stage in dict.fromkeys(curve.stage for curve in curves):
+        begin[stage] = at
+        own = [curve for curve in curves if curve.stage == stage]
+        at += max(max((*curve.steps, *(step for step, _, _ in curve.validation))) for curve in own)
+    for stage, step in list(begin.items())[1:]:
+        axes.axvline(step, color=MUTED, linewidth=0.8, linestyle="--")
+        axes.annotate(
+            stage,
+            (step, 1),
+            xytext=(4, -2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+        )
+    return begin

@@ -221,11 +221,16 @@ DECIDED = " (verdict)"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of words: the heading row names the columns, and the first cell of a row what it is about."""
+    """A table as text: the heading row names the columns, and the first cell of a row what it is about.
+
+    Attributes:
+        words: whether the other cells are words rather than figures.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: bool = False
 
 
 def plain(findings: Findings) -> dict[str, Any]:
@@ -260,7 +265,7 @@ def plain(findings: Findings) -> dict[str, Any]:
 
 
 def tables(findings: Findings, *, intervals: bool = True) -> list[Table]:
-    """Return what a person reads: error rates and thresholds, or how far embeddings and scores moved.
+    """Return what a person reads: what decided, error rates and thresholds, or how far embeddings and scores moved.
 
     Args:
         findings: what was found.
@@ -268,8 +273,10 @@ def tables(findings: Findings, *, intervals: bool = True) -> list[Table]:
     """
     if not findings.figures:
         return [_similarity_table(findings), *_spread_tables(findings)]
+    checks = [_check_table(findings.verdict)] if findings.verdict.checks else []
     points = [point for point in findings.thresholds if point.pairs]
     return [
+        *checks,
         _error_table(findings),
         *(entry for point in points for entry in _threshold_tables(point, findings, intervals)),
     ]
@@ -278,8 +285,8 @@ def tables(findings: Findings, *, intervals: bool = True) -> list[Table]:
 def compatibility_markdown(findings: Findings) -> str:
     """Return verdict and tables as Markdown without a heading, for a model card."""
     lead = f"**{findings.verdict.lead}**"
-    parts = [lead, *(_markdown(table) for table in tables(findings)), _bullets([*findings.verdict.reasons])]
-    return "\n\n".join([*parts, _bullets(_footnotes(findings))]) + "\n"
+    parts = [lead, *(_markdown(table) for table in tables(findings))]
+    return "\n\n".join([*parts, _bullets([*findings.verdict.reasons, *_footnotes(findings)])]) + "\n"
 
 
 def described(findings: Findings) -> str:
@@ -313,6 +320,19 @@ def _footnotes(findings: Findings) -> list[str]:
     return notes + list(findings.remarks)
 
 
+def _check_table(verdict: rules.Verdict) -> Table:
+    """Return what decided and whether the project's aim holds: what was found, the rule, and whether it holds."""
+    asked = [(check.name, check) for check in verdict.checks]
+    for check in verdict.aim:
+        where = check.name.removesuffix(rules.OF_UPGRADED)
+        asked.append((f"aim: {'old' if where == check.name else 'upgraded'} instead of new enrolment, {where}", check))
+    rows = [
+        (name, check.text, check.rule, ("yes" if check.holds else "no") + ("" if check.settled else ", not settled"))
+        for name, check in asked
+    ]
+    return Table("Rules of the verdict, and the aim", ("question", "found", "rule", "holds"), tuple(rows), words=True)
+
+
 def _error_table(findings: Findings) -> Table:
     parts = [part for part in (CLEAN, NOISY) if part in findings.figures]
     heads = {CLEAN: "clean", NOISY: f"{findings.where}, mean of {len(findings.conditions) - (CLEAN in parts)}"}
@@ -324,6 +344,7 @@ def _error_table(findings: Findings) -> Table:
         rows.append(
             ("upgraded enrolment, new test instead of both old", *(span(found.minus_old) for found in upgraded))
         )
+    rows.append(("everything new instead of old", *(span(figure.new_minus_old) for figure in shown)))
     rows.append(("old enrolment instead of new", *(span(figure.mixed_minus_new) for figure in shown)))
     if upgraded:
         rows.append(("upgraded enrolment instead of new", *(span(found.minus_new) for found in upgraded)))

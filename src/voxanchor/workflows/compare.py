@@ -27,14 +27,12 @@ from voxanchor.evaluation.compare import (
 from voxanchor.evaluation.compare_report import (
     Budget,
     ComparedReport,
-    TrainingCurve,
     TuningRow,
     read_curve,
     write_compared_report,
 )
 from voxanchor.evaluation.embed import EmbeddingCache
-from voxanchor.evaluation.plots import EmbeddingMap
-from voxanchor.evaluation.report import listed
+from voxanchor.evaluation.plots import EmbeddingMap, TrainingCurve
 from voxanchor.evaluation.results import write_csv
 from voxanchor.files import write_text, writing
 from voxanchor.models import registry
@@ -357,7 +355,8 @@ def write_contest(
 
 
 def _question(contest: ComparisonConfig, systems: Sequence[str]) -> str:
-    others = listed([name for name in systems if name != contest.ours])
+    *most, last = [name for name in systems if name != contest.ours]
+    others = f"{', '.join(most)} and {last}" if most else last
     return (
         f"Does {contest.ours} do better in noise than {others}, and does it keep what {contest.base} does on clean "
         "speech?"

@@ -20,9 +20,9 @@ from voxanchor.corpus.trial_lists import read_trials
 from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.evaluation.compatibility import Examined, Findings, examine, refuse_apart
-from voxanchor.evaluation.compatibility_report import render
 from voxanchor.evaluation.embed import EmbeddingCache, embed_with
 from voxanchor.evaluation.protocol import Setup
+from voxanchor.evaluation.report import write_compatibility_report
 from voxanchor.evaluation.results import write_csv
 from voxanchor.evaluation.text import compatibility_markdown, plain
 from voxanchor.files import write_bytes, write_text
@@ -126,7 +126,7 @@ def write_findings(findings: Findings, folder: str | Path) -> None:
     write_text(folder / "compatibility.json", content + "\n")
     write_csv(folder / "compatibility.csv", findings.rows)
     write_text(folder / "compatibility.md", compatibility_markdown(findings))
-    write_text(folder / "compatibility.html", render(findings))
+    write_compatibility_report(folder / "compatibility.html", findings)
 
 
 def compatibility_folder(
