@@ -14,8 +14,8 @@ from voxanchor.cli.main import run
 from voxanchor.conditions.bank import noise_bank
 from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, ModelError, RecipeError
+from voxanchor.evaluation.compatibility_text import compatibility_markdown, plain
 from voxanchor.evaluation.embed import EmbeddingCache
-from voxanchor.evaluation.text import compatibility_markdown, plain
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.workflows.compatibility import QUICK, Examination, compatibility, write_findings

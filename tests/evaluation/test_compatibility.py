@@ -18,12 +18,12 @@ from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.compatibility import Examined, Findings, examine
 from voxanchor.evaluation.compatibility_figures import PAIRS
+from voxanchor.evaluation.compatibility_text import compatibility_markdown, plain, tables
 from voxanchor.evaluation.compatibility_verdict import interval_words, span
 from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.report import render_compatibility as render
 from voxanchor.evaluation.results import CompatibilityRow, read_csv, write_csv
-from voxanchor.evaluation.text import compatibility_markdown, plain, tables
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.types import Embeddings, FloatArray
 

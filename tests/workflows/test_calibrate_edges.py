@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from voxanchor.evaluation.text import remarks
+from voxanchor.evaluation.calibration_text import remarks
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.scoring.calibration import FILE, ConditionFigures
 from voxanchor.workflows.calibrate import WORK_FOLDER, Material, calibrate

@@ -74,7 +74,7 @@ def compatibility(
         json: print the content of compatibility.json.
     """
     loading(old, new)
-    from voxanchor.evaluation.text import plain
+    from voxanchor.evaluation.compatibility_text import plain
     from voxanchor.workflows.compatibility import Examination, compatibility_folder
 
     if segment_s is None:
@@ -105,7 +105,7 @@ def show(findings: "Findings", folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from voxanchor.evaluation.text import tables
+    from voxanchor.evaluation.compatibility_text import tables
 
     screen = console()
     for entry in tables(findings, intervals=False):
@@ -177,7 +177,7 @@ def calibrate(
     loading(model)
     from voxanchor.audio.downmix import channel_of
     from voxanchor.config import to_plain
-    from voxanchor.evaluation.text import summary
+    from voxanchor.evaluation.calibration_text import summary
     from voxanchor.scoring.backend import PRIOR
     from voxanchor.workflows.calibrate import Material
     from voxanchor.workflows.calibrate import calibrate as job

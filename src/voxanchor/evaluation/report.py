@@ -18,6 +18,7 @@ from voxanchor.errors import MissingExtraError
 from voxanchor.evaluation.compare import MEASURES
 from voxanchor.evaluation.compatibility import Findings
 from voxanchor.evaluation.compatibility_figures import LABELS
+from voxanchor.evaluation.compatibility_text import described, drift_words, tables
 from voxanchor.evaluation.plots import (
     MARKER_SIGNS,
     SERIES,
@@ -40,7 +41,6 @@ from voxanchor.evaluation.results import (
     SystemSummary,
     summarise,
 )
-from voxanchor.evaluation.text import described, drift_words, tables
 from voxanchor.extras import missing
 from voxanchor.files import write_text
 from voxanchor.runtime import log_line

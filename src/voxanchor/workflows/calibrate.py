@@ -19,8 +19,8 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import CorpusError, ModelError, OutputError, RecipeError
 from voxanchor.evaluation.calibrate import PIECES_S, CalibrationTrials, calibrated, part_of, require_speakers
+from voxanchor.evaluation.calibration_text import calibration_markdown, remarks
 from voxanchor.evaluation.embed import EmbeddingCache, embed_with
-from voxanchor.evaluation.text import calibration_markdown, remarks
 from voxanchor.files import write_private, write_text, writing
 from voxanchor.models import artefact, registry
 from voxanchor.models.encoder import SpeakerEncoder

@@ -13,7 +13,7 @@ import yaml
 import voxanchor
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import ModelError
-from voxanchor.evaluation.text import calibration_markdown
+from voxanchor.evaluation.calibration_text import calibration_markdown
 from voxanchor.files import write_text
 from voxanchor.models.exported import SUFFIX, ExportedEncoder
 from voxanchor.models.references import GE2E_PACKAGE

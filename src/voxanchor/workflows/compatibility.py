@@ -20,11 +20,11 @@ from voxanchor.corpus.trial_lists import read_trials
 from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.evaluation.compatibility import Examined, Findings, examine, refuse_apart
+from voxanchor.evaluation.compatibility_text import compatibility_markdown, plain
 from voxanchor.evaluation.embed import EmbeddingCache, embed_with
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.report import write_compatibility_report
 from voxanchor.evaluation.results import write_csv
-from voxanchor.evaluation.text import compatibility_markdown, plain
 from voxanchor.files import write_bytes, write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder

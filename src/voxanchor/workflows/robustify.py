@@ -11,8 +11,8 @@ from voxanchor import config, runtime
 from voxanchor.audio.downmix import channel_of
 from voxanchor.errors import CorpusError, ForgettingError, RecipeError
 from voxanchor.evaluation.compatibility import Findings
+from voxanchor.evaluation.compatibility_text import compatibility_markdown
 from voxanchor.evaluation.embed import EmbeddingCache
-from voxanchor.evaluation.text import compatibility_markdown
 from voxanchor.files import replacing
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
