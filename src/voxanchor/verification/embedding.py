@@ -1,18 +1,21 @@
 """Recordings to embeddings, by whatever model: batched by length, long ones block by block."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from voxanchor.audio.snr import FRAME_SAMPLES
 from voxanchor.errors import AudioError
 from voxanchor.models.batches import by_length, pad
-from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray
 from voxanchor.verification.recordings import LoadedAudio, Long
+
+if TYPE_CHECKING:
+    import torch
+
+    from voxanchor.models.encoder import SpeakerEncoder
 
 
 class TorchEmbedder:
@@ -31,7 +34,7 @@ class TorchEmbedder:
         device: where it computes, in torch's words.
     """
 
-    def __init__(self, encoder: SpeakerEncoder, device: torch.device | None = None) -> None:
+    def __init__(self, encoder: "SpeakerEncoder", device: "torch.device | None" = None) -> None:
         self.fingerprint = encoder.fingerprint  # before the weights move: it reads each of them on the host
         self.encoder = (encoder if device is None else encoder.to(device)).eval()
         self.device = str(next(self.encoder.parameters()).device)
@@ -43,13 +46,15 @@ class TorchEmbedder:
         """Return (B, D) float32 unit vectors in the host's memory, computed where the encoder lies.
 
         Args:
-            waves: (B, T) float32 at 16 kHz; what lies behind a recording's length is not heard.
+            waves: (B, T) float32 at 16 kHz; samples behind a recording's length have no effect.
             lengths: (B,) int64 samples of each recording.
 
         Raises:
             AudioError: a recording shorter than `min_samples`.
             ModelError: shapes that do not fit.
         """
+        import torch  # here, so that exported files are embedded where torch is not installed
+
         device = next(self.encoder.parameters()).device
         with torch.no_grad():
             found = self.encoder(torch.from_numpy(waves).to(device), torch.from_numpy(lengths))
@@ -95,28 +100,28 @@ class Embedder(Protocol):
         ...
 
 
-def embed(embedder: Embedder, heard: Sequence[LoadedAudio]) -> Embeddings:
+def embed(embedder: Embedder, audio: Sequence[LoadedAudio]) -> Embeddings:
     """Return (N, D) float32 unit vectors of N recordings.
 
     Raises:
         AudioError: a recording that is silent, shorter than the model accepts, or louder than it can compute with.
     """
-    for recording in heard:
+    for recording in audio:
         samples = recording.samples
         if samples < embedder.min_samples:
             seconds, needed = samples / SAMPLE_RATE, embedder.min_samples / SAMPLE_RATE
             raise AudioError(f"{recording.name}: {seconds:.2f} s is too short to embed; the model needs {needed:.2f} s")
         if recording.quality.speech_s == 0:
             raise AudioError(f"{recording.name}: silent, so there is no voice to embed. Check the recording.")
-    embeddings = np.empty((len(heard), embedder.embedding_dim), dtype=np.float32)
-    whole = [place for place, recording in enumerate(heard) if not isinstance(recording.sound, Long)]
-    for batch in by_length([heard[place].quality.duration_s for place in whole]):
+    embeddings = np.empty((len(audio), embedder.embedding_dim), dtype=np.float32)
+    whole = [place for place, recording in enumerate(audio) if not isinstance(recording.sound, Long)]
+    for batch in by_length([audio[place].quality.duration_s for place in whole]):
         places = [whole[index] for index in batch]
-        embeddings[places] = embedder.embed(*pad([heard[place].waveform for place in places]))
-    for place, recording in enumerate(heard):
+        embeddings[places] = embedder.embed(*pad([audio[place].waveform for place in places]))
+    for place, recording in enumerate(audio):
         if isinstance(recording.sound, Long):
             embeddings[place] = _in_blocks(embedder, recording.sound)
-    for recording, row in zip(heard, embeddings, strict=True):
+    for recording, row in zip(audio, embeddings, strict=True):
         if not np.isfinite(row).all():
             raise AudioError(f"{recording.name}: the model has no finite embedding of it. Scale it to 1 at full scale.")
     return embeddings

@@ -34,7 +34,7 @@ from voxanchor.scoring.metrics import EerMethod
 from voxanchor.training.corpora import Corpora
 from voxanchor.training.recipe import Data, Evaluation
 from voxanchor.types import IntArray
-from voxanchor.verification.loading import judge_of
+from voxanchor.verification.loading import scoring_backend
 
 MAP_SPEAKERS = 10
 MAP_UTTERANCES = 12
@@ -212,7 +212,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
     enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    backends = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
+    backends = {name: scoring_backend(reference, systems[name]) for name, reference in comparison.models.items()}
     calibrated = {name: backend for name, backend in backends.items() if backend.record is not None}
     shown = _shown([condition.name for condition in suite.noisy], segments)
     keep = Keep(("clean", shown.condition), shown.places) if shown else Keep()
