@@ -17,7 +17,7 @@ SHOW = """
 import sys
 from pathlib import Path
 from voxanchor.cli.main import run
-from voxanchor.cli.shared import report
+from voxanchor.cli.arguments import report
 report(Path(sys.argv[1]), False)
 run(["--help"])
 run(["verify", "--help"])

@@ -142,7 +142,7 @@ def test_two_services_in_one_process_count_apart(app: FastAPI, calibrated: Verif
 
 PRINTING = """
 import ctypes, sys
-from voxanchor.service import logs
+from voxanchor.service import middleware as logs
 
 with logs.alone_on_stderr() as stream:
     logs.write_to(stream)

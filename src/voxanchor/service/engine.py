@@ -22,7 +22,7 @@ from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.verifier import Verifier
 
 LEAST_FULL = 0.7
-"""A recording joins a batch whose longest it is at least this much of: what is padded is computed for nothing."""
+"""A recording joins a batch only if it has at least this share of the longest one's length: padding costs time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Waiting:
 
 
 class BatchingEmbedder:
-    """An embedder for many threads: what they ask at the same time becomes a few batches of similar lengths.
+    """An embedder for many threads, which batches concurrent requests by length.
 
     A few threads run the model, so that concurrent requests do not fight for the cores. While they work, recordings
     gather for the next batch; they never wait for more, which gained nothing when it was tried (docs/service.md).
@@ -44,7 +44,7 @@ class BatchingEmbedder:
         embedder: the model.
         batch_s: padded seconds of audio in a batch; a longer recording is one of its own. 0: never more than one.
         threads: so many run the model.
-        observe: told the number of recordings of every batch.
+        observe: called with the number of recordings of every batch.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ T = TypeVar("T")
 
 
 class AppContext:
-    """Where requests are worked on.
+    """What the requests of a service share: models, store, noise, limits, threads.
 
     Args:
         verifier: the model that is served, with its store; stays open.
@@ -203,7 +203,7 @@ class AppContext:
         return self.verifier.store
 
     async def work(self, job: Callable[[], T]) -> T:
-        """Return what a job returns, run in a thread; a request that is given up leaves it, and it ends by itself.
+        """Run a job in a thread and return its result; a request that is given up leaves it to end by itself.
 
         Raises:
             whatever the job raises.

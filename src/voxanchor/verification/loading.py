@@ -83,12 +83,12 @@ def _by_torch(reference: str | Path, device: str) -> Embedder:
     from voxanchor.runtime import device_named
     from voxanchor.verification.embedding import TorchEmbedder
 
-    place = device_named(device)  # before the weights are read: a mistake is told at once
+    place = device_named(device)  # before the weights are read: a mistake is an error at once
     return TorchEmbedder(registry.load(reference), place)
 
 
 def scoring_backend(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> ScoringBackend:
-    """Return what decides with a model, empty where it has no calibration.
+    """Return the scoring back-end of a model, empty where it has no calibration.
 
     Args:
         reference: a model reference.

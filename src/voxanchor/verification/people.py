@@ -114,22 +114,25 @@ def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:
 
 
 def joint_quality(audio: Sequence[LoadedAudio]) -> Quality:
-    """Return the quality of several recordings together: lengths and speech summed, the others averaged.
+    """Return the quality of several recordings together: durations and speech summed, the others averaged.
 
-    Of the band the narrowest counts, and of peaks the highest.
+    The bandwidth is that of the narrowest, and the peak the highest.
     """
     qualities = [item.quality for item in audio]
 
     def known(name: str) -> list[float]:
         return [value for item in qualities if (value := getattr(item, name)) is not None]
 
+    def mean(name: str) -> float | None:
+        return float(np.mean(values)) if (values := known(name)) else None
+
     return Quality(
         sum(item.duration_s for item in qualities),
         sum(item.speech_s for item in qualities),
         float(np.mean([item.snr_db for item in qualities])),
         float(np.mean([item.clipped for item in qualities])),
-        float(np.mean(known("level_db"))) if known("level_db") else None,
-        float(np.mean(known("dc"))) if known("dc") else None,
+        mean("level_db"),
+        mean("dc"),
         min(known("bandwidth_hz"), default=None),
         max(known("peak"), default=None),
     )
@@ -140,7 +143,7 @@ def joint_quality(audio: Sequence[LoadedAudio]) -> Quality:
 
 @dataclass(frozen=True)
 class People:
-    """Who is enrolled, as one model may compare with them.
+    """The enrolments of a store that one model may compare with.
 
     Attributes:
         store: where they are.
@@ -171,7 +174,7 @@ class People:
         )
 
     def nearest(self, embedding: Embeddings, top: int) -> list["NearEnrolment"]:
-        """Return who is nearest to a (1, D) embedding, at most `top` by each model, in no order.
+        """Return the enrolments nearest to a (1, D) test embedding, at most `top` by each model, in no order.
 
         Each by the one voiceprint that `enrolment` takes, too. Of a model whose voiceprints go through a map it is
         everybody, person by person: among many people `voxanchor people upgrade` first.
