@@ -79,7 +79,7 @@ def test_the_plain_form_of_a_recipe_s_evaluation_is_that_of_older_runs() -> None
 
 
 def test_what_does_not_go_together_is_refused() -> None:
-    with pytest.raises(RecipeError, match="segment_s to 0"):
+    with pytest.raises(RecipeError, match="set segment_s: 0"):
         Examination(trials="list")
     with pytest.raises(RecipeError, match="at least 1"):
         Evaluation(systems=("a",), noise_seeds=0)

@@ -57,7 +57,9 @@ class TrialSettings:
 
     def __post_init__(self) -> None:
         if self.trials and self.segment_s:
-            raise RecipeError("a trial list names whole recordings: set segment_s to 0")
+            raise RecipeError(
+                "a trial list names whole recordings: set segment_s: 0, or leave segment_s out of a command"
+            )
         if self.noise_seeds < 1:
             raise RecipeError("noise_seeds must be at least 1")
 
