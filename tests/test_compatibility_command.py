@@ -16,9 +16,10 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.errors import CorpusError, ModelError, RecipeError
 from voxanchor.evaluation.compatibility_text import compatibility_markdown, plain
 from voxanchor.evaluation.embed import EmbeddingCache
+from voxanchor.evaluation.settings import Examination
 from voxanchor.models import registry
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.workflows.compatibility import QUICK, Examination, compatibility, write_findings
+from voxanchor.workflows.compatibility import QUICK, compatibility, write_findings
 
 SUITE = "name: small\nconditions: [clean, noise_5db, babble_5db]\n"
 FILES = ("compatibility.json", "compatibility.csv", "compatibility.md", "compatibility.html")
@@ -126,9 +127,9 @@ def test_a_trial_list_decides_who_is_compared(models: Path, voices_folder: Path,
     trials.write_text(
         "1 s00/0.flac s00/1.flac\n0 s00/0.flac s01/1.flac\n1 s01/0.flac s01/1.flac\n0 s01/2.flac s02/0.flac\n"
     )
-    examination = Examination(str(models / "small.yaml"), str(trials), segment_s=0, replicates=20)
+    examination = Examination(suite=str(models / "small.yaml"), trials=str(trials), segment_s=0, replicates=20)
     cache = EmbeddingCache(tmp_path / "cache")
-    findings = compatibility(str(models / "old"), str(models / "new"), scan(voices_folder), (), cache, examination)
+    findings = compatibility(str(models / "old"), str(models / "new"), scan(voices_folder), None, cache, examination)
     assert (findings.material.trials, findings.material.targets, findings.material.segments) == (4, 2, 6)
     assert findings.material.note == "trial list trials.txt"
 
@@ -142,9 +143,8 @@ def test_encoders_and_a_bank_do_as_well_as_references_and_folders(
     encoders = [registry.load(models / name) for name in ("old", "new")]
     cache = EmbeddingCache(tmp_path / "cache")
     one = compatibility(encoders[0], encoders[1], recordings, bank, cache, asked, ("a", "b"))
-    two = compatibility(
-        str(models / "old"), str(models / "new"), recordings, [str(noise_path)], cache, asked, ("a", "b")
-    )
+    folders = replace(asked, noise=(str(noise_path),))
+    two = compatibility(str(models / "old"), str(models / "new"), recordings, None, cache, folders, ("a", "b"))
     assert one == two
     assert one.old.reference == "a"
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
@@ -172,13 +172,16 @@ def test_classes_of_noise_that_were_heard_are_left_out(models: Path, voices_fold
             wave = 0.1 * np.random.default_rng(len(name)).standard_normal(16_000)
             soundfile.write(tmp_path / folder / "noise" / name / "1.wav", wave, 16_000)
     asked = Examination(
-        "unseen-noise", segment_s=1, max_segments=1, heard_noise=(str(tmp_path / "train"),), replicates=20
+        noise=(str(tmp_path / "test"),),
+        suite="unseen-noise",
+        segment_s=1,
+        max_segments=1,
+        heard_noise=(str(tmp_path / "train"),),
+        replicates=20,
     )
     recordings = scan(voices_folder).select(["s00", "s01", "s02"])
     cache = EmbeddingCache(tmp_path / "cache")
-    findings = compatibility(
-        str(models / "old"), str(models / "new"), recordings, [str(tmp_path / "test")], cache, asked
-    )
+    findings = compatibility(str(models / "old"), str(models / "new"), recordings, None, cache, asked)
     assert list(findings.conditions) == ["clean", *(f"bell_{level}db" for level in (0, 5, 10, 15, 20))]
     assert findings.remarks == ("Classes of noise that the training heard are left out: rain.",)
     assert findings.remarks[0] in compatibility_markdown(findings)

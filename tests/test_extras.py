@@ -169,10 +169,10 @@ import numpy as np
 from voxanchor.service.backgrounds import backgrounds
 from voxanchor.service.routes import with_noise
 wave = np.sin(np.arange(32000, dtype=np.float32) / 9) * (np.arange(32000) % 8000 < 5000)
-with backgrounds([]) as bank:
-    for kind in bank.kinds:
-        noisy = with_noise(wave.astype(np.float32), kind, [5.0], bank, 1)
-        assert len(noisy.heard) == 2 and noisy.description, kind
+with backgrounds([]) as noise:
+    for kind in noise.kinds:
+        noisy = with_noise(wave.astype(np.float32), kind, [5.0], noise.bank, 1)
+        assert len(noisy.audio) == 2 and noisy.description, kind
 """
     found = without("torch", cwd=tmp_path, code=code)
     assert found.returncode == 0, found.stderr

@@ -220,7 +220,7 @@ def test_suites_share_recordings_and_take_over_what_they_do_not_say(tree: Path) 
     held_out = scan(tree / "voxceleb1/test/wav")
     further = {"a": FurtherSuite("reverb"), "b": FurtherSuite(noise=("x",), protocol="both-noisy")}
     found = evaluations(
-        Evaluation(("s",), ("n",), suites=further),
+        Evaluation(systems=("s",), noise=("n",), suites=further),
         {"s": "m"},
         Corpora(held_out, held_out, held_out, ()),
         Data((Speech("x"),)),

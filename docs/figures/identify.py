@@ -26,7 +26,7 @@ from voxanchor.scoring.backend import EmbeddingSet
 from voxanchor.types import SAMPLE_RATE, IntArray, Waveform
 from voxanchor.verification import embedding
 from voxanchor.verification.loading import load
-from voxanchor.verification.people import People, voices_of
+from voxanchor.verification.people import People, embedding_set
 from voxanchor.verification.recordings import load_audio
 from voxanchor.verification.result import Identification, Side
 from voxanchor.verification.verifier import Rule, Verifier, identification
@@ -121,7 +121,7 @@ def main(model: str, speech: str, noise: str = "") -> None:
 def voice(verifier: Verifier, wave: Waveform) -> EmbeddingSet:
     """Return a recording as what is compared."""
     heard = load_audio(wave)
-    return voices_of([heard], embedding.embed(verifier.embedder, [heard]))
+    return embedding_set([heard], embedding.embed(verifier.embedder, [heard]))
 
 
 def looked_for(

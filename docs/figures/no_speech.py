@@ -11,7 +11,7 @@ from voxanchor.audio.io import find_audio
 from voxanchor.scoring.calibration import log_odds
 from voxanchor.verification.embedding import embed
 from voxanchor.verification.loading import load
-from voxanchor.verification.people import voices_of
+from voxanchor.verification.people import embedding_set
 from voxanchor.verification.recordings import load_all_audio
 
 PRIOR = 0.01
@@ -22,7 +22,7 @@ def main(model: str, noise: str) -> None:
     verifier = load(model)
     clips = load_all_audio([path for path in find_audio(noise) if "speech" not in path.parts[-2:]])
     heard = [clip for clip in clips if not verifier.unfit(clip)]
-    voices = voices_of(heard, embed(verifier.embedder, heard))
+    voices = embedding_set(heard, embed(verifier.embedder, heard))
     left, right = np.triu_indices(len(heard), 1)
     accepted = verifier.backend.ratios(voices, voices, left, right) >= log_odds(PRIOR)
     share = 100 * accepted.mean()

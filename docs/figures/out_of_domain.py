@@ -21,7 +21,7 @@ from voxanchor.models import registry
 from voxanchor.scoring.backend import EmbeddingSet
 from voxanchor.scoring.calibration import log_odds
 from voxanchor.scoring.metrics import cllr, eer, min_cllr
-from voxanchor.verification.loading import judge_of
+from voxanchor.verification.loading import scoring_backend
 
 SEGMENT_S, MOST_SEGMENTS = 3.0, 4
 
@@ -29,7 +29,7 @@ SEGMENT_S, MOST_SEGMENTS = 3.0, 4
 def main(model: str, folders: list[str]) -> None:
     """Print a table, a row for every folder and threshold."""
     encoder = registry.load(model)
-    backend = judge_of(model, encoder)
+    backend = scoring_backend(model, encoder)
     assert backend.record is not None, "calibrate the model first"
     marks = {"prior 0.01": log_odds(0.01), "prior 0.5": log_odds(0.5)}
     marks |= {f"{item.false_acceptance:g} %": item.llr for item in backend.record.thresholds if item.llr is not None}

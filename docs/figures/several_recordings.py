@@ -17,7 +17,7 @@ from voxanchor.scoring.backend import EmbeddingSet, ScoringBackend
 from voxanchor.scoring.bootstrap import error_rates
 from voxanchor.scoring.metrics import cllr, min_cllr, rank_trials
 from voxanchor.types import IntArray
-from voxanchor.verification.loading import judge_of
+from voxanchor.verification.loading import scoring_backend
 
 PIECE_S, MOST_PIECES = 2.0, 12
 RATE = 1.0
@@ -26,7 +26,7 @@ RATE = 1.0
 def main(model: str, folders: list[str]) -> None:
     """Print a table: errors at the threshold for 1 % by the number of recordings enrolled, pieces of 2 s in clean."""
     encoder = registry.load(model)
-    backend = judge_of(model, encoder)
+    backend = scoring_backend(model, encoder)
     print("| speech | enrolled | FA | FR | Cllr | min |")
     print("|---|---|---|---|---|---|")
     for folder in folders:

@@ -7,8 +7,10 @@ values are therefore converted to the annotated type here, and anything that doe
 import dataclasses
 import difflib
 import hashlib
+import inspect
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -127,6 +129,16 @@ def fingerprint(*parts: Any) -> str:
     """Return 16 hexadecimal digits that change when any of `parts` (plain values or dataclasses) does."""
     text = json.dumps([_plain(part) for part in parts], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", ENCODING_ERRORS)).hexdigest()[:16]
+
+
+def descriptions(cls: type) -> dict[str, str]:
+    """Return what the ``Attributes`` section of a class's docstring says of each field, those of its bases included."""
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        section = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
+        found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+        texts |= {name: " ".join(text.replace("`", "").split()) for name, text in found}
+    return texts
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -30,7 +30,7 @@ class Held:
         return self._embedder.embed(waves, lengths)
 
 
-def judge_of(fingerprint: str) -> ScoringBackend:
+def backend_of(fingerprint: str) -> ScoringBackend:
     thresholds = (Threshold(1.0, 2.0, 1000, 10, 100, 5.0), Threshold(0.01, None, 1000, remark="too few trials"))
     calibration = Calibration("cosine", -2.0, 8.0)
     return ScoringBackend(CalibrationRecord(fingerprint, calibration, thresholds, figures=(), material={}))

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
-from tests.service.asking import Held, encoded, judge_of
+from tests.service.asking import Held, backend_of, encoded
 
 from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
 from voxanchor.conditions.bank import NoiseBank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
+from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.settings import Settings
 from voxanchor.verification.verifier import Verifier
 
@@ -29,7 +30,7 @@ def other_embedder() -> TorchEmbedder:
 
 @pytest.fixture
 def calibrated(embedder: TorchEmbedder) -> Iterator[Verifier]:
-    with Verifier(embedder, judge_of(embedder.fingerprint)) as verifier:
+    with Verifier(embedder, backend_of(embedder.fingerprint)) as verifier:
         yield verifier
 
 
@@ -41,13 +42,14 @@ def held(embedder: TorchEmbedder) -> Iterator[Held]:
 
 
 @pytest.fixture(scope="session")
-def noise() -> NoiseBank:
-    return NoiseBank({"noise": SyntheticNoise(("white", "pink")), "music": SyntheticMusic(seed=1)})
+def noise() -> Backgrounds:
+    bank = NoiseBank({"noise": SyntheticNoise(("white", "pink")), "music": SyntheticMusic(seed=1)})
+    return Backgrounds(bank.kinds, lambda: bank)
 
 
 @pytest.fixture
-def app(calibrated: Verifier, other_embedder: TorchEmbedder, noise: NoiseBank) -> FastAPI:
-    beside = Verifier(other_embedder, judge_of(other_embedder.fingerprint))
+def app(calibrated: Verifier, other_embedder: TorchEmbedder, noise: Backgrounds) -> FastAPI:
+    beside = Verifier(other_embedder, backend_of(other_embedder.fingerprint))
     return make_app(calibrated, Settings(), beside, noise)
 
 

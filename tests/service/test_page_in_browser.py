@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 from tests.service import chromium
 
-from voxanchor.conditions.bank import NoiseBank
 from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
+from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.settings import Keys, Settings
 from voxanchor.verification.verifier import Verifier
 
@@ -25,7 +25,7 @@ KEY = "correct-horse-battery"
 
 
 @pytest.fixture
-def address(calibrated: Verifier, other_embedder: TorchEmbedder, noise: NoiseBank) -> Iterator[str]:
+def address(calibrated: Verifier, other_embedder: TorchEmbedder, noise: Backgrounds) -> Iterator[str]:
     settings = Settings(keys=Keys.parse(f"page {KEY}", "keys"), labels=("robust", "base"))
     app = make_app(calibrated, settings, Verifier(other_embedder), noise)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))

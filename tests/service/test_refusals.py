@@ -120,7 +120,7 @@ def test_somebody_deleted_while_a_voice_is_looked_for(
     def racing(self: People, *arguments: Any) -> Any:
         if any(person.name == "bob" for person in self.store.people()):
             client.delete("/v1/people/bob")
-            self.voice("bob")
+            self.enrolment("bob")
         return found(self, *arguments)
 
     monkeypatch.setattr(People, "nearest", racing)
@@ -128,7 +128,7 @@ def test_somebody_deleted_while_a_voice_is_looked_for(
     assert (answer.status_code, answer.json()["person"]) == (200, "ada")
 
     def hopeless(self: People, *arguments: Any) -> Any:
-        self.voice("bob")
+        self.enrolment("bob")
 
     monkeypatch.setattr(People, "nearest", hopeless)
     assert refusal(client.post("/v1/identify", files=one(recording(1, 2)))) == (503, "store_unavailable")

@@ -202,6 +202,63 @@ def test_every_answer_has_a_type(client: TestClient) -> None:
             assert refusal == {"$ref": "#/components/schemas/Error"}, (path, method)
 
 
+SIDE = "duration_s speech_s snr_db clipped level_db dc bandwidth_hz peak recordings warnings"
+KEYS = {
+    "Side": SIDE,
+    "Verification": "decision score llr threshold prior sides reason",
+    "Candidate": "person score llr probability warning",
+    "SearchRate": "rate kind low high highest condition remark",
+    "Identification": "decision person candidates nobody side threshold prior people false_acceptance reason remark",
+    "Enrolled": "person recordings side",
+    "Person": "name recordings models created updated",
+    "PersonDetail": "name comparable enrolments",
+    "Enrolment": "id model created by speech_s snr_db keeps_audio",
+    "Deleted": "person recordings remark",
+    "Embedding": "model embedding",
+    "Decision": "person kind decision score llr threshold model reason by at",
+    "Threshold": "false_acceptance llr false_rejection remark",
+    "Scored": "decision score llr threshold reason",
+    "Point": "snr_db served beside side",
+    "NoiseTrial": "kind noise clean noisy beside_remark audio",
+}
+"""Clients read these keys: one that is renamed or left out breaks them."""
+
+
+def test_the_keys_of_every_answer_stay(client: TestClient, recording: Recording) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name, keys in KEYS.items():
+        assert list(schemas[name]["properties"]) == keys.split(), name
+        assert sorted(schemas[name]["required"]) == sorted(keys.split()), name
+    answers = {"Enrolled": client.post("/v1/people/ada", files=several(recording(1, 1))).json()}
+    answers["Side"] = answers["Enrolled"]["side"]
+    wave = one(recording(1, 2))
+    answers["Verification"] = client.post("/v1/people/ada/verify", files=wave).json()
+    answers["Identification"] = client.post("/v1/identify", files=wave).json()
+    (answers["Candidate"],) = answers["Identification"]["candidates"]
+    answers["SearchRate"] = answers["Identification"]["false_acceptance"]
+    (answers["Person"],) = client.get("/v1/people").json()
+    answers["PersonDetail"] = client.get("/v1/people/ada").json()
+    (answers["Enrolment"],) = answers["PersonDetail"]["enrolments"]
+    answers["Decision"] = client.get("/v1/decisions").json()[0]
+    asked = {"person": "ada", "kind": "noise", "snr_db": "5"}
+    answers["NoiseTrial"] = client.post("/v1/try", files=wave, data=asked).json()
+    answers["Point"] = answers["NoiseTrial"]["clean"]
+    answers["Scored"] = answers["Point"]["beside"]
+    for name, answer in answers.items():
+        assert list(answer) == KEYS[name].split(), name
+    enrolled, heard = answers["Verification"]["sides"]
+    assert (enrolled["level_db"], enrolled["peak"]) == (None, None)
+    assert (heard["recordings"], heard["warnings"]) == (1, [])
+
+
+def test_fields_are_described_by_the_docstrings_of_what_is_answered(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    llr = schemas["Verification"]["properties"]["llr"]["description"]
+    assert llr.startswith("Natural-log likelihood ratio")
+    assert "null without a calibration" in llr
+    assert llr in client.get("/docs").text
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/docs", "/openapi.json", "/page/app.js", "/health", "/metrics", "/v1/model", "/v1/people"]
 )

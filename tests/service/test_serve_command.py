@@ -215,10 +215,10 @@ def test_an_exported_model_is_served_without_pytorch(model: Path, tmp_path: Path
     code = (
         "import sys, voxanchor, voxanchor.cli.people, voxanchor.service.app as app, voxanchor.service.run\n"
         "from voxanchor.service.backgrounds import backgrounds\n"
-        f"with voxanchor.load({str(tmp_path / 'tiny.onnx')!r}) as verifier, backgrounds([]) as bank:\n"
-        "    app.make_app(verifier, noise=bank)\n"
-        "    print(*bank.kinds, 'torch' in sys.modules)\n"
-        "    print(type(bank.source('noise')).__name__)\n"
+        f"with voxanchor.load({str(tmp_path / 'tiny.onnx')!r}) as verifier, backgrounds([]) as noise:\n"
+        "    app.make_app(verifier, noise=noise)\n"
+        "    print(*noise.kinds, 'torch' in sys.modules)\n"
+        "    print(type(noise.bank.source('noise')).__name__)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"(babble )?music noise False\nSyntheticNoise\n", found.stdout)
@@ -226,13 +226,13 @@ def test_an_exported_model_is_served_without_pytorch(model: Path, tmp_path: Path
 
 def test_noise_with_and_without_talkers(noise_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader")
-    with backgrounds([str(noise_path)]) as bank:
-        assert bank.kinds == ("babble", "music", "noise")
-        assert "8 speakers" in bank.source("babble").summary
-        assert "recorded" in bank.source("noise").summary
+    with backgrounds([str(noise_path)]) as noise:
+        assert noise.kinds == noise.bank.kinds == ("babble", "music", "noise")
+        assert "8 speakers" in noise.bank.source("babble").summary
+        assert "recorded" in noise.bank.source("noise").summary
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with backgrounds([str(noise_path)]) as bank:
-        assert bank.kinds == ("music", "noise")
-        assert "recorded" in bank.source("music").summary
-    with backgrounds([]) as bank:
-        assert "synthetic" in bank.source("noise").summary
+    with backgrounds([str(noise_path)]) as noise:
+        assert noise.kinds == noise.bank.kinds == ("music", "noise")
+        assert "recorded" in noise.bank.source("music").summary
+    with backgrounds([]) as noise:
+        assert "synthetic" in noise.bank.source("noise").summary

@@ -1,7 +1,8 @@
 """Decisions by a calibration made by hand: accepted, rejected, abstained, uncalibrated, and what goes with them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.verification.by_hand import Angles, Said, line
 
+from voxanchor.audio.quality import Quality
 from voxanchor.errors import AudioError, RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.torch_embedder import TorchEmbedder
@@ -19,6 +21,7 @@ from voxanchor.scoring.backend import UNCALIBRATED, EmbeddingSet, ScoringBackend
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.cohort import Cohort
 from voxanchor.types import Waveform
+from voxanchor.verification.result import Side
 from voxanchor.verification.verifier import MIN_SPEECH_S, Verifier
 
 
@@ -130,6 +133,41 @@ def test_an_answer_is_plain_json(verifier: Verifier, said: Said) -> None:
         }
         assert set(plain["false_acceptance"]) == {"rate", "kind", "low", "high", "highest", "condition", "remark"}
     assert json.dumps(Verifier(Angles()).verify(said(0), said(0)).to_dict(), allow_nan=False)
+
+
+def test_a_side_is_its_quality_with_recordings_and_warnings(verifier: Verifier, said: Said) -> None:
+    side = verifier.verify(said(0, 0.8), said(0)).sides[0]
+    assert side.quality == Quality.of(said(0, 0.8))
+    assert Side.with_quality(side.quality, 1, side.warnings) == side
+    assert (side.speech_s, side.recordings) == (side.quality.speech_s, 1)
+    assert any("less speech" in text for text in side.warnings)
+
+
+def test_the_store_is_changed_only_where_writing_is_allowed(said: Said) -> None:
+    class StoppedError(Exception):
+        pass
+
+    @contextmanager
+    def writing() -> Iterator[None]:
+        if not allowed:
+            raise StoppedError
+        yield
+
+    allowed = True
+    verifier = Verifier(Angles(), ScoringBackend(line()), writing=writing)
+    verifier.enroll("Ada", said(0))
+    assert verifier.verify_as("Ada", said(0)).accepted
+    allowed = False
+    for change in (
+        lambda: verifier.enroll("Ada", said(0.1)),
+        lambda: verifier.verify_as("Ada", said(0)),
+        lambda: verifier.identify(said(0)),
+    ):
+        with pytest.raises(StoppedError):
+            change()
+    assert verifier.verify(said(0), said(0)).accepted  # it writes nothing
+    assert [person.recordings for person in verifier.store.people()] == [1]
+    assert len(verifier.store.decisions()) == 1
 
 
 def test_a_recording_too_loud_to_compute_with_is_an_error_and_no_decision(said: Said) -> None:

@@ -15,14 +15,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
-from voxanchor.config import nearest
+from voxanchor.config import descriptions, nearest
 from voxanchor.corpus import owners
 from voxanchor.errors import EnrolmentError, RecipeError
 from voxanchor.runtime import console, log_line
@@ -116,6 +116,57 @@ def _argument(parameter: inspect.Parameter, hint: Any, text: str) -> Argument:
         kind=kind,
         choices=choices,
     )
+
+
+def taking(settings: type) -> Callable[[Callable[..., int]], Command]:
+    """Return a decorator that gives a command the fields of a dataclass as arguments, in the place of `settings`.
+
+    Their names, defaults and help come from the dataclass (`voxanchor.evaluation.settings`), so that none is written a
+    second time. The command's parameter `settings` receives the values by the names of the fields.
+    """
+    hints, texts = get_type_hints(settings), descriptions(settings)
+    offered = {one.metadata.get("flag", one.name): one for one in fields(settings)}
+    offered.pop("", None)
+
+    def decorate(command: Callable[..., int]) -> Command:
+        own, annotations = inspect.signature(command).parameters, get_type_hints(command, include_extras=True)
+        parameters: dict[str, inspect.Parameter] = {}
+        for name, parameter in own.items():
+            if name == "settings":
+                parameters |= {flag: _parameter(flag, one, hints[one.name]) for flag, one in offered.items()}
+            else:
+                parameters[name] = parameter.replace(annotation=annotations[name], kind=parameter.POSITIONAL_OR_KEYWORD)
+        signature = inspect.Signature(list(parameters.values()), return_annotation=int)
+
+        @functools.wraps(command)
+        def flat(*values: Any, **named: Any) -> int:
+            bound = signature.bind(*values, **named)
+            bound.apply_defaults()
+            given = {one.name: bound.arguments.pop(flag) for flag, one in offered.items()}
+            return command(**bound.arguments, settings=given)
+
+        lines = (
+            f"    {flag}: {texts[one.name]} {one.metadata.get('unset', '')}".rstrip() for flag, one in offered.items()
+        )
+        flat.__doc__ = "\n".join([inspect.getdoc(command) or "", *lines])
+        flat.__annotations__ = {name: one.annotation for name, one in parameters.items()} | {"return": int}
+        del flat.__wrapped__  # its signature and docstring would be read in the place of these
+        vars(flat)["__signature__"] = signature
+        return flat
+
+    return decorate
+
+
+def _parameter(name: str, field: "Field[Any]", hint: Any) -> inspect.Parameter:
+    """Return a field of a dataclass as a parameter of a command."""
+    left_open, metavar = "unset" in field.metadata, field.metadata.get("metavar")
+    marked: Any = hint | None if left_open else hint
+    if metavar:
+        marked = Annotated[marked, arg(metavar=metavar)]
+    if get_origin(hint) is tuple:
+        marked = Annotated[marked, UseAppendAction]
+    default = None if left_open else field.default
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=marked)
 
 
 def usage(name: str, known: Sequence[Argument]) -> str:

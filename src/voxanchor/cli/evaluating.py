@@ -1,7 +1,7 @@
-"""The commands that compare and calibrate: compatibility, calibrate."""
+"""The commands that measure: evaluate, compatibility, calibrate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from voxanchor.cli.arguments import (
     Folder,
@@ -9,37 +9,88 @@ from voxanchor.cli.arguments import (
     Json,
     Layout,
     Model,
+    Models,
     OutFolder,
     Share,
     SomeFolder,
-    SomeSeconds,
     Suite,
-    Trials,
     loading,
     print_json,
+    report,
+    taking,
 )
+from voxanchor.evaluation.settings import ComparisonSettings, Examination, TrialSettings
 from voxanchor.runtime import console
 
 if TYPE_CHECKING:
     from voxanchor.evaluation.compatibility import Findings
 
 
+@taking(ComparisonSettings)
+def evaluate(
+    model: Models,
+    speech: Folder,
+    out: OutFolder,
+    settings: dict[str, Any],
+    layout: Layout = "auto",
+    channel: str = "mix",
+    max_unusable: Share = 0.2,
+    cache: SomeFolder = None,
+    json: Json = False,
+) -> int:
+    """Measure models in noise, rooms and channels, side by side.
+
+    All models hear the same audio; tables and a report are written.
+
+    Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
+
+    Example: voxanchor evaluate --model ge2e --speech test-speech --suite reverb --rooms my-responses --out runs/rooms
+
+    Args:
+        model: a model to measure; `voxanchor models` lists what it may be.
+        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
+        out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
+            model has a calibration.
+        settings: what is measured, and how.
+        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
+            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
+        channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
+        max_unusable: largest share of unusable recordings with which the rest is still evaluated.
+        cache: folder of embeddings that several evaluations share; by default each keeps its own.
+        json: print the summary as JSON.
+    """
+    loading(*model, *([settings["enrol_model"]] if settings["enrol_model"] else []))
+    from voxanchor.audio.downmix import channel_of
+    from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
+
+    evaluate_folder(
+        Comparison(models=system_names(model), **_with_length(settings)),
+        speech,
+        out,
+        layout=layout,
+        channel=channel_of(channel),
+        max_unusable_share=max_unusable,
+        cache=cache,
+    )
+    return report(out, json)
+
+
+def _with_length(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of trials with the length of the segments that is usual for them, where none is given."""
+    if settings["segment_s"] is not None:
+        return settings
+    return {**settings, "segment_s": 0.0 if settings["trials"] else TrialSettings.segment_s}
+
+
+@taking(Examination)
 def compatibility(
     old: Model,
     new: Model,
     speech: Folder,
     out: OutFolder,
-    noise: Folders = (),
-    rooms: Folders = (),
-    heard_noise: Folders = (),
-    trials: Trials = "",
-    suite: Suite = "noise",
-    noise_seeds: int = 1,
-    segment_s: SomeSeconds = None,
-    max_segments: int = 4,
+    settings: dict[str, Any],
     layout: Layout = "auto",
     max_unusable: Share = 0.2,
-    precision: Literal["auto", "float32", "bfloat16"] = "float32",
     cache: SomeFolder = None,
     json: Json = False,
 ) -> int:
@@ -55,42 +106,20 @@ def compatibility(
         speech: folder of recordings, one sub-folder per speaker, none of whom the new model was trained on. Where
             nobody says who speaks (--layout flat), only how far embeddings and scores move is measured.
         out: output folder; gets compatibility.json, .csv, .md and .html.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout). As for evaluate.
-        rooms: folder of room impulse responses, for suites with measured rooms.
-        heard_noise: noise folder that the new model was trained with. The suite unseen-noise leaves its classes of
-            noise out.
-        trials: a trial list, "1 a.wav b.wav" a line, the enrolment first; without it all pairs are compared.
-        suite: a named suite of conditions (noise, compatibility, unseen-noise, unseen-recordings, reverb,
-            telephone, clipping, combined, level), or a YAML file. compatibility is the quick one: noise, music and
-            babble at 0 and 10 dB.
-        noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
-        segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
-        max_segments: at most so many segments from one recording.
+        settings: what is measured, and how.
         layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
             lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
         max_unusable: largest share of unusable recordings with which the rest is still used.
-        precision: of the models' matrix products.
         cache: folder of embeddings that several commands share; by default each keeps its own.
         json: print the content of compatibility.json.
     """
     loading(old, new)
     from voxanchor.evaluation.compatibility_text import plain
-    from voxanchor.workflows.compatibility import Examination, compatibility_folder
+    from voxanchor.workflows.compatibility import compatibility_folder
 
-    if segment_s is None:
-        segment_s = 0.0 if trials else 3.0
-    examination = Examination(
-        suite=suite,
-        trials=trials,
-        segment_s=segment_s,
-        max_segments=max_segments,
-        noise_seeds=noise_seeds,
-        rooms=rooms,
-        heard_noise=heard_noise,
-        precision=precision,
-    )
+    examination = Examination(**_with_length(settings))
     findings = compatibility_folder(
-        old, new, speech, noise, out, examination, layout=layout, max_unusable_share=max_unusable, cache=cache
+        old, new, speech, out, examination, layout=layout, max_unusable_share=max_unusable, cache=cache
     )
     if json:
         print_json(plain(findings))

@@ -13,9 +13,8 @@ from tyro.conf import Positional
 
 import voxanchor
 from voxanchor import runtime
-from voxanchor.cli import data, models, people, training
+from voxanchor.cli import data, evaluating, models, people, training
 from voxanchor.cli.arguments import HELP, Command, Group, completion_script, explain, explain_group, listed, parse
-from voxanchor.cli.evaluating import calibrate, compatibility
 from voxanchor.cli.people import serve
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError, VoxanchorError
@@ -68,9 +67,9 @@ SECTIONS: dict[str, dict[str, Command | Group]] = {
         "recipes": training.recipes,
     },
     "Measure": {
-        "evaluate": training.evaluate,
-        "compatibility": compatibility,
-        "calibrate": calibrate,
+        "evaluate": evaluating.evaluate,
+        "compatibility": evaluating.compatibility,
+        "calibrate": evaluating.calibrate,
         "card": models.card,
     },
     "People": {

@@ -1,27 +1,20 @@
-"""The commands that train and evaluate: quickstart, train, compare, robustify, evaluate."""
+"""The commands that train: quickstart, train, compare, recipes, robustify."""
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from voxanchor.cli.arguments import (
-    Folder,
     Folders,
     Json,
-    Layout,
     Model,
-    Models,
     OutFolder,
     Recipe,
     Settings,
-    Share,
     SomeFile,
     SomeFolder,
-    SomeSeconds,
-    Suite,
-    Trials,
     flat,
     loading,
     print_json,
@@ -371,107 +364,3 @@ def robustify(
     if made.verdict:
         print(COSINES)
     return 0
-
-
-def evaluate(
-    model: Models,
-    speech: Folder,
-    out: OutFolder,
-    trials: Trials = "",
-    enrolments: Trials = "",
-    noise: Folders = (),
-    rooms: Folders = (),
-    heard_noise: Folders = (),
-    suite: Suite = "noise",
-    protocol: Literal["clean-enrol", "both-noisy"] = "clean-enrol",
-    segment_s: SomeSeconds = None,
-    max_segments: int = 4,
-    noise_seeds: int = 1,
-    snr: Literal["active", "whole"] = "active",
-    eer: Literal["linear", "convex_hull"] = "linear",
-    enrol_model: Model = "",
-    cohort: Folder = "",
-    layout: Layout = "auto",
-    channel: str = "mix",
-    max_unusable: Share = 0.2,
-    precision: Literal["auto", "float32", "bfloat16"] = "float32",
-    cache: SomeFolder = None,
-    json: Json = False,
-) -> int:
-    """Measure models in noise, rooms and channels, side by side.
-
-    All models hear the same audio; tables and a report are written.
-
-    Example: voxanchor evaluate --model ge2e --model runs/robust --speech test-speech --noise test-noise --out runs/eval
-
-    Example: voxanchor evaluate --model ge2e --speech test-speech --suite reverb --rooms my-responses --out runs/rooms
-
-    Args:
-        model: a model to measure; `voxanchor models` lists what it may be.
-        speech: folder of recordings, one sub-folder per speaker; or a list that names both (see --layout).
-        out: output folder; gets results.csv, geometry.csv, summary.json and report.html, and decisions.csv where a
-            model has a calibration.
-        trials: a trial list, "1 a.wav b.wav" a line; without it all pairs are compared.
-        enrolments: a list of models, "model a.wav b.wav" a line (CN-Celeb's enroll.map, Kaldi's spk2utt): the trials
-            then compare a model, the mean of the embeddings of its recordings, with a recording.
-        noise: folder with noise/, music/ and speech/ (MUSAN layout). DIR::even and DIR::odd are its halves by the
-            number in a file's name, DIR::odd being the field's test part of MUSAN. Without it the built-in kinds are
-            used. Without speech/ the babble is made of the recordings themselves, played faster or slower so that
-            nobody is heard in the background of their own trials.
-        rooms: folder of room impulse responses, for suites with measured rooms.
-        heard_noise: noise folder that a model was trained with. The suite unseen-noise leaves its classes of noise out.
-        suite: a named suite of conditions (noise, unseen-noise, unseen-recordings, reverb, telephone, clipping,
-            combined, level, compatibility), or a YAML file.
-        protocol: clean-enrol (noise in the test only) or both-noisy.
-        segment_s: cut recordings into segments of so many seconds; 0 for whole recordings. Default 3, with --trials 0.
-        max_segments: at most so many segments from one recording.
-        noise_seeds: how many draws of the noise to average over; five or more for a figure to publish.
-        snr: what signal-to-noise ratios lie between: active levels (pauses left out), or those of the whole signals, as
-            in published tables whose mixers count pauses. A suite file may say "snr: whole" itself.
-        eer: how the points of the ROC are joined, for error rates and intervals.
-        enrol_model: enrol with this (older) model instead of the one under test.
-        cohort: folder of recordings of other speakers: scores are normalised by how either side scores with those of
-            them that are most like it (AS-norm).
-        layout: how the speakers are named. Folders: speakers, voxceleb, librispeech, cnceleb, or flat (not at all);
-            lists: kaldi, nemo, lhotse, speechbrain, csv, cnceleb. auto tells by what is there.
-        channel: which channel of the recordings is heard: mix (the mean of all), loudest, left, right, or its number.
-        max_unusable: largest share of unusable recordings with which the rest is still evaluated.
-        precision: of the models' matrix products; auto is bfloat16 where the device has it, which is quicker and moves
-            the error rate of a single condition by some tenths of a percent.
-        cache: folder of embeddings that several evaluations share; by default each keeps its own.
-        json: print the summary as JSON.
-    """
-    loading(*model, *([enrol_model] if enrol_model else []))
-    from voxanchor.audio.downmix import channel_of
-    from voxanchor.workflows.evaluate import Comparison, evaluate_folder, system_names
-
-    if segment_s is None:
-        segment_s = 0.0 if trials else 3.0
-    comparison = Comparison(
-        models=system_names(model),
-        noise=noise,
-        rooms=rooms,
-        heard_noise=heard_noise,
-        trials=trials,
-        enrolments=enrolments,
-        suite=suite,
-        protocol=protocol,
-        segment_s=segment_s,
-        max_segments=max_segments,
-        noise_seeds=noise_seeds,
-        eer_method=eer,
-        snr=snr,
-        enrol_model=enrol_model,
-        cohort=cohort,
-        precision=precision,
-    )
-    evaluate_folder(
-        comparison,
-        speech,
-        out,
-        layout=layout,
-        channel=channel_of(channel),
-        max_unusable_share=max_unusable,
-        cache=cache,
-    )
-    return report(out, json)

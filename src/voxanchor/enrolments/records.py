@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -50,16 +50,18 @@ class Enrolment:
         snr_db: its signal-to-noise ratio.
         source: where it came from.
         keeps_audio: whether the recording itself is kept.
+
+    The service does not answer what is marked ``exclude``, which pydantic reads.
     """
 
     id: int
-    person: str
+    person: str = field(metadata={"exclude": True})
     model: str
     created: str
     by: str
     speech_s: float
     snr_db: float
-    source: str
+    source: str = field(metadata={"exclude": True})
     keeps_audio: bool
 
 
@@ -86,7 +88,15 @@ class Voiceprint:
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who is enrolled: by which models, with how many recordings, first and last when."""
+    """Someone who is enrolled.
+
+    Attributes:
+        name: in Unicode's composed form.
+        recordings: how many are enrolled.
+        models: fingerprints of the models that embedded the recordings.
+        created: when the first recording was enrolled, in UTC.
+        updated: when the last one was.
+    """
 
     name: str
     recordings: int

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from voxanchor.corpus.trials import TrialList
 from voxanchor.errors import CorpusError, ModelError
 from voxanchor.evaluation.embed import ENROL, ConditionEmbedder, EmbeddingCache, Qualities, embed_with, embeddings_key
 from voxanchor.evaluation.results import DecisionRow, GeometryRow, ResultRow
+from voxanchor.evaluation.settings import Protocol
 from voxanchor.models.registry import Embedder
 from voxanchor.rng import generator
 from voxanchor.scoring.backend import EmbeddingSet, ScoringBackend
@@ -180,17 +180,17 @@ class Normaliser:
 # ``clean-enrol``: clean enrolment, test in the condition; how a service meets noise. ``both-noisy``: both sides in the
 # condition, with the same type and SNR, drawn apart; the protocol of ExU-Net and its successors.
 
-Protocol = Literal["clean-enrol", "both-noisy"]
-
 Scored = Callable[[str, Condition, int, FloatArray], None]
 """Called with system, condition, noise seed and the (K,) scores of the trials."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How models are compared.
+    """How models are compared: the settings of an evaluation, with the suite read and the seeds counted.
 
     Attributes:
+        suite: the conditions.
+        protocol: which sides of a trial are in the condition.
         noise_seeds: each gives one row per system and condition; published figures take at least five.
         eer_method: how the ROC's points are joined, for the error rates and their intervals.
         replicates: how often the speakers are drawn anew, for intervals.

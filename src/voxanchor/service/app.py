@@ -1,11 +1,11 @@
 """The service as an ASGI application, made from a verifier, and the routes about itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import FileResponse, HTMLResponse
@@ -15,15 +15,12 @@ from fastapi.staticfiles import StaticFiles
 import voxanchor
 from voxanchor.errors import EnrolmentError
 from voxanchor.service import failures, routes, schema
+from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.engine import AppContext
 from voxanchor.service.middleware import AccessLimits, RequestLog
 from voxanchor.service.settings import Settings
 from voxanchor.types import SAMPLE_RATE
 from voxanchor.verification.verifier import Verifier
-
-if TYPE_CHECKING:
-    from voxanchor.conditions.bank import NoiseBank
-
 
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -34,44 +31,52 @@ _HEAD = """<!doctype html>
 
 
 def reference(document: dict[str, Any]) -> str:
-    """Return the HTML of an OpenAPI document: every route with what it takes and what it answers."""
-    schemas: dict[str, Any] = document.get("components", {}).get("schemas", {})
+    """Return an OpenAPI document as an HTML page: every route with its fields and answers, and every answer's fields.
+
+    FastAPI's own pages load scripts from elsewhere.
+    """
+    schemas: dict[str, Any] = document["components"]["schemas"]
     parts = [_HEAD]
     for path, methods in document["paths"].items():
         for method, route in methods.items():
-            parts += _route(method.upper(), path, route, schemas)
+            parts.append(f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>")
+            parts.append(f"<p>{escape(route['summary'])}.</p>")
+            parts.append(_table((item["name"], item | item["schema"]) for item in route.get("parameters", ())))
+            for content in route.get("requestBody", {}).get("content", {}).values():
+                body = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+                needed = body.get("required", ())
+                parts.append(_table((name, item | {"required": name in needed}) for name, item in _fields(body)))
+            parts.append(f"<p>Answers: {_answers(route['responses'])}</p></section>")
     parts.append("<h2>Answers</h2>")
-    for name, described in schemas.items():
-        if "properties" in described and not name.startswith("Body_"):
+    for name, answer in schemas.items():
+        if "properties" in answer and not name.startswith("Body_"):
             parts.append(f'<section><h3 id="{escape(name)}">{escape(name)}</h3>')
-            parts.append(f"<p>{escape(described.get('description', ''))}</p>{_table(described)}</section>")
+            parts.append(f"<p>{escape(answer.get('description', ''))}</p>{_table(_fields(answer))}</section>")
     return "".join([*parts, "</main></body></html>"])
 
 
-def _route(method: str, path: str, route: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
-    yield f"<section><h2><code>{method} {escape(path)}</code></h2><p>{escape(route.get('summary', ''))}.</p>"
-    parameters = {item["name"]: {**item["schema"], **item} for item in route.get("parameters", ())}
-    if parameters:
-        needed = [item["name"] for item in route["parameters"] if item.get("required")]
-        yield _table({"properties": parameters, "required": needed})
-    for kind, content in route.get("requestBody", {}).get("content", {}).items():
-        yield f"<p>Body: <code>{escape(kind)}</code></p>"
-        yield _table(schemas[content["schema"]["$ref"].rpartition("/")[2]])
-    answers: dict[str, list[str]] = {}
-    for status, response in route["responses"].items():
-        what = next((_type(content.get("schema", {})) for content in response.get("content", {}).values()), "text")
-        answers.setdefault(what, []).append(escape(status))
-    told = "; ".join(f"{what}: {', '.join(statuses)}" for what, statuses in answers.items())
-    yield f"<p>Answers: {told}</p></section>"
+def _fields(schema: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    fields: dict[str, dict[str, Any]] = schema["properties"]
+    return fields.items()
 
 
-def _table(schema: dict[str, Any]) -> str:
+def _answers(responses: dict[str, Any]) -> str:
+    statuses: dict[str, list[str]] = {}
+    for status, response in responses.items():
+        kinds = [_type(content.get("schema", {})) for content in response.get("content", {}).values()]
+        statuses.setdefault((kinds or ["text"])[0], []).append(escape(status))
+    return "; ".join(f"{kind}: {', '.join(found)}" for kind, found in statuses.items())
+
+
+def _table(fields: Iterable[tuple[str, dict[str, Any]]]) -> str:
     rows = []
-    for name, item in schema["properties"].items():
-        needed = "required" if name in schema.get("required", ()) else f"default {item.get('default')}"
-        cells = (f"<code>{escape(name)}</code>", _type(item), needed, escape(item.get("description", "")))
+    for name, field in fields:
+        about = [escape(field.get("description", ""))]
+        about += ["required"] if field.get("required") else []
+        about += [f"default {escape(str(field['default']))}"] if field.get("default") is not None else []
+        cells = (f"<code>{escape(name)}</code>", _type(field), "; ".join(filter(None, about)))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f"<table>{''.join(rows)}</table>" if rows else ""
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -83,10 +88,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(escape(str(value)) for value in schema["enum"])
     if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    if schema.get("format") == "binary" or "contentMediaType" in schema:
-        return "file"
-    return escape(str(schema.get("type", "text")))
+        return f"list of {_type(schema.get('items') or schema['prefixItems'][0])}"
+    return "file" if "contentMediaType" in schema else escape(str(schema.get("type", "text")))
 
 
 # Routes about the service itself: model, health, metrics, the page and the reference.
@@ -94,7 +97,7 @@ def _type(schema: dict[str, Any]) -> str:
 PAGE = Path(__file__).parent / "page"
 
 HEALTH_S = 5.0
-"""A store that says nothing for so long is unavailable: a database may be away."""
+"""A store that does not answer for so long is unavailable: a database may be away."""
 
 
 def about_routes(context: AppContext) -> APIRouter:
@@ -169,15 +172,7 @@ def _model(context: AppContext, verifier: Verifier, label: str) -> schema.Model:
         scores=record.calibration.kind if record else "cosine",
         measures=list(record.calibration.measures) if record else [],
         threshold=verifier.backend.threshold_if_known(context.settings.prior, context.settings.false_acceptance),
-        thresholds=[
-            schema.Threshold(
-                false_acceptance=item.false_acceptance,
-                llr=item.llr,
-                false_rejection=item.false_rejection,
-                remark=item.remark,
-            )
-            for item in (record.thresholds if record else ())
-        ],
+        thresholds=[schema.Threshold.model_validate(item) for item in (record.thresholds if record else ())],
     )
 
 
@@ -196,11 +191,19 @@ _REFUSALS = {
 }
 
 
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made when first asked for."""
+        if self.openapi_schema is None:
+            schema.describe(super().openapi())  # in place: the framework keeps the document
+        return super().openapi()
+
+
 def make_app(
     verifier: Verifier,
     settings: Settings | None = None,
     beside: Verifier | None = None,
-    noise: "NoiseBank | None" = None,
+    noise: Backgrounds | None = None,
 ) -> FastAPI:
     """Return the application. It holds no state outside of itself; several may live in one process.
 
@@ -217,11 +220,11 @@ def make_app(
         yield
         context.close()
 
-    app = FastAPI(
+    app = _Service(
         title="voxanchor",
         version=voxanchor.__version__,
         summary="Whose voice is it: enrol people, verify and identify recordings.",
-        docs_url=None,  # these pages load scripts from elsewhere; about.add_page adds one that does not
+        docs_url=None,  # these pages load scripts from elsewhere; `reference` does not
         redoc_url=None,
         redirect_slashes=False,  # behind a proxy that ends TLS they would lead to plain HTTP
         lifespan=lifespan,
@@ -233,8 +236,8 @@ def make_app(
     # the gate looks at keys before a body is read; these two are for the description alone
     keys = [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     needed = keys if context.settings.keys else []
-    for router in (routes.people_routes(context), routes.decision_routes(context), about_routes(context)):
-        app.include_router(router, responses=responses, dependencies=needed)
+    for made in (routes.people_routes, routes.decision_routes, routes.noise_routes, about_routes):
+        app.include_router(made(context), responses=responses, dependencies=needed)
     add_page(app)
     app.add_middleware(AccessLimits, settings=context.settings, metrics=context.metrics)
     app.add_middleware(RequestLog, metrics=context.metrics)

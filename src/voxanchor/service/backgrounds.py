@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from voxanchor.corpus.layouts import noise_folder, scan
 from voxanchor.corpus.manifest import Manifest, log_left_out
@@ -17,24 +17,31 @@ if TYPE_CHECKING:
 TALKERS = 8
 
 
-class _Later:
-    """A noise bank that is made when noise is first drawn: a service that nobody tries noise with needs none."""
+class Backgrounds:
+    """The noise that a service adds, whose bank is made when it is first drawn from: many services never do.
 
-    def __init__(self, kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> None:
-        self.kinds = kinds
+    Args:
+        kinds: of the noise in the bank.
+        make: makes the bank.
+    """
+
+    def __init__(self, kinds: Sequence[str], make: "Callable[[], NoiseBank]") -> None:
+        self.kinds = tuple(kinds)
         self._make = make
         self._lock = threading.Lock()
         self._bank: NoiseBank | None = None
 
-    def __getattr__(self, name: str) -> Any:
+    @property
+    def bank(self) -> "NoiseBank":
+        """The bank, the same for all threads."""
         with self._lock:
             if self._bank is None:
                 self._bank = self._make()
-        return getattr(self._bank, name)
+            return self._bank
 
 
 @contextlib.contextmanager
-def backgrounds(folders: Sequence[str]) -> "Iterator[NoiseBank]":
+def backgrounds(folders: Sequence[str]) -> Iterator[Backgrounds]:
     """Give ``noise``, ``music`` and ``babble``, from folders in MUSAN layout or built in.
 
     Babble needs people who talk: where no folder has ``speech``, synthetic voices, which need the extra ``synthetic``.
@@ -56,9 +63,11 @@ def backgrounds(folders: Sequence[str]) -> "Iterator[NoiseBank]":
         yield _made(folders, ("babble", "music", "noise"), lambda: _with_babble(folders, talkers))
 
 
-def _made(folders: Sequence[str], kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> "NoiseBank":
-    """Return the bank; one of folders at once, so that what is wrong with them is said at the start."""
-    return make() if folders else cast("NoiseBank", _Later(kinds, make))
+def _made(folders: Sequence[str], kinds: tuple[str, ...], make: "Callable[[], NoiseBank]") -> Backgrounds:
+    found = Backgrounds(kinds, make)
+    if folders:
+        found.bank  # noqa: B018  # made at once, so that a fault in the folders is an error at the start
+    return found
 
 
 def _with_babble(folders: Sequence[str], talkers: Manifest) -> "NoiseBank":

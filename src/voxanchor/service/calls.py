@@ -1,4 +1,4 @@
-"""One request while it is answered: what the log will say of it, and whether it has run out of time."""
+"""One request while it is answered: what the log will hold of it, and whether it has run out of time."""
 
 import contextlib
 import secrets
@@ -33,7 +33,7 @@ class Deadline:
             return self._over
 
     def check(self) -> None:
-        """Do nothing for a request that may go on.
+        """Check that the request may go on.
 
         Raises:
             Refusal: it was given up.
@@ -56,7 +56,7 @@ class Deadline:
 
 
 def timed_out() -> Refusal:
-    """Return what a caller is told whose request took too long."""
+    """Return the refusal of a request that took too long."""
     return Refusal(504, "timed_out", "the request took too long and was given up; nothing was changed")
 
 

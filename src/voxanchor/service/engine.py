@@ -6,27 +6,23 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.enrolments.records import Decision
 from voxanchor.enrolments.store import Store
 from voxanchor.models.batches import pad
 from voxanchor.service import calls
+from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.metrics import Metrics
 from voxanchor.service.settings import Settings
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray, Waveform
 from voxanchor.verification.embedding import Embedder
 from voxanchor.verification.verifier import Verifier
 
-if TYPE_CHECKING:
-    from voxanchor.conditions.bank import NoiseBank
-
-
 LEAST_FULL = 0.7
-"""A recording joins a batch whose longest it is at least this much of: what is padded is computed for nothing."""
+"""A recording joins a batch only if it has at least this share of the longest one's length: padding costs time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class _Waiting:
 
 
 class BatchingEmbedder:
-    """An embedder for many threads: what they ask at the same time becomes a few batches of similar lengths.
+    """An embedder for many threads, which batches concurrent requests by length.
 
     A few threads run the model, so that concurrent requests do not fight for the cores. While they work, recordings
     gather for the next batch; they never wait for more, which gained nothing when it was tried (docs/service.md).
@@ -48,7 +44,7 @@ class BatchingEmbedder:
         embedder: the model.
         batch_s: padded seconds of audio in a batch; a longer recording is one of its own. 0: never more than one.
         threads: so many run the model.
-        observe: told the number of recordings of every batch.
+        observe: called with the number of recordings of every batch.
     """
 
     def __init__(
@@ -180,30 +176,8 @@ def batches(items: Sequence[_Waiting], samples: Callable[[_Waiting], int], most_
 T = TypeVar("T")
 
 
-class _Guarded:
-    """A store whose changes are made only by requests that were not given up, and then waited for."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def enroll(self, *arguments: Any) -> None:
-        with calls.current().deadline.writing():
-            self._store.enroll(*arguments)
-
-    def delete(self, person: str) -> int:
-        with calls.current().deadline.writing():
-            return self._store.delete(person)
-
-    def log(self, decision: Decision) -> None:
-        with calls.current().deadline.writing():
-            self._store.log(decision)
-
-
 class AppContext:
-    """Where requests are worked on.
+    """What the requests of a service share: models, store, noise, limits, threads.
 
     Args:
         verifier: the model that is served, with its store; stays open.
@@ -213,14 +187,14 @@ class AppContext:
     """
 
     def __init__(
-        self, verifier: Verifier, settings: Settings, beside: Verifier | None, noise: "NoiseBank | None"
+        self, verifier: Verifier, settings: Settings, beside: Verifier | None, noise: Backgrounds | None
     ) -> None:
         self.settings = settings
         self.noise = noise
         self.metrics = Metrics()
         self._embedders: list[BatchingEmbedder] = []
-        self.verifier = self._queued("served", verifier, cast(Store, _Guarded(verifier.store)))
-        self.beside = None if beside is None else self._queued("beside", beside, beside.store)
+        self.verifier = self._queued("served", verifier)
+        self.beside = None if beside is None else self._queued("beside", beside)
         self._threads = ThreadPoolExecutor(settings.workers, "request")
 
     @property
@@ -229,7 +203,7 @@ class AppContext:
         return self.verifier.store
 
     async def work(self, job: Callable[[], T]) -> T:
-        """Return what a job returns, run in a thread; a request that is given up leaves it, and it ends by itself.
+        """Run a job in a thread and return its result; a request that is given up leaves it to end by itself.
 
         Raises:
             whatever the job raises.
@@ -249,9 +223,16 @@ class AppContext:
         for embedder in self._embedders:
             embedder.close()
 
-    def _queued(self, name: str, verifier: Verifier, store: Store) -> Verifier:
+    def _queued(self, name: str, verifier: Verifier) -> Verifier:
         settings, observe = self.settings, self.metrics.batch_recordings.labels(name).observe
         embedder = BatchingEmbedder(verifier.embedder, settings.batch_s, settings.model_threads, observe)
         self.metrics.watch_queue(name, lambda: embedder.waiting)
         self._embedders.append(embedder)
-        return Verifier(embedder, verifier.backend, store, verifier.older)
+        return Verifier(
+            embedder,
+            verifier.backend,
+            verifier.store,
+            verifier.older,
+            # the store is changed only by requests that were not given up, and these are then waited for
+            writing=lambda: calls.current().deadline.writing(),
+        )

@@ -37,7 +37,7 @@ class Refusal(HTTPException):
 
 
 class StoreError(Exception):
-    """A store that cannot be read or written now. What it says may name files, so that it goes into the log alone."""
+    """A store that cannot be read or written now. Its message may name files, so it goes into the log alone."""
 
 
 def answer(refusal: HTTPException) -> JSONResponse:
@@ -48,7 +48,7 @@ def answer(refusal: HTTPException) -> JSONResponse:
 
 
 def refusal_of(error: VoxanchorError) -> Refusal | None:
-    """Return what a caller is told of an error that the request caused; None for one that it did not."""
+    """Return the refusal for an error that the request caused; None for one that it did not."""
     if isinstance(error, TooLongError):
         return Refusal(413, "too_long", str(error))
     if isinstance(error, AudioError):
@@ -64,7 +64,7 @@ def is_disk(error: BaseException) -> bool:
 
 
 def no_room() -> Refusal:
-    """Return what a caller is told when an uploaded recording could not be put down."""
+    """Return the refusal of an upload that could not be written to the disk."""
     return Refusal(503, "no_room", "the service cannot write its temporary files now: its disk may be full")
 
 

@@ -49,9 +49,9 @@ class Metrics:
         )
 
     def watch_queue(self, model: str, length: Callable[[], float]) -> None:
-        """Have the length of a model's queue asked when the metrics are."""
+        """Read the length of a model's queue whenever the metrics are read."""
         self.queue.labels(model).set_function(length)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus's text format."""
+        """Return the counters in Prometheus's text format."""
         return generate_latest(self.registry)

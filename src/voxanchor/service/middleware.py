@@ -92,7 +92,7 @@ def _relay(reading: int) -> None:
 
 
 def place_of(error: BaseException) -> str:
-    """Return where in the code an exception arose, and its type: what the log may say of it."""
+    """Return where in the code an exception arose, and its type: what the log may hold of it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -165,7 +165,7 @@ class AccessLimits:
         return name
 
     def _refuse_foreign(self, headers: Headers) -> None:
-        """Do nothing for a request that no page of another site has sent. With keys, such a page has none.
+        """Check that no page of another site has sent a request. With keys, such a page has none.
 
         Raises:
             Refusal: it comes from elsewhere.
@@ -201,7 +201,7 @@ class AccessLimits:
         return counted
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or say that it took too long; one that has begun to write is waited for."""
+        """Answer a request, or refuse it when it takes too long; one that has begun to write is waited for."""
         begun = False
 
         async def noted(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Routes about people and decisions: uploads, enrol, verify, identify, try in noise."""
+"""Routes about people and decisions: uploads, enrol, verify, identify, and the trial in noise."""
 
 import base64
 import contextlib
@@ -14,9 +14,8 @@ from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 
 from voxanchor.audio.downmix import Channel, channels_of
 from voxanchor.audio.io import AudioFile
-from voxanchor.conditions.render import render
 from voxanchor.conditions.spec import Condition
-from voxanchor.enrolments.records import Enrolment, person_name
+from voxanchor.enrolments.records import Decision, Enrolment, Person, person_name
 from voxanchor.errors import (
     AudioError,
     EnrolmentError,
@@ -33,9 +32,9 @@ from voxanchor.service.failures import Refusal, StoreError
 from voxanchor.service.settings import Settings
 from voxanchor.types import SAMPLE_RATE, Waveform
 from voxanchor.verification import embedding
-from voxanchor.verification.people import People, voices_of
+from voxanchor.verification.people import People, embedding_set
 from voxanchor.verification.recordings import LoadedAudio, Long, load_audio
-from voxanchor.verification.result import Identification, Side
+from voxanchor.verification.result import Answer, Enrolled, Identification, Side, Verification
 from voxanchor.verification.verifier import CERTAINTY, Verifier
 
 if TYPE_CHECKING:
@@ -51,18 +50,18 @@ _READABLE = "WAV, FLAC, Ogg, Opus, MP3 and AIFF can be read, and where PyAV is i
 
 
 def recordings(files: Sequence[UploadFile], settings: Settings, channel: str = "mix") -> list[LoadedAudio]:
-    """Return the recordings as a verifier takes them.
+    """Return uploaded recordings as a verifier takes them.
 
-    A file is told by its content alone: its name and type may be anything. Each is copied into a file of its own,
-    which is removed once it was heard.
+    A file is recognised by its content alone: its name and type may be anything. Each is copied into a temporary file,
+    which is removed once it has been read.
 
     Args:
         files: as they were uploaded.
         settings: the limits.
-        channel: which channel of them is heard, or of each, with commas between.
+        channel: which channel of them is taken, or of each, with commas between.
 
     Raises:
-        RecipeError: no channel is called so.
+        RecipeError: no such channel.
         AudioError: a file that cannot be read; files are called by their place, not their name.
         TooLongError: a recording lasts longer than the limit.
         Refusal: too many recordings, or one that is larger than the limit.
@@ -99,10 +98,10 @@ def _recording(upload: UploadFile, name: str, settings: Settings, channel: Chann
 
 
 def _refuse_large(file: AudioFile, settings: Settings) -> None:
-    """Do nothing for a recording within the limit of its size when decoded, as far as its header says.
+    """Check a recording's size when decoded, as far as its header states it.
 
     Raises:
-        Refusal: it is larger.
+        Refusal: it is larger than the limit.
         AudioError: it cannot be read.
     """
     with file.decoder() as decoder:
@@ -113,7 +112,7 @@ def _refuse_large(file: AudioFile, settings: Settings) -> None:
         raise Refusal(413, "too_large", text)
 
 
-# What noise does to a decision: one recording, clean and noisy, judged by two models.
+# What noise does to a decision: one recording, clean and noisy, scored by two models.
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,11 @@ class Noisy:
     """A recording with noise.
 
     Attributes:
-        heard: clean, then one at each ratio.
+        audio: clean, then one at each ratio.
         description: what was added.
     """
 
-    heard: tuple[LoadedAudio, ...]
+    audio: tuple[LoadedAudio, ...]
     description: str
 
 
@@ -136,84 +135,85 @@ def with_noise(waveform: Waveform, kind: str, snrs_db: Sequence[float], bank: "N
         AudioError: the recording is silent, or a recording of noise cannot be read.
         RecipeError: a ratio that cannot be.
     """
-    heard, described = [load_audio(waveform)], ""
+    from voxanchor.conditions.render import render  # here, so that nothing of it is loaded before noise is asked for
+
+    audio, description = [load_audio(waveform)], ""
     for snr_db in snrs_db:
-        made = render(waveform, Condition(kind, snr_db), bank, generator(seed, 0, kind, "try"))
-        heard.append(load_audio(made.waveform))
-        described = made.description
-    return Noisy(tuple(heard), described)
+        rendered = render(waveform, Condition(kind, snr_db), bank, generator(seed, 0, kind, "try"))
+        audio.append(load_audio(rendered.waveform))
+        description = rendered.description
+    return Noisy(tuple(audio), description)
 
 
-def voice_of_person(name: str, verifier: Verifier, store_of_served: People | None = None) -> EmbeddingSet:
-    """Return a person's voice as a model knows it.
+def person_embedding(name: str, verifier: Verifier, served: People | None = None) -> EmbeddingSet:
+    """Return a person's voiceprint as the enrolment of a trial.
 
     Args:
         name: the person.
         verifier: the model, with its own store.
-        store_of_served: where else the person may be enrolled with this model: before another one was served.
+        served: the store of the served model, where this model may have enrolled the person before another was served.
 
     Raises:
         EnrolmentError: nobody of that name is enrolled with a model that fits.
     """
     try:
-        return verifier.people.voice(name)[0]
+        return verifier.people.enrolment(name)[0]
     except EnrolmentError:
-        if store_of_served is None:
+        if served is None:
             raise
-        return store_of_served.voice(name)[0]
+        return served.enrolment(name)[0]
 
 
-def voice_of_recording(heard: LoadedAudio, verifier: Verifier) -> EmbeddingSet | None:
-    """Return a recording as what another is compared with; None where it holds too little speech."""
-    return None if verifier.unfit(heard) else voices_of([heard], embedding.embed(verifier.embedder, [heard]))
+def recording_embedding(audio: LoadedAudio, verifier: Verifier) -> EmbeddingSet | None:
+    """Return a recording as the enrolment of a trial; None where it holds too little speech."""
+    return None if verifier.unfit(audio) else embedding_set([audio], embedding.embed(verifier.embedder, [audio]))
 
 
-def judged(
-    verifier: Verifier, known: EmbeddingSet, heard: Sequence[LoadedAudio], prior: float, false_acceptance: float | None
-) -> list[schema.Judged]:
-    """Return what a model says of each recording.
+def scored(
+    verifier: Verifier,
+    enrolment: EmbeddingSet,
+    tests: Sequence[LoadedAudio],
+    prior: float,
+    false_acceptance: float | None,
+) -> list[schema.Scored]:
+    """Return a model's result for the trial of an enrolment with each test recording.
 
     Raises:
         RecipeError: a prior or rate that cannot be, or that the model's calibration does not support.
     """
     threshold = verifier.backend.threshold(prior, false_acceptance)
-    reasons = [verifier.unfit(item) for item in heard]
-    fit = [item for item, reason in zip(heard, reasons, strict=True) if not reason]
-    rows = iter(embedding.embed(verifier.embedder, fit))
+    reasons = [verifier.unfit(test) for test in tests]
+    usable = [test for test, reason in zip(tests, reasons, strict=True) if not reason]
+    rows = iter(embedding.embed(verifier.embedder, usable))
     found = []
-    for item, reason in zip(heard, reasons, strict=True):
+    for test, reason in zip(tests, reasons, strict=True):
         if reason:
-            found.append(schema.Judged(decision="abstained", score=None, llr=None, threshold=threshold, reason=reason))
+            found.append(schema.Scored(decision="abstained", score=None, llr=None, threshold=threshold, reason=reason))
             continue
-        scores, llrs = verifier.backend.compare(known, voices_of([item], next(rows)[None]))
-        found.append(_judged(float(scores[0]), None if llrs is None else float(llrs[0]), threshold))
+        scores, llrs = verifier.backend.compare(enrolment, embedding_set([test], next(rows)[None]))
+        found.append(_scored(float(scores[0]), None if llrs is None else float(llrs[0]), threshold))
     return found
 
 
-def _judged(score: float, llr: float | None, threshold: float | None) -> schema.Judged:
+def _scored(score: float, llr: float | None, threshold: float | None) -> schema.Scored:
     if llr is None or threshold is None:
-        return schema.Judged(decision="uncalibrated", score=score, llr=None, threshold=None, reason=UNCALIBRATED)
-    decision: schema.Answer = "accepted" if llr >= threshold else "rejected"
-    return schema.Judged(decision=decision, score=score, llr=llr, threshold=threshold, reason="")
-
-
-def side_answer(side: Side) -> schema.Side:
-    """Return one side of a comparison as the service answers it."""
-    return schema.Side(**vars(side.quality), recordings=side.recordings, warnings=list(side.warnings))
+        return schema.Scored(decision="uncalibrated", score=score, llr=None, threshold=None, reason=UNCALIBRATED)
+    decision: Answer = "accepted" if llr >= threshold else "rejected"
+    return schema.Scored(decision=decision, score=score, llr=llr, threshold=threshold, reason="")
 
 
 def points(
-    noisy: Noisy, snrs_db: Sequence[float], served: list[schema.Judged], beside: list[schema.Judged] | None
+    noisy: Noisy, snrs_db: Sequence[float], served: list[schema.Scored], beside: list[schema.Scored] | None
 ) -> list[schema.Point]:
-    """Return the recording as it came, then at each ratio."""
+    """Return the results for the recording as it came, then at each ratio."""
     return [
         schema.Point(
             snr_db=snr_db,
             served=served[place],
             beside=None if beside is None else beside[place],
-            side=side_answer(Side(noisy.heard[place].quality, warnings=noisy.heard[place].warnings)),
+            side=Side.with_quality(audio.quality, warnings=audio.warnings),
         )
-        for place, snr_db in enumerate((None, *snrs_db))
+        for place, (snr_db, audio) in enumerate(zip((None, *snrs_db), noisy.audio, strict=True))
     ]
 
 
@@ -232,13 +232,13 @@ Upload = Annotated[UploadFile, File(description="A recording in a common format,
 Uploads = Annotated[list[UploadFile], File(description="One or several recordings of the person.")]
 Prior = Annotated[
     float | None,
-    Form(gt=0, lt=1, description="Probability of one voice before it was heard; else the service's."),
+    Form(gt=0, lt=1, description="Prior probability of the same speaker; else the service's."),
 ]
 FalseAcceptance = Annotated[
     float | None, Form(gt=0, lt=100, description="In percent, in place of a prior: one of /v1/model's thresholds.")
 ]
 ChannelField = Annotated[
-    str, Form(description="Which channel is heard: mix, loudest, left, right, or a number; of several, with commas.")
+    str, Form(description="Which channel is taken: mix, loudest, left, right, or a number; of several, with commas.")
 ]
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
@@ -261,7 +261,7 @@ def checked_name(name: str) -> str:
 
 
 def refused(name: str, error: EnrolmentError) -> Exception:
-    """Return what an error about a person comes to: somebody unknown, another model, or a store out of order."""
+    """Return the refusal for an error about a person: unknown, of another model, or a store that cannot be used."""
     if isinstance(error, UnknownPersonError):
         return Refusal(404, "unknown_person", str(error))
     if isinstance(error, OtherModelError):
@@ -270,7 +270,7 @@ def refused(name: str, error: EnrolmentError) -> Exception:
 
 
 def out_of_order(error: EnrolmentError, name: str = "") -> StoreError:
-    """Return the error of a store that cannot be used; the log gets its message, without names of people."""
+    """Return the error for a store that cannot be used; the log gets its message, without names of people."""
     text = str(error).replace(name, "(name)") if name else str(error)
     names_others = isinstance(error, UnknownPersonError | OtherModelError)
     calls.current().problem = type(error).__name__ if names_others else text
@@ -278,7 +278,7 @@ def out_of_order(error: EnrolmentError, name: str = "") -> StoreError:
 
 
 def rates(context: AppContext, prior: float | None, false_acceptance: float | None) -> tuple[float, float | None]:
-    """Return what a decision is made for: what was asked, else what the service is set to."""
+    """Return the prior and rate of false acceptance of a request; without either those of the service."""
     if prior is None and false_acceptance is None:
         return context.settings.prior, context.settings.false_acceptance
     return prior or context.settings.prior, false_acceptance
@@ -295,13 +295,12 @@ def people_routes(context: AppContext) -> APIRouter:
     router = APIRouter(prefix="/v1/people", tags=["people"])
 
     @router.get("", summary="Everybody who is enrolled, in the order of names")
-    async def people() -> list[schema.Person]:
-        def job() -> list[schema.Person]:
+    async def people() -> list[Person]:
+        def job() -> list[Person]:
             try:
-                found = context.store.people()
+                return context.store.people()
             except EnrolmentError as error:
                 raise out_of_order(error) from None
-            return [schema.Person(**{**vars(person), "models": list(person.models)}) for person in found]
 
         return await context.work(job)
 
@@ -316,7 +315,7 @@ def people_routes(context: AppContext) -> APIRouter:
         return await context.work(job)
 
     @router.post("/{name}", summary="Enrol: add recordings to a person, all of them or none", status_code=201)
-    async def enrol(name: Name, recordings: Uploads, channel: ChannelField = "mix") -> schema.Enrolled:
+    async def enrol(name: Name, recordings: Uploads, channel: ChannelField = "mix") -> Enrolled:
         name = checked_name(name)
         if name in _STEPS:  # browsers and curl take them out of an address: nobody could ask for this person again
             raise Refusal(422, "bad_name", f"the name {name!r} is a step in an address: take another one")
@@ -329,18 +328,18 @@ def people_routes(context: AppContext) -> APIRouter:
         prior: Prior = None,
         false_acceptance: FalseAcceptance = None,
         channel: ChannelField = "mix",
-    ) -> schema.Verification:
+    ) -> Verification:
         name = checked_name(name)
 
-        def job() -> schema.Verification:
-            (heard,) = recordings([recording], context.settings, channel)
+        def job() -> Verification:
+            (test,) = recordings([recording], context.settings, channel)
             by = calls.current().by
             try:
-                found = context.verifier.verify_as(name, heard, *rates(context, prior, false_acceptance), by)
+                found = context.verifier.verify_as(name, test, *rates(context, prior, false_acceptance), by)
             except EnrolmentError as error:
                 raise refused(name, error) from None
             decided(context, "verify", found.decision)
-            return schema.Verification.model_validate(found.to_dict())
+            return found
 
         return await context.work(job)
 
@@ -352,9 +351,9 @@ def people_routes(context: AppContext) -> APIRouter:
     return router
 
 
-def _enrol(context: AppContext, name: str, files: list[UploadFile], channel: str) -> schema.Enrolled:
-    heard, by = recordings(files, context.settings, channel), calls.current().by
-    given = heard if len(heard) > 1 else heard[0]
+def _enrol(context: AppContext, name: str, files: list[UploadFile], channel: str) -> Enrolled:
+    audio, by = recordings(files, context.settings, channel), calls.current().by
+    given = audio if len(audio) > 1 else audio[0]
     try:
         found = context.verifier.enroll(name, given, by, context.settings.keep_audio)
     except EnrolmentError as error:
@@ -364,32 +363,19 @@ def _enrol(context: AppContext, name: str, files: list[UploadFile], channel: str
         with contextlib.suppress(VoxanchorError):
             context.beside.enroll(name, given, by)
     context.metrics.enrolled.inc(found.recordings)
-    return schema.Enrolled(person=found.person, recordings=found.recordings, side=side_answer(found.side))
+    return found
 
 
-def _enrolments(context: AppContext, name: str) -> list[schema.Enrolment]:
+def _enrolments(context: AppContext, name: str) -> list[Enrolment]:
     try:
-        found = context.store.enrolments(name)
+        return context.store.enrolments(name)
     except EnrolmentError as error:
         raise refused(name, error) from None
-    return [_enrolment(item) for item in found]
-
-
-def _enrolment(item: Enrolment) -> schema.Enrolment:
-    return schema.Enrolment(
-        id=item.id,
-        model=item.model,
-        created=item.created,
-        by=item.by,
-        speech_s=item.speech_s,
-        snr_db=item.snr_db,
-        keeps_audio=item.keeps_audio,
-    )
 
 
 def _comparable(context: AppContext, name: str) -> bool:
     try:
-        context.verifier.people.voice(name)
+        context.verifier.people.enrolment(name)
     except EnrolmentError:
         return False
     return True
@@ -398,7 +384,8 @@ def _comparable(context: AppContext, name: str) -> bool:
 def _delete(context: AppContext, name: str) -> schema.Deleted:
     count, remark = len(_enrolments(context, name)), ""
     try:
-        context.store.delete(name)
+        with calls.current().deadline.writing():
+            context.store.delete(name)
     except TracesLeftError:
         # the rows are gone, and the store could not clean its files while another process reads them
         remark = "deleted; traces in the store's files go when other processes have ended"
@@ -411,9 +398,9 @@ def _delete(context: AppContext, name: str) -> schema.Deleted:
     return schema.Deleted(person=name, recordings=count, remark=remark)
 
 
-# Routes that compare recordings: two of them, one with everybody, one in noise; and the log of what was decided.
+# Routes that decide: on two recordings, on one and everybody enrolled, on one in noise; and the log of decisions.
 
-MOST_RATIOS = 12
+MOST_SNRS = 12
 
 _TRIES = 5
 
@@ -428,12 +415,12 @@ ListFalseAcceptance = Annotated[
 
 Ratios = Annotated[
     list[Annotated[float, Form(ge=-20, le=60)]],
-    Form(description="Signal-to-noise ratios in dB.", min_length=1, max_length=MOST_RATIOS),
+    Form(description="Signal-to-noise ratios in dB.", min_length=1, max_length=MOST_SNRS),
 ]
 
 
 def decision_routes(context: AppContext) -> APIRouter:
-    """Return the routes."""
+    """Return the routes under ``/v1`` that decide on recordings, and that of the log."""
     router = APIRouter(prefix="/v1", tags=["decisions"])
 
     @router.post("/verify", summary="Whether two recordings are of one voice; not kept in the audit log")
@@ -443,12 +430,12 @@ def decision_routes(context: AppContext) -> APIRouter:
         prior: Prior = None,
         false_acceptance: FalseAcceptance = None,
         channel: ChannelField = "mix",
-    ) -> schema.Verification:
-        def job() -> schema.Verification:
-            one, other = recordings([first, second], context.settings, channel)
-            found = context.verifier.verify(one, other, *rates(context, prior, false_acceptance))
+    ) -> Verification:
+        def job() -> Verification:
+            pair = recordings([first, second], context.settings, channel)
+            found = context.verifier.verify(pair[0], pair[1], *rates(context, prior, false_acceptance))
             decided(context, "pair", found.decision)
-            return schema.Verification.model_validate(found.to_dict())
+            return found
 
         return await context.work(job)
 
@@ -462,76 +449,15 @@ def decision_routes(context: AppContext) -> APIRouter:
             float, Form(ge=0, lt=1, description="The likeliest is the answer when more probable than this.")
         ] = CERTAINTY,
         channel: ChannelField = "mix",
-    ) -> schema.Identification:
-        def job() -> schema.Identification:
-            (heard,) = recordings([recording], context.settings, channel)
-            by = calls.current().by
-            each, whole = rates(context, prior, false_acceptance)
-            try:
-                found = _unless_deleted(
-                    lambda: context.verifier.identify(
-                        heard, top, prior=each, false_acceptance=whole, certainty=certainty, by=by
-                    )
-                )
-            except OtherModelError as error:
-                raise Refusal(409, "other_model", str(error)) from None
-            except EnrolmentError as error:
-                raise out_of_order(error) from None
-            decided(context, "identify", found.decision)
-            return schema.Identification.model_validate(found.to_dict())
-
-        return await context.work(job)
+    ) -> Identification:
+        asked = rates(context, prior, false_acceptance)
+        return await context.work(lambda: _identify(context, recording, channel, top, asked, certainty))
 
     @router.post("/embed", summary="The unit vector of a recording")
     async def embed(recording: Upload, channel: ChannelField = "mix") -> schema.Embedding:
         def job() -> schema.Embedding:
-            (heard,) = recordings([recording], context.settings, channel)
-            return schema.Embedding(
-                model=context.verifier.fingerprint, embedding=context.verifier.embed(heard).tolist()
-            )
-
-        return await context.work(job)
-
-    @router.post("/try", summary="What noise does to a decision, for the served model and the one beside it")
-    async def attempt(
-        recording: Upload,
-        kind: Annotated[str, Form(description="Kind of noise, one of /v1/model's.")],
-        snr_db: Ratios,
-        person: Annotated[str | None, Form(description="Compare with this person; or give a reference.")] = None,
-        reference: Upload | None = None,
-        seed: Annotated[int, Form(ge=0, description="Draws the noise: the same seed, the same noise.")] = 0,
-        audio: Annotated[bool, Form(description="Return the first noisy recording, to listen to.")] = False,
-        prior: Prior = None,
-        false_acceptance: FalseAcceptance = None,
-        channel: ChannelField = "mix",
-    ) -> schema.Trial:
-        if context.noise is None or kind not in context.noise.kinds:
-            known = ", ".join(context.noise.kinds) if context.noise else "none"
-            raise Refusal(422, "bad_request", f"kind: no noise of this kind; there is {known}")
-        if (person is None) == (reference is None):
-            raise Refusal(422, "bad_request", "give a person or a reference recording, one of them")
-        name = None if person is None else checked_name(person)
-        bank, files = context.noise, [recording] if reference is None else [recording, reference]
-
-        def job() -> schema.Trial:
-            wave, *others = (heard.waveform for heard in recordings(files, context.settings, channel))
-            noisy = with_noise(wave, kind, snr_db, bank, seed)
-            calls.current().deadline.check()
-            for_what = rates(context, prior, false_acceptance)
-            known = _known(context, context.verifier, name, others)
-            served = judged(context.verifier, known, noisy.heard, *for_what)
-            beside, remark = None, "no model beside it is served"
-            if context.beside is not None:
-                try:
-                    voice = _known(context, context.beside, name, others)
-                    beside, remark = judged(context.beside, voice, noisy.heard, *for_what), ""
-                except Refusal as refusal:
-                    remark = str(refusal.detail)
-            clean, *found = points(noisy, snr_db, served, beside)
-            heard = wav(noisy.heard[1].waveform) if audio else None
-            return schema.Trial(
-                kind=kind, noise=noisy.description, clean=clean, noisy=found, beside_remark=remark, audio=heard
-            )
+            row = context.verifier.embed(recordings([recording], context.settings, channel)[0])
+            return schema.Embedding(model=context.verifier.fingerprint, embedding=row.tolist())
 
         return await context.work(job)
 
@@ -539,18 +465,42 @@ def decision_routes(context: AppContext) -> APIRouter:
     async def decisions(
         person: Annotated[str | None, Query(description="Decisions about one person alone.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> list[schema.Decision]:
+    ) -> list[Decision]:
         name = None if person is None else checked_name(person)
 
-        def job() -> list[schema.Decision]:
+        def job() -> list[Decision]:
             try:
-                return [schema.Decision(**vars(line)) for line in context.store.decisions(name, limit)]
+                return context.store.decisions(name, limit)
             except EnrolmentError as error:
                 raise out_of_order(error) from None
 
         return await context.work(job)
 
     return router
+
+
+def _identify(
+    context: AppContext,
+    upload: UploadFile,
+    channel: str,
+    top: int,
+    asked: tuple[float, float | None],
+    certainty: float,
+) -> Identification:
+    (test,) = recordings([upload], context.settings, channel)
+    by = calls.current().by
+    try:
+        found = _unless_deleted(
+            lambda: context.verifier.identify(
+                test, top, prior=asked[0], false_acceptance=asked[1], certainty=certainty, by=by
+            )
+        )
+    except OtherModelError as error:
+        raise Refusal(409, "other_model", str(error)) from None
+    except EnrolmentError as error:
+        raise out_of_order(error) from None
+    decided(context, "identify", found.decision)
+    return found
 
 
 def _unless_deleted(identify: Callable[[], Identification]) -> Identification:
@@ -565,22 +515,76 @@ def _unless_deleted(identify: Callable[[], Identification]) -> Identification:
     return identify()
 
 
-def _known(context: AppContext, verifier: Verifier, name: str | None, others: list[Waveform]) -> EmbeddingSet:
-    """Return what a recording is compared with.
+def noise_routes(context: AppContext) -> APIRouter:
+    """Return the route that shows what noise does to a decision."""
+    router = APIRouter(prefix="/v1", tags=["decisions"])
+
+    @router.post("/try", summary="What noise does to a decision, for the served model and the one beside it")
+    async def attempt(
+        recording: Upload,
+        kind: Annotated[str, Form(description="Kind of noise, one of /v1/model's.")],
+        snr_db: Ratios,
+        person: Annotated[str | None, Form(description="Compare with this person; or give a reference.")] = None,
+        reference: Upload | None = None,
+        seed: Annotated[int, Form(ge=0, description="Draws the noise: the same seed, the same noise.")] = 0,
+        audio: Annotated[bool, Form(description="Return the first noisy recording, to listen to.")] = False,
+        prior: Prior = None,
+        false_acceptance: FalseAcceptance = None,
+        channel: ChannelField = "mix",
+    ) -> schema.NoiseTrial:
+        noise = context.noise
+        if noise is None or kind not in noise.kinds:
+            known = ", ".join(noise.kinds) if noise else "none"
+            raise Refusal(422, "bad_request", f"kind: no noise of this kind; there is {known}")
+        if (person is None) == (reference is None):
+            raise Refusal(422, "bad_request", "give a person or a reference recording, one of them")
+        name = None if person is None else checked_name(person)
+        files = [recording] if reference is None else [recording, reference]
+        asked = rates(context, prior, false_acceptance)
+
+        def job() -> schema.NoiseTrial:
+            test, *others = (audio.waveform for audio in recordings(files, context.settings, channel))
+            noisy = with_noise(test, kind, snr_db, noise.bank, seed)
+            calls.current().deadline.check()
+            served = scored(context.verifier, _enrolment(context, context.verifier, name, others), noisy.audio, *asked)
+            beside, remark = None, "no model beside it is served"
+            if context.beside is not None:
+                try:
+                    enrolment = _enrolment(context, context.beside, name, others)
+                    beside, remark = scored(context.beside, enrolment, noisy.audio, *asked), ""
+                except Refusal as refusal:
+                    remark = str(refusal.detail)
+            clean, *found = points(noisy, snr_db, served, beside)
+            return schema.NoiseTrial(
+                kind=kind,
+                noise=noisy.description,
+                clean=clean,
+                noisy=found,
+                beside_remark=remark,
+                audio=wav(noisy.audio[1].waveform) if audio else None,
+            )
+
+        return await context.work(job)
+
+    return router
+
+
+def _enrolment(context: AppContext, verifier: Verifier, name: str | None, others: list[Waveform]) -> EmbeddingSet:
+    """Return the enrolment of a trial: a person's, or else that of the reference recording.
 
     Raises:
         Refusal: nobody of that name, or not by this model; or a reference that holds too little speech.
     """
     if name is None:
-        heard = load_audio(others[0], "the reference")
-        voice = voice_of_recording(heard, verifier)
-        if voice is None:
-            raise Refusal(422, "unusable_audio", verifier.unfit(heard))
-        return voice
-    elsewhere = None if verifier is context.verifier else People(context.store, verifier.fingerprint)
+        reference = load_audio(others[0], "the reference")
+        found = recording_embedding(reference, verifier)
+        if found is None:
+            raise Refusal(422, "unusable_audio", verifier.unfit(reference))
+        return found
+    served = None if verifier is context.verifier else People(context.store, verifier.fingerprint)
     try:
-        return voice_of_person(name, verifier, elsewhere)
+        return person_embedding(name, verifier, served)
     except EnrolmentError as error:
-        if elsewhere is not None:
+        if served is not None:
             raise Refusal(409, "other_model", "not enrolled with this model: enrol again to compare") from None
         raise refused(name, error) from None

@@ -58,7 +58,7 @@ def run(app: FastAPI, host: str, port: int, timeout_s: float, announce: Callable
 
 
 def _impatient(seconds: float) -> type[asyncio.Protocol]:
-    """Return the server's protocol, which closes connections on which no whole head of a request comes in that time.
+    """Return the server's protocol, which closes connections where no complete header arrives in that time.
 
     Requests have a limit of their own; without this one, connections that send nothing would take all files a process
     may have open.

@@ -95,7 +95,7 @@ def _digest(key: str) -> bytes:
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits, keys and what decisions are made for.
+    """Limits, keys, and the prior or rate that decisions are made for.
 
     Attributes:
         keys: who may ask; without any, everybody who reaches the port.

@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from voxanchor import config
 from voxanchor.audio.downmix import channel_of
-from voxanchor.audio.snr import SnrLevels
 from voxanchor.corpus.layouts import with_part
 from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
-from voxanchor.runtime import Precision
+from voxanchor.evaluation.settings import EvaluationSettings
 from voxanchor.training.stage import Train
 
 ROOT = "root"
@@ -233,8 +232,6 @@ class ComparisonConfig:
 
 # What a recipe says about its evaluation: on whom, in which noise, under which suites.
 
-ProtocolName = Literal["clean-enrol", "both-noisy"]
-
 
 @dataclass(frozen=True)
 class FurtherSuite:
@@ -258,54 +255,33 @@ class FurtherSuite:
         if self.noise_seeds < 0:
             raise RecipeError("noise_seeds of a further suite is a number of seeds, or 0 for those of the evaluation")
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings of the evaluation that it replaces, by name."""
+        return {name: value for name, value in vars(self).items() if value}
+
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(EvaluationSettings):
     """How the systems of a recipe are compared: on the speakers that were held out, or on a test corpus.
 
     Attributes:
-        noise: folders in MUSAN layout, other clips than those of the training; without any, the built-in kinds.
-        rooms: folders of room impulse responses, for suites with measured rooms.
-        note: what a reader of the report has to know before its figures, a paragraph a line; printed, too.
+        systems: stages whose models are compared.
         speech: folder of a test corpus, in the place of the speakers that were held out.
-        trials: a trial list between recordings of `speech`; without one all pairs of segments are compared.
-        enrolments: a list of models and their recordings (CN-Celeb's ``enroll.map``, Kaldi's ``spk2utt``), where the
-            trials compare such models with recordings.
-        speakers: whom to listen to where `speech` names no corpus: the speakers held out, or, to choose settings by,
-            those that are kept aside to watch the training by.
-        precision: of the models' matrix products; ``auto`` is bfloat16 where the device multiplies it natively,
-            which is quicker and moves the error rate of a single condition by some tenths of a percent.
-        snr: what signal-to-noise ratios lie between: ``active`` levels, or those of the ``whole`` signals; a suite of
-            ``whole`` ones stays so.
+        speakers: who is evaluated where `speech` names no corpus: the speakers held out, or, to choose settings by, the
+            validation speakers.
         suites: further suites by their names; each leaves its tables in ``suite-<name>/``.
     """
 
     systems: tuple[str, ...]
-    noise: tuple[str, ...] = ()
-    suite: str = "noise"
-    protocol: ProtocolName = "clean-enrol"
-    segment_s: float = 3.0
-    max_segments: int = 4
-    noise_seeds: int = 1
-    note: str = ""
-    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
     speech: str = field(default="", metadata=config.LATER)
-    trials: str = field(default="", metadata=config.LATER)
-    enrolments: str = field(default="", metadata=config.LATER)
     speakers: Literal["held_out", "validation"] = field(default="held_out", metadata=config.LATER)
-    precision: Precision = field(default="float32", metadata=config.LATER)
-    snr: SnrLevels = field(default="active", metadata=config.LATER)
     suites: dict[str, FurtherSuite] = field(default_factory=dict, metadata=config.LATER)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.trials and not self.speech:
             raise RecipeError("a trial list needs the corpus that it names recordings of: set 'speech'")
-        if self.enrolments and not self.trials:
-            raise RecipeError(
-                "a list of enrolments serves a trial list between its models and recordings: set 'trials'"
-            )
-        if self.trials and self.segment_s:
-            raise RecipeError("a trial list names whole recordings: set segment_s: 0")
         for name in self.suites:
             if not name or not all(character.isalnum() or character in "-_" for character in name):
                 raise RecipeError(f"name '{name}' of a further suite may hold letters, digits, '-' and '_' only")

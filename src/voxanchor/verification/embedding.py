@@ -12,7 +12,6 @@ from voxanchor.models.batches import by_length, pad
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray
 from voxanchor.verification.recordings import LoadedAudio, Long
 
-#
 # A recording of more than 120 s (`voxanchor.verification.recordings.WHOLE_S`) is cut into equal blocks of at most 30 s;
 # its embedding is the mean of theirs, each weighted by the active speech in it, at unit length again. Blocks without
 # speech are left out. So the memory does not grow with the length.
@@ -49,28 +48,28 @@ class Embedder(Protocol):
         ...
 
 
-def embed(embedder: Embedder, heard: Sequence[LoadedAudio]) -> Embeddings:
+def embed(embedder: Embedder, audio: Sequence[LoadedAudio]) -> Embeddings:
     """Return (N, D) float32 unit vectors of N recordings.
 
     Raises:
         AudioError: a recording that is silent, shorter than the model accepts, or louder than it can compute with.
     """
-    for recording in heard:
+    for recording in audio:
         samples = recording.samples
         if samples < embedder.min_samples:
             seconds, needed = samples / SAMPLE_RATE, embedder.min_samples / SAMPLE_RATE
             raise AudioError(f"{recording.name}: {seconds:.2f} s is too short to embed; the model needs {needed:.2f} s")
         if recording.quality.speech_s == 0:
             raise AudioError(f"{recording.name}: silent, so there is no voice to embed. Check the recording.")
-    embeddings = np.empty((len(heard), embedder.embedding_dim), dtype=np.float32)
-    whole = [place for place, recording in enumerate(heard) if not isinstance(recording.sound, Long)]
-    for batch in by_length([heard[place].quality.duration_s for place in whole]):
+    embeddings = np.empty((len(audio), embedder.embedding_dim), dtype=np.float32)
+    whole = [place for place, recording in enumerate(audio) if not isinstance(recording.sound, Long)]
+    for batch in by_length([audio[place].quality.duration_s for place in whole]):
         places = [whole[index] for index in batch]
-        embeddings[places] = embedder.embed(*pad([heard[place].waveform for place in places]))
-    for place, recording in enumerate(heard):
+        embeddings[places] = embedder.embed(*pad([audio[place].waveform for place in places]))
+    for place, recording in enumerate(audio):
         if isinstance(recording.sound, Long):
             embeddings[place] = _in_blocks(embedder, recording.sound)
-    for recording, row in zip(heard, embeddings, strict=True):
+    for recording, row in zip(audio, embeddings, strict=True):
         if not np.isfinite(row).all():
             raise AudioError(f"{recording.name}: the model has no finite embedding of it. Scale it to 1 at full scale.")
     return embeddings

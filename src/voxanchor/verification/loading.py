@@ -61,7 +61,7 @@ def load(
     else:
         embedder = _by_torch(reference, device)
         files = _from_folder(path) if path.is_dir() else {}
-    backend, older = _judge(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
+    backend, older = _backend(files, embedder.fingerprint, str(reference)), _older(files, str(reference))
     # last of all, so that a model that cannot be loaded leaves no new store behind
     opened = open_store(store, key) if isinstance(store, str | Path) else store
     return Verifier(embedder, backend, opened, older, longest_s)
@@ -83,12 +83,12 @@ def _by_torch(reference: str | Path, device: str) -> Embedder:
     from voxanchor.models.torch_embedder import TorchEmbedder
     from voxanchor.runtime import device_named
 
-    place = device_named(device)  # before the weights are read: a mistake is told at once
+    place = device_named(device)  # before the weights are read: a mistake is an error at once
     return TorchEmbedder(registry.load(reference), place)
 
 
-def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> ScoringBackend:
-    """Return what decides with a model, empty where it has no calibration.
+def scoring_backend(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -> ScoringBackend:
+    """Return the scoring back-end of a model, empty where it has no calibration.
 
     Args:
         reference: a model reference.
@@ -102,7 +102,7 @@ def judge_of(reference: str | Path, model: "SpeakerEncoder | ExportedEncoder") -
         files = _from_metadata(model.described, str(path))
     else:
         files = _from_folder(path) if path.is_dir() else {}
-    return _judge(files, model.fingerprint, str(reference))
+    return _backend(files, model.fingerprint, str(reference))
 
 
 def read_cohort(content: bytes, record: CalibrationRecord, where: str) -> Cohort:
@@ -148,7 +148,7 @@ def _from_metadata(described: Mapping[str, str], where: str) -> dict[str, bytes]
     return found
 
 
-def _judge(files: Mapping[str, bytes], fingerprint: str, where: str) -> ScoringBackend:
+def _backend(files: Mapping[str, bytes], fingerprint: str, where: str) -> ScoringBackend:
     if FILE not in files:
         return ScoringBackend()
     record = CalibrationRecord.parse(files[FILE].decode("utf-8", "replace"), f"{where}: {FILE}")

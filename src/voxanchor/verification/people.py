@@ -1,4 +1,4 @@
-"""Enrolled people as embeddings to compare with, also those enrolled by an older model."""
+"""Enrolments of people as one side of a trial, also those that an older model made."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -91,7 +91,7 @@ def older_model(report: str, matrix: NDArray[np.float32] | None, where: str) -> 
     return OlderModel(fingerprint, matrix, decision) if decision in USABLE else None
 
 
-# Recordings that were heard, as what is compared and as what is reported.
+# Recordings as one side of a trial.
 
 SAME_RECORDING = 0.9999
 """Nobody says something twice so alike: from this cosine on it is the same recording."""
@@ -99,12 +99,12 @@ SAME_RECORDING = 0.9999
 REPLAYED = "the same recording as the other side's: was it played again?"
 
 
-def voices_of(heard: Sequence[LoadedAudio], rows: Embeddings) -> EmbeddingSet:
-    """Return what is compared of N recordings: their (N, D) embeddings and qualities."""
+def embedding_set(audio: Sequence[LoadedAudio], rows: Embeddings) -> EmbeddingSet:
+    """Return N recordings as one side of trials: their (N, D) embeddings and quality measures."""
     return EmbeddingSet(
         rows,
-        np.array([item.quality.speech_s for item in heard]),
-        np.array([item.quality.snr_db for item in heard]),
+        np.array([item.quality.speech_s for item in audio]),
+        np.array([item.quality.snr_db for item in audio]),
     )
 
 
@@ -113,34 +113,37 @@ def replayed(one: Embeddings, other: Embeddings) -> tuple[str, ...]:
     return (REPLAYED,) if float(one[0] @ other[0]) > SAME_RECORDING else ()
 
 
-def joint_quality(heard: Sequence[LoadedAudio]) -> Quality:
-    """Return the quality of several recordings together: lengths and speech summed, the others averaged.
+def joint_quality(audio: Sequence[LoadedAudio]) -> Quality:
+    """Return the quality of several recordings together: durations and speech summed, the others averaged.
 
-    Of the band the narrowest counts, and of peaks the highest.
+    The bandwidth is that of the narrowest, and the peak the highest.
     """
-    qualities = [item.quality for item in heard]
+    qualities = [item.quality for item in audio]
 
     def known(name: str) -> list[float]:
         return [value for item in qualities if (value := getattr(item, name)) is not None]
+
+    def mean(name: str) -> float | None:
+        return float(np.mean(values)) if (values := known(name)) else None
 
     return Quality(
         sum(item.duration_s for item in qualities),
         sum(item.speech_s for item in qualities),
         float(np.mean([item.snr_db for item in qualities])),
         float(np.mean([item.clipped for item in qualities])),
-        float(np.mean(known("level_db"))) if known("level_db") else None,
-        float(np.mean(known("dc"))) if known("dc") else None,
+        mean("level_db"),
+        mean("dc"),
         min(known("bandwidth_hz"), default=None),
         max(known("peak"), default=None),
     )
 
 
-# The people in a store, as voices to compare with: their own voiceprints, and those of models that may be compared.
+# The people in a store as enrolments: voiceprints of this model, and of others that it may be compared with.
 
 
 @dataclass(frozen=True)
 class People:
-    """Who is enrolled, as one model may compare with them.
+    """The enrolments of a store that one model may compare with.
 
     Attributes:
         store: where they are.
@@ -152,8 +155,8 @@ class People:
     model: str
     older: OlderModel | None = None
 
-    def voice(self, name: str) -> tuple[EmbeddingSet, Side]:
-        """Return a person's voice and what it is worth.
+    def enrolment(self, name: str) -> tuple[EmbeddingSet, Side]:
+        """Return a person's voiceprint as one side of a trial, and its quality.
 
         Raises:
             EnrolmentError: nobody of that name, or enrolled by models alone that this one cannot be compared with.
@@ -166,12 +169,14 @@ class People:
             found = self.store.voiceprint(name, relative.fingerprint)
             embedding, warning = relative.carried(found.embedding[None]), relative.warning
         quality = Quality(found.speech_s, found.speech_s, found.snr_db, 0.0)
-        return _voices([found], embedding), Side(quality, found.recordings, (warning,) if warning else ())
+        return _stored_set([found], embedding), Side.with_quality(
+            quality, found.recordings, (warning,) if warning else ()
+        )
 
-    def nearest(self, embedding: Embeddings, top: int) -> list["Neighbour"]:
-        """Return who is nearest to a (1, D) embedding, at most `top` by each model, in no order.
+    def nearest(self, embedding: Embeddings, top: int) -> list["NearEnrolment"]:
+        """Return the enrolments nearest to a (1, D) test embedding, at most `top` by each model, in no order.
 
-        Each by the one voiceprint that `voice` takes, too. Of a model whose voiceprints go through a map it is
+        Each by the one voiceprint that `enrolment` takes, too. Of a model whose voiceprints go through a map it is
         everybody, person by person: among many people `voxanchor people upgrade` first.
 
         Raises:
@@ -186,10 +191,12 @@ class People:
                 if taken is None or taken.fingerprint != relative.fingerprint:
                     continue
                 if stored := self._still_there(name, relative.fingerprint):
-                    found.append(Neighbour(name, stored, relative.carried(stored.embedding[None]), relative.warning))
+                    found.append(
+                        NearEnrolment(name, stored, relative.carried(stored.embedding[None]), relative.warning)
+                    )
         if self.model in models or not relatives:
             found += [
-                Neighbour(match.person, stored, stored.embedding[None])
+                NearEnrolment(match.person, stored, stored.embedding[None])
                 for match in self.store.search(embedding[0], self.model, top)
                 if (stored := self._still_there(match.person, self.model))
             ]
@@ -200,9 +207,9 @@ class People:
 
         Whoever is enrolled by several of them is counted for each.
         """
-        voices = self.store.voices()
-        usable = [self.model, *(relative.fingerprint for relative in self._relatives(voices))]
-        return sum(voices.get(model, 0) for model in usable)
+        people = self.store.voices()
+        usable = [self.model, *(relative.fingerprint for relative in self._relatives(people))]
+        return sum(people.get(model, 0) for model in usable)
 
     def _still_there(self, name: str, model: str) -> Voiceprint | None:
         """Return a voiceprint; None of somebody who was deleted, or carried to another model, since the search."""
@@ -232,28 +239,30 @@ class People:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """Somebody near to what was heard.
+class NearEnrolment:
+    """An enrolment that a search found near to a test embedding.
 
     Attributes:
-        name: of the person.
+        person: the name.
         voiceprint: as it is stored.
-        embedding: (1, D) unit vector to compare with.
-        warning: what to know when it decides; empty where there is nothing.
+        embedding: (1, D) unit vector in the space of the test.
+        warning: what to know before trusting a decision on it; empty where there is nothing.
     """
 
-    name: str
+    person: str
     voiceprint: Voiceprint
     embedding: Embeddings
     warning: str = ""
 
 
-def joint_embeddings(neighbours: Sequence[Neighbour]) -> EmbeddingSet:
-    """Return the voices of N neighbours, N at least 1."""
-    return _voices([item.voiceprint for item in neighbours], np.concatenate([item.embedding for item in neighbours]))
+def stacked(enrolments: Sequence[NearEnrolment]) -> EmbeddingSet:
+    """Return N enrolments, N at least 1, as one side of N trials."""
+    return _stored_set(
+        [item.voiceprint for item in enrolments], np.concatenate([item.embedding for item in enrolments])
+    )
 
 
-def _voices(prints: Sequence[Voiceprint], embeddings: Embeddings) -> EmbeddingSet:
+def _stored_set(prints: Sequence[Voiceprint], embeddings: Embeddings) -> EmbeddingSet:
     return EmbeddingSet(
         embeddings, np.array([item.speech_s for item in prints]), np.array([item.snr_db for item in prints])
     )

@@ -1,4 +1,4 @@
-"""What a recording may be, and hearing it: waveform and quality."""
+"""Recordings in any form, read to a waveform at 16 kHz and its quality."""
 
 import io
 from collections import deque
@@ -24,7 +24,7 @@ Samples: TypeAlias = NDArray[np.floating] | NDArray[np.integer]
 Recording: TypeAlias = Union[str, Path, Samples, tuple[Samples, int], "LoadedAudio"]
 """A file of any common format; or samples at 16 kHz; or samples and their rate in Hz. Samples are (T,) or
 (T, channels), floating with full scale at 1, or 16- or 32-bit integers; what numpy takes for an array, such as a tensor
-of torch or a list of numbers, serves as well. What was heard may be given again."""
+of torch or a list of numbers, serves as well. What `load_audio` returned may be given again."""
 
 WHOLE_S = 120.0
 """A recording up to this long is held in memory and embedded whole; a longer one block by block."""
@@ -36,7 +36,7 @@ KEPT_S = 600.0
 """Longest recording that is kept with an enrolment: half an hour of it would be 50 MB in the store."""
 
 CANCEL = "its channels cancel each other: channel {} alone, the loudest, was heard"
-"""The warning about a recording one of whose channels is the other turned round."""
+"""The warning about a recording one of whose channels is the other with its sign changed."""
 
 DIFFERENT = "its two channels hold different voices: choose one of them (channel left or right)"
 """The warning about a call with a party in each channel."""
@@ -92,8 +92,8 @@ class LoadedAudio:
     """A recording that was read.
 
     Attributes:
-        sound: (T,) float32 at 16 kHz; of a recording longer than `WHOLE_S` where to hear it again.
-        quality: what it is worth.
+        sound: (T,) float32 at 16 kHz; of a recording longer than `WHOLE_S` how to read it again.
+        quality: its length, speech, noise, level and band.
         name: for messages.
         source: a file's name, for records; empty for samples.
         remarks: what is wrong with the file or its channels.
@@ -141,19 +141,19 @@ def load_audio(
 ) -> LoadedAudio:
     """Return a recording's waveform and quality.
 
-    It is gone through once; twice where the loudest channel is wanted, or channels cancel. Then, under ``mix``, too,
-    the loudest is heard.
+    It is read once; twice where the loudest channel is wanted, or where the channels cancel in their mean. Then the
+    loudest is taken under ``mix``, too.
 
     Args:
         recording: any of its forms.
         name: what to call it where it is not a file.
-        channel: which channel is heard.
+        channel: which channel is taken.
         longest_s: limit of its length.
 
     Raises:
         AudioError: a file that cannot be read, or samples that are no recording: none, not finite, a strange shape;
             one without such a channel.
-        RecipeError: nothing names a channel so.
+        RecipeError: no such channel.
         TooLongError: it lasts longer than the limit.
     """
     if isinstance(recording, LoadedAudio):
@@ -171,14 +171,14 @@ def load_audio(
     place = index_of(channel, sound.channels, name)
     if place is None and channel == "loudest":
         place = _loudest(sound)
-    heard, channels = _listen(sound, place, name, longest_s)
+    audio, channels = _read(sound, place, name, longest_s)
     remarks = list(sound.warnings)
     if place is None and channels.cancel:
-        heard, _ = _listen(sound, channels.loudest, name, longest_s)
+        audio, _ = _read(sound, channels.loudest, name, longest_s)
         remarks.append(CANCEL.format(channels.loudest + 1))
     elif channels.different and channel in ("mix", "loudest"):
         remarks.append(DIFFERENT)
-    return replace(heard, source=source, remarks=tuple(remarks))
+    return replace(audio, source=source, remarks=tuple(remarks))
 
 
 def load_all_audio(
@@ -192,8 +192,8 @@ def load_all_audio(
         longest_s: limit of the length of each.
 
     Raises:
-        AudioError: as `hear`.
-        RecipeError: as `hear`.
+        AudioError: as `load_audio`.
+        RecipeError: as `load_audio`.
     """
     names = ("the first recording", "the second recording") if len(recordings) == 2 else ()
     channels = [channel] * len(recordings) if isinstance(channel, str | int | np.integer) else channel
@@ -203,29 +203,29 @@ def load_all_audio(
     ]
 
 
-def flac(heard: LoadedAudio) -> bytes:
+def flac(audio: LoadedAudio) -> bytes:
     """Return the recording as a FLAC file, in 24 bits, scaled down only where it is beyond full scale.
 
     Raises:
         TooLongError: it is too long to be kept.
     """
-    if heard.quality.duration_s > KEPT_S:
-        lasts = f"lasts {heard.quality.duration_s:.0f} s"
+    if audio.quality.duration_s > KEPT_S:
+        lasts = f"lasts {audio.quality.duration_s:.0f} s"
         raise TooLongError(
-            f"{heard.name}: {lasts}, and at most {KEPT_S:g} s are kept. Cut it, or do not keep the audio."
+            f"{audio.name}: {lasts}, and at most {KEPT_S:g} s are kept. Cut it, or do not keep the audio."
         )
-    peak = max(1.0, float(np.abs(heard.waveform).max()))
+    peak = max(1.0, float(np.abs(audio.waveform).max()))
     buffer = io.BytesIO()
-    soundfile.write(buffer, heard.waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
+    soundfile.write(buffer, audio.waveform / peak, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
     return buffer.getvalue()
 
 
-def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tuple[LoadedAudio, Channels]:
-    """Return what is heard of the channel at a place, or of all together, and what the channels have to do."""
+def _read(sound: Sound, place: int | None, name: str, longest_s: float) -> tuple[LoadedAudio, Channels]:
+    """Return the audio of the channel at a place, or the mean of all, and how the channels relate."""
     meter = ChannelMeter(sound.channels, sound.rate)
     frames = 0
 
-    def heard() -> Iterator[Waveform]:
+    def blocks() -> Iterator[Waveform]:
         nonlocal frames
         for block in sound.blocks():
             frames += len(block)
@@ -234,7 +234,7 @@ def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tup
             meter.add(block)
             yield finite(name, mono(block, place))
 
-    coming, begun = heard(), []
+    coming, begun = blocks(), []
     for block in coming:
         begun.append(block)
         if frames > WHOLE_S * sound.rate:
@@ -245,7 +245,7 @@ def _listen(sound: Sound, place: int | None, name: str, longest_s: float) -> tup
 
 
 def _all(begun: list[Waveform], coming: Iterator[Waveform]) -> Iterator[Waveform]:
-    """Yield what was heard so far, which is let go of, and what comes after it."""
+    """Yield the blocks read so far, freeing each, and then those that follow."""
     while begun:
         yield begun.pop(0)
     yield from coming

@@ -1,43 +1,55 @@
-"""What a verifier answers."""
+"""The results of a verifier, which the command line prints and the service answers as they are."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
 
 from voxanchor.audio.quality import Quality
+from voxanchor.config import to_plain
 from voxanchor.scoring.calibration import SearchRate
 
 Answer = Literal["accepted", "rejected", "abstained", "uncalibrated"]
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison.
+class Side(Quality):
+    """One side of a trial, with its quality.
+
+    For a person it is that of all enrolment recordings together: durations and speech summed, the SNR averaged.
 
     Attributes:
-        quality: of the recording; of a person, of all that is enrolled: lengths and speech summed, the ratio averaged.
-        recordings: how many it is made of.
+        recordings: how many recordings it is made of.
         warnings: what to know before trusting a decision.
     """
 
-    quality: Quality
     recordings: int = 1
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def with_quality(cls, quality: Quality, recordings: int = 1, warnings: tuple[str, ...] = ()) -> Self:
+        """Return the side of this quality."""
+        return cls(**asdict(quality), recordings=recordings, warnings=warnings)
+
+    @property
+    def quality(self) -> Quality:
+        """The quality alone."""
+        return Quality(**{field.name: getattr(self, field.name) for field in fields(Quality)})
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether two recordings, or a person and a recording, are of one voice.
+    """The result of one trial: whether two recordings, or a person and a recording, are of the same speaker.
 
     Attributes:
         decision: ``accepted`` or ``rejected``; ``abstained`` where a recording holds too little speech to say;
             ``uncalibrated`` where the model has no calibration, so that there is a score and no decision.
         score: cosine of the two embeddings, -1 to 1, or normalised by the cohort where the calibration says so; None
             when abstained.
-        llr: natural-log likelihood ratio: how many times likelier (e to its power) the recordings are with one voice
-            than with two; None without a calibration.
-        threshold: on the llr; None without a calibration.
-        prior: probability of one voice that the threshold is for; None where it is for a rate of false acceptance.
-        sides: both, in the order given.
+        llr: natural-log likelihood ratio: above 0 speaks for the same speaker; None without a calibration, or when
+            abstained.
+        threshold: the least llr that is accepted; None without a calibration.
+        prior: probability of the same speaker that the threshold is for; None where it is for a rate of false
+            acceptance.
+        sides: the enrolment (a person, or the first recording) and the test, in this order.
         reason: why there is no decision; empty when there is one.
     """
 
@@ -51,7 +63,7 @@ class Verification:
 
     @property
     def accepted(self) -> bool:
-        """Whether the voices were found to be one. Nothing else lets anybody in."""
+        """Whether the speakers were found to be the same. Nothing else lets anybody in."""
         return self.decision == "accepted"
 
     @property
@@ -61,13 +73,13 @@ class Verification:
         return tuple(f"{name}: {text}" for name, side in zip(names, self.sides, strict=True) for text in side.warnings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON holds."""
-        return {**asdict(self), "sides": [_plain(side) for side in self.sides]}
+        """Return the fields as values that JSON holds."""
+        return dict(to_plain(self))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Somebody enrolled whom a recording may be of.
+    """An enrolled person who may be the speaker of a recording.
 
     Attributes:
         person: the name.
@@ -75,7 +87,7 @@ class Candidate:
         llr: as in `Verification`.
         probability: that it is this person, with all others and nobody taken into account, at the prior that the
             threshold is for; None without a calibration.
-        warning: what to know of the voiceprint; empty where there is nothing.
+        warning: what to know of the voiceprint before trusting a decision on it; empty where there is nothing.
     """
 
     person: str
@@ -87,7 +99,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Identification:
-    """Whose voice a recording is, of all who are enrolled.
+    """Which of the enrolled people is the speaker of a recording, if any.
 
     Attributes:
         decision: ``accepted`` where `person` is the answer, ``rejected`` where nobody is, else as in `Verification`.
@@ -95,8 +107,9 @@ class Identification:
         candidates: the likeliest, best first; `person` is the first of them or none.
         nobody: probability that it is none of those enrolled; None without a calibration.
         side: the recording.
-        threshold: on the llr of the likeliest; None without a calibration.
-        prior: probability of one voice that the threshold is for; None where it is for a rate of false acceptance.
+        threshold: the least llr of the likeliest that is accepted; None without a calibration.
+        prior: probability of the same speaker that the threshold is for; None where it is for a rate of false
+            acceptance.
         people: how many were searched, at most: whoever is enrolled by several models that serve counts for each.
         false_acceptance: how often a stranger is taken for one of so many people at this threshold.
         reason: why there is no decision, or nobody to find; empty else.
@@ -116,24 +129,20 @@ class Identification:
     remark: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON holds."""
-        return {**asdict(self), "side": _plain(self.side), "candidates": [asdict(item) for item in self.candidates]}
+        """Return the fields as values that JSON holds."""
+        return dict(to_plain(self))
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """What an enrolment came to.
+    """The result of an enrolment.
 
     Attributes:
         person: the name.
         recordings: how many were added.
-        side: these together, with warnings: recordings that are unlike the others are named.
+        side: the added recordings together; its warnings name recordings that are unlike the others.
     """
 
     person: str
     recordings: int
     side: Side
-
-
-def _plain(side: Side) -> dict[str, Any]:
-    return {**asdict(side.quality), "recordings": side.recordings, "warnings": list(side.warnings)}

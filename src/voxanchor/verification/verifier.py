@@ -1,13 +1,14 @@
-"""The API people call: embed recordings, compare two of them, enrol people and identify them.
+"""The verifier: embed recordings, compare two of them, enrol people and identify them.
 
-One rule lets in, here and where a claim is verified: the log-likelihood ratio of the pair reaches the threshold. Among
-several people it has to be the likeliest of them, too, and more probable than all others and nobody together, so that
-nobody is ever found whom `Verifier.verify_as` rejects.
+A trial is accepted when its log-likelihood ratio reaches the threshold. An identification accepts a person by the same
+rule, and only the likeliest of all, where that is more probable than all others and nobody together: so nobody is
+identified whom `Verifier.verify_as` would reject.
 """
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -25,13 +26,13 @@ from voxanchor.types import SAMPLE_RATE, Embeddings
 from voxanchor.verification import embedding
 from voxanchor.verification.embedding import Embedder, embed
 from voxanchor.verification.people import (
-    Neighbour,
+    NearEnrolment,
     OlderModel,
     People,
-    joint_embeddings,
+    embedding_set,
     joint_quality,
     replayed,
-    voices_of,
+    stacked,
 )
 from voxanchor.verification.recordings import (
     LONGEST_S,
@@ -44,8 +45,8 @@ from voxanchor.verification.recordings import (
 )
 from voxanchor.verification.result import Candidate, Enrolled, Identification, Side, Verification
 
-LOOKED_AT = 100
-"""Candidates that are judged, at least: the nearest cosine need not have the highest likelihood ratio."""
+SHORTLIST = 100
+"""Enrolments that are scored, at least: the nearest by cosine need not have the highest likelihood ratio."""
 
 CERTAINTY = 0.5
 """How probable the likeliest has to be, where nothing else is asked for: more than all others and nobody together."""
@@ -53,11 +54,11 @@ CERTAINTY = 0.5
 
 @dataclass(frozen=True)
 class Rule:
-    """What an identification goes by.
+    """What an identification is decided by.
 
     Attributes:
         top: candidates to return.
-        prior: probability of one voice before anything was heard, as where a claim is verified.
+        prior: prior probability of the same speaker, as where a claim is verified.
         false_acceptance: strangers who are taken for somebody on the list, in percent, at most; in place of the prior.
         certainty: the likeliest is the answer when more probable than this.
 
@@ -76,17 +77,17 @@ class Rule:
 
 
 def identification(
-    people: People, backend: ScoringBackend, rule: Rule, voice: EmbeddingSet | None, side: Side, reason: str
+    people: People, backend: ScoringBackend, rule: Rule, test: EmbeddingSet | None, side: Side, reason: str
 ) -> Identification:
-    """Return the answer; see `Verifier.identify`.
+    """Return which enrolled person a test recording is of, if any; see `Verifier.identify`.
 
     Args:
         people: who is enrolled.
         backend: what decides.
         rule: what to go by.
-        voice: what was heard; None where it cannot be compared.
+        test: the recording; None where it cannot be compared.
         side: its quality.
-        reason: why it cannot be compared.
+        reason: why it cannot be compared; empty when it can.
 
     Raises:
         RecipeError: a rate of false acceptance that cannot be, or that the calibration does not support.
@@ -97,40 +98,42 @@ def identification(
     prior = rule.prior if rule.false_acceptance is None else None
     rate = backend.search_rate(threshold, count)
     blank = Identification("abstained", None, (), None, side, threshold, prior, count, rate, reason)
-    if voice is None:
+    if test is None:
         return blank
-    near = people.nearest(voice.embeddings, max(rule.top, LOOKED_AT))
+    near = people.nearest(test.embeddings, max(rule.top, SHORTLIST))
     if not near:
         nobody = 1.0 if backend.record else None
         return replace(blank, decision="rejected", nobody=nobody, reason="nobody is enrolled")
-    scores, llrs = backend.compare(voice, joint_embeddings(near))
+    scores, llrs = backend.compare(test, stacked(near))
     if llrs is None or threshold is None:
-        ranked = sorted(zip(near, scores.tolist(), strict=True), key=lambda item: (-item[1], item[0].name))
+        ranked = sorted(zip(near, scores.tolist(), strict=True), key=lambda item: (-item[1], item[0].person))
         found = tuple(
-            Candidate(item.name, score, None, None, _warnings(item, voice)) for item, score in ranked[: rule.top]
+            Candidate(item.person, score, None, None, _warnings(item, test)) for item, score in ranked[: rule.top]
         )
         return replace(blank, decision="uncalibrated", candidates=found, reason=UNCALIBRATED)
-    order = sorted(range(len(near)), key=lambda place: (-llrs[place], near[place].name))
+    order = sorted(range(len(near)), key=lambda place: (-llrs[place], near[place].person))
     ratios = [float(llrs[place]) for place in order]
     probabilities, nobody = posteriors(ratios, max(count, len(near)), threshold)
     candidates = tuple(
-        Candidate(near[place].name, float(scores[place]), ratio, probability, _warnings(near[place], voice))
+        Candidate(near[place].person, float(scores[place]), ratio, probability, _warnings(near[place], test))
         for place, ratio, probability in zip(order[: rule.top], ratios, probabilities, strict=False)
     )
     ranked_answer = replace(blank, decision="rejected", candidates=candidates, nobody=nobody)
-    alone = _ratio(backend, near[order[0]], voice)
+    alone = _claim_llr(backend, near[order[0]], test)
     if alone >= threshold and probabilities[0] > rule.certainty:
         return replace(ranked_answer, decision="accepted", person=candidates[0].person)
     return replace(ranked_answer, remark=_as_a_claim(backend, rule, ranked_answer, alone))
 
 
-def _warnings(somebody: Neighbour, voice: EmbeddingSet) -> str:
-    return "; ".join(filter(None, (somebody.warning, *replayed(somebody.embedding, voice.embeddings))))
+def _warnings(enrolment: NearEnrolment, test: EmbeddingSet) -> str:
+    return "; ".join(filter(None, (enrolment.warning, *replayed(enrolment.embedding, test.embeddings))))
 
 
-def _ratio(backend: ScoringBackend, likeliest: Neighbour, voice: EmbeddingSet) -> float:
-    """Return the log-likelihood ratio of one pair, computed as for a claim: bit by bit the same decision."""
-    llrs = backend.compare(joint_embeddings([likeliest]), voice)[1]
+def _claim_llr(backend: ScoringBackend, enrolment: NearEnrolment, test: EmbeddingSet) -> float:
+    """Return the log-likelihood ratio of one trial."""
+    # in the order of sides and the batch size of `Verifier.verify_as`: another one rounds differently, and the two
+    # decisions must never differ
+    llrs = backend.compare(stacked([enrolment]), test)[1]
     assert llrs is not None
     return float(llrs[0])
 
@@ -152,7 +155,7 @@ def _as_a_claim(backend: ScoringBackend, rule: Rule, found: Identification, llr:
     )
 
 
-# The API people call: embed recordings, compare two of them, enrol people and recognise them.
+# The verifier: embed recordings, compare two of them, enrol people and identify them.
 
 MIN_SPEECH_S = 0.5
 """Less active speech than this carries no reliable voice: the verifier abstains."""
@@ -174,7 +177,7 @@ HEARS_LEVEL = (
 )
 
 NARROW = "nothing above {:.0f} Hz, as over a telephone: a voice enrolled over another line scores lower"
-"""The warning of a narrow band where no calibration says what it has heard."""
+"""The warning of a narrow band where no calibration says which bands it was fitted on."""
 
 
 class Verifier:
@@ -186,6 +189,7 @@ class Verifier:
         store: who is enrolled; by default in memory, gone with the verifier.
         older: a model whose voiceprints may be used, too.
         longest_s: a longer recording is an error.
+        writing: entered around every change of the store, and may refuse it by raising.
     """
 
     def __init__(
@@ -195,6 +199,7 @@ class Verifier:
         store: Store | None = None,
         older: OlderModel | None = None,
         longest_s: float = LONGEST_S,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         if not longest_s > 0:
             raise RecipeError(f"the longest recording must last longer than 0 s, not {longest_s:g} s")
@@ -203,6 +208,7 @@ class Verifier:
         self.backend = backend or ScoringBackend()
         self.older = older
         self._store = store
+        self._writing = writing
         self._lock = threading.Lock()
 
     @property
@@ -238,7 +244,7 @@ class Verifier:
         self.close()
 
     def load_audio(self, recordings: Recording | Sequence[Recording], channel: Channel = "mix") -> list[LoadedAudio]:
-        """Return recordings as they were heard, with quality and remarks; all methods take them in place of recordings.
+        """Return recordings with their quality and remarks; all methods take these in place of recordings.
 
         Raises:
             AudioError: as `embed`, but for what depends on the model.
@@ -252,7 +258,7 @@ class Verifier:
 
         Args:
             recordings: one or several.
-            channel: which channel of them is heard: ``mix``, ``loudest``, ``left``, ``right``, or a number from 1 on.
+            channel: which channel of them is taken: ``mix``, ``loudest``, ``left``, ``right``, or a number from 1 on.
 
         Raises:
             AudioError: a recording that cannot be read, lasts too long, is silent, or is shorter than the model
@@ -272,7 +278,7 @@ class Verifier:
         Raises:
             AudioError: as `embed`.
         """
-        one, other = (self._voice([heard]) for heard in load_all_audio((first, second), channel, self.longest_s))
+        one, other = (self._embedded([audio]) for audio in load_all_audio((first, second), channel, self.longest_s))
         return float(self.backend.compare(one, other)[0][0])
 
     def verify(
@@ -283,14 +289,14 @@ class Verifier:
         false_acceptance: float | None = None,
         channel: Channel | tuple[Channel, Channel] = "mix",
     ) -> Verification:
-        """Return whether two recordings are of one voice, or an abstention when one of them holds too little speech.
+        """Return whether two recordings are of the same speaker; an abstention when one holds too little speech.
 
         Args:
             first: a recording.
             second: another.
-            prior: probability of one voice before anything was heard.
+            prior: prior probability of the same speaker.
             false_acceptance: in percent, in place of a prior: the calibration's threshold at this rate.
-            channel: which channel of both recordings is heard, or of each: ``mix``, ``loudest``, ``left``, ``right``,
+            channel: which channel of both recordings is taken, or of each: ``mix``, ``loudest``, ``left``, ``right``,
                 or a number from 1 on.
 
         Raises:
@@ -301,11 +307,11 @@ class Verifier:
         pair = load_all_audio((first, second), channel, self.longest_s)
         sides = (self._side(pair[0]), self._side(pair[1]))
         used = None if false_acceptance is not None else prior
-        for heard in pair:
-            if reason := self.unfit(heard):
+        for audio in pair:
+            if reason := self.unfit(audio):
                 return Verification("abstained", None, None, threshold, used, sides, reason)
         rows = embedding.embed(self.embedder, pair)
-        one, other = (voices_of([heard], rows[place : place + 1]) for place, heard in enumerate(pair))
+        one, other = (embedding_set([audio], rows[place : place + 1]) for place, audio in enumerate(pair))
         return self._verified((one, other), sides, threshold, used)
 
     def enroll(
@@ -316,36 +322,37 @@ class Verifier:
         keep_audio: bool = False,
         channel: Channel = "mix",
     ) -> Enrolled:
-        """Add recordings to a person, all of them or none, and return what that came to.
+        """Add recordings to a person, all of them or none, and return what was added.
 
         Args:
             name: the person, who need not be known yet.
             recordings: one or several.
             by: who enrols, for the record.
             keep_audio: keep the recordings, too, so that another model can embed them anew: of up to 600 s each.
-            channel: which channel of them is heard, as in `embed`.
+            channel: which channel of them is taken, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read, or holds too little speech.
             EnrolmentError: a name that no person has.
         """
-        heard = self.load_audio(recordings, channel)
-        if not heard:
+        audio = self.load_audio(recordings, channel)
+        if not audio:
             raise AudioError(f"{name}: no recordings to enrol")
-        for recording in heard:
+        for recording in audio:
             if reason := self.unfit(recording):
                 raise AudioError(f"{reason}. Nothing was enrolled.")
-        rows = embedding.embed(self.embedder, heard)
+        rows = embedding.embed(self.embedder, audio)
         prints = [
             EnrolmentEmbedding(
                 row, item.quality.speech_s, item.quality.snr_db, item.source, flac(item) if keep_audio else None
             )
-            for row, item in zip(rows, heard, strict=True)
+            for row, item in zip(rows, audio, strict=True)
         ]
-        self.store.enroll(name, prints, self.fingerprint, by)
-        warnings = [f"{item.name}: {text}" for item in heard for text in self._side(item).warnings]
-        warnings += self._odd_ones(heard, rows)
-        return Enrolled(name, len(heard), Side(joint_quality(heard), len(heard), tuple(warnings)))
+        with self._writing():
+            self.store.enroll(name, prints, self.fingerprint, by)
+        warnings = [f"{item.name}: {text}" for item in audio for text in self._side(item).warnings]
+        warnings += self._odd_ones(audio, rows)
+        return Enrolled(name, len(audio), Side.with_quality(joint_quality(audio), len(audio), tuple(warnings)))
 
     def verify_as(
         self,
@@ -356,15 +363,15 @@ class Verifier:
         by: str = "",
         channel: Channel = "mix",
     ) -> Verification:
-        """Return whether a recording is of a person who is enrolled; the decision goes into the store's log.
+        """Return whether a recording is of an enrolled person; the decision goes into the store's log.
 
         Args:
             name: whose voice it is claimed to be.
-            recording: what was heard.
+            recording: the test.
             prior: as in `verify`.
             false_acceptance: as in `verify`.
             by: who asks, for the log.
-            channel: which channel is heard, as in `embed`.
+            channel: which channel is taken, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read at all.
@@ -374,17 +381,17 @@ class Verifier:
         threshold = self.backend.threshold(prior, false_acceptance)
         used = None if false_acceptance is not None else prior
         try:
-            known, enrolled = self.people.voice(name)
+            known, enrolled = self.people.enrolment(name)
         except UnknownPersonError:
             # without the name that was tried, which may be anything: that somebody tries names is what counts
             self._log("verify", None, "unknown", None, None, threshold, "nobody of the claimed name", by)
             raise
-        heard = load_audio(recording, channel=channel, longest_s=self.longest_s)
-        sides = (enrolled, self._side(heard))
-        if reason := self.unfit(heard):
+        audio = load_audio(recording, channel=channel, longest_s=self.longest_s)
+        sides = (enrolled, self._side(audio))
+        if reason := self.unfit(audio):
             found = Verification("abstained", None, None, threshold, used, sides, reason)
         else:
-            found = self._verified((known, self._voice([heard])), sides, threshold, used)
+            found = self._verified((known, self._embedded([audio])), sides, threshold, used)
         self._log("verify", name, found.decision, found.score, found.llr, threshold, found.reason, by)
         return found
 
@@ -399,21 +406,21 @@ class Verifier:
         by: str = "",
         channel: Channel = "mix",
     ) -> Identification:
-        """Return whose voice a recording is, of all who are enrolled, or that it is nobody's; it goes into the log.
+        """Return which enrolled person a recording is of, or that it is nobody; the decision goes into the store's log.
 
         The likeliest person is the answer where `verify_as`, with the same prior or rate, would accept the recording as
         of that person, and where the person is more probable than `certainty`, with all others and nobody taken into
         account.
 
         Args:
-            recording: what was heard.
+            recording: the test.
             top: so many candidates are returned.
             prior: as in `verify`: of a recording and any one person.
             false_acceptance: in percent, in place of a prior: of strangers, at most so many are taken for somebody on
                 the whole list. The more people are enrolled, the higher is the threshold.
             certainty: the likeliest candidate is the answer when more probable than this; else nobody.
             by: who asks, for the log.
-            channel: which channel is heard, as in `embed`.
+            channel: which channel is taken, as in `embed`.
 
         Raises:
             AudioError: a recording that cannot be read at all.
@@ -422,12 +429,12 @@ class Verifier:
                 `top` below 1.
         """
         rule = Rule(top, prior, false_acceptance, certainty)
-        heard = load_audio(recording, channel=channel, longest_s=self.longest_s)
-        side, reason = self._side(heard), self.unfit(heard)
-        voice = None if reason else self._voice([heard])
-        if voice is not None:
-            side = replace(side, warnings=(*side.warnings, *self.backend.beyond(voice)))
-        found = identification(self.people, self.backend, rule, voice, side, reason)
+        audio = load_audio(recording, channel=channel, longest_s=self.longest_s)
+        side, reason = self._side(audio), self.unfit(audio)
+        test = None if reason else self._embedded([audio])
+        if test is not None:
+            side = replace(side, warnings=(*side.warnings, *self.backend.beyond(test)))
+        found = identification(self.people, self.backend, rule, test, side, reason)
         score, llr = (found.candidates[0].score, found.candidates[0].llr) if found.candidates else (None, None)
         outcome = "nobody" if found.decision == "rejected" else found.decision
         # without the remark, which names somebody: the log forgets people who are deleted
@@ -439,70 +446,71 @@ class Verifier:
         """Who is enrolled, as this model may compare with them."""
         return People(self.store, self.fingerprint, self.older)
 
-    def unfit(self, heard: LoadedAudio) -> str:
+    def unfit(self, audio: LoadedAudio) -> str:
         """Return why a recording cannot be compared; empty when it can."""
-        speech_s = heard.quality.speech_s
+        speech_s = audio.quality.speech_s
         if speech_s == 0:
-            return f"{heard.name} is silent; at least {MIN_SPEECH_S} s of speech are needed"
+            return f"{audio.name} is silent; at least {MIN_SPEECH_S} s of speech are needed"
         if speech_s < MIN_SPEECH_S:
-            return f"{heard.name} holds {speech_s:.2f} s of speech; at least {MIN_SPEECH_S} s are needed"
-        if heard.quality.snr_db < STEADY_DB:
-            return f"{heard.name} is a steady sound, noise or a tone, without speech that could be heard in it"
-        if heard.samples < self.embedder.min_samples:
+            return f"{audio.name} holds {speech_s:.2f} s of speech; at least {MIN_SPEECH_S} s are needed"
+        if audio.quality.snr_db < STEADY_DB:
+            return f"{audio.name} is a steady sound, noise or a tone, without speech that could be heard in it"
+        if audio.samples < self.embedder.min_samples:
             needed = self.embedder.min_samples / SAMPLE_RATE
-            return f"{heard.name} lasts {heard.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
-        level_db = heard.quality.level_db
+            return f"{audio.name} lasts {audio.quality.duration_s:.2f} s; the model needs {needed:.2f} s"
+        level_db = audio.quality.level_db
         if level_db is not None and level_db < LEAST_LEVEL_DB:
-            return f"{heard.name} is too quiet ({level_db:.0f} dB of full scale): little is left of a voice in 16 bits"
+            return f"{audio.name} is too quiet ({level_db:.0f} dB of full scale): little is left of a voice in 16 bits"
         if level_db is not None and self.embedder.hears_level and abs(level_db - USUAL_LEVEL_DB) > LEVEL_LIMIT_DB:
-            return f"{heard.name} has a level of {level_db:.0f} dB of full scale, and {HEARS_LEVEL}"
-        if reason := self.backend.outside(asdict(heard.quality)).reason:
-            return f"{heard.name} is {reason}"
+            return f"{audio.name} has a level of {level_db:.0f} dB of full scale, and {HEARS_LEVEL}"
+        if reason := self.backend.outside(asdict(audio.quality)).reason:
+            return f"{audio.name} is {reason}"
         return ""
 
-    def _side(self, heard: LoadedAudio) -> Side:
+    def _side(self, audio: LoadedAudio) -> Side:
         """Return a recording as one side of a comparison, with all that is to be known of it before a decision."""
-        quality = heard.quality
-        warnings = [*heard.warnings, *self.backend.outside(asdict(quality)).warnings]
+        quality = audio.quality
+        warnings = [*audio.warnings, *self.backend.outside(asdict(quality)).warnings]
         if self.embedder.hears_level and quality.level_db is not None:
             warnings += [HEARS_LEVEL] if abs(quality.level_db - USUAL_LEVEL_DB) > LEVEL_WARNING_DB else []
         if quality.is_narrow and not self.backend.has_heard("bandwidth_hz"):
             warnings.append(NARROW.format(quality.bandwidth_hz))
-        return Side(quality, 1, tuple(warnings))
+        return Side.with_quality(quality, 1, tuple(warnings))
 
-    def _voice(self, heard: Sequence[LoadedAudio]) -> EmbeddingSet:
-        return voices_of(heard, embedding.embed(self.embedder, heard))
+    def _embedded(self, audio: Sequence[LoadedAudio]) -> EmbeddingSet:
+        return embedding_set(audio, embedding.embed(self.embedder, audio))
 
     def _verified(
         self,
-        voices: tuple[EmbeddingSet, EmbeddingSet],
+        embedded: tuple[EmbeddingSet, EmbeddingSet],
         sides: tuple[Side, Side],
         threshold: float | None,
         prior: float | None,
     ) -> Verification:
-        scores, llrs = self.backend.compare(*voices)
-        again = replayed(*(voice.embeddings for voice in voices))
-        sides = tuple(  # type: ignore[assignment]
-            Side(side.quality, side.recordings, (*side.warnings, *self.backend.beyond(voice), *warnings))
-            for side, voice, warnings in zip(sides, voices, ((), again), strict=True)
+        scores, llrs = self.backend.compare(*embedded)
+        enrolment, test = (
+            replace(side, warnings=(*side.warnings, *self.backend.beyond(one)))
+            for side, one in zip(sides, embedded, strict=True)
         )
+        again = replayed(embedded[0].embeddings, embedded[1].embeddings)
+        sides = (enrolment, replace(test, warnings=(*test.warnings, *again)))
         score = float(scores[0])
         if llrs is None or threshold is None:
             return Verification("uncalibrated", score, None, None, prior, sides, UNCALIBRATED)
         llr = float(llrs[0])
         return Verification("accepted" if llr >= threshold else "rejected", score, llr, threshold, prior, sides)
 
-    def _odd_ones(self, heard: Sequence[LoadedAudio], rows: Embeddings) -> list[str]:
-        """Return warnings for recordings that sound less like the mean of the others than like a stranger."""
+    def _odd_ones(self, audio: Sequence[LoadedAudio], rows: Embeddings) -> list[str]:
+        """Return a warning for each recording whose score with the mean of the others is that of a stranger."""
         found = []
-        for place in range(len(heard)) if len(heard) > 1 else ():
-            others = [item for index, item in enumerate(heard) if index != place]
+        for place in range(len(audio)) if len(audio) > 1 else ():
+            others = [item for index, item in enumerate(audio) if index != place]
             mean = np.delete(rows, place, axis=0).mean(axis=0, keepdims=True)
             total = joint_quality(others)
             rest = EmbeddingSet(mean, np.array([total.speech_s]), np.array([total.snr_db]))
-            llrs = self.backend.compare(voices_of(heard[place : place + 1], rows[place : place + 1]), rest)[1]
+            llrs = self.backend.compare(embedding_set(audio[place : place + 1], rows[place : place + 1]), rest)[1]
             if llrs is not None and llrs[0] < 0:
-                found.append(f"{heard[place].name}: unlike the others; is it the same person?")
+                found.append(f"{audio[place].name}: unlike the others; is it the same person?")
         return found
 
     def _log(
@@ -516,7 +524,8 @@ class Verifier:
         reason: str,
         by: str,
     ) -> None:
-        self.store.log(Decision(person, kind, decision, score, llr, threshold, self.fingerprint, reason, by))
+        with self._writing():
+            self.store.log(Decision(person, kind, decision, score, llr, threshold, self.fingerprint, reason, by))
 
 
 # Kept audio embedded anew, when another model takes over.
@@ -533,10 +542,10 @@ def reembed(verifier: Verifier) -> Reembedded:
             samples, rate = soundfile.read(io.BytesIO(content), dtype="float32")
         except soundfile.SoundFileError as error:
             raise AudioError(f"kept audio cannot be read ({error})") from None
-        heard = load_audio((samples, rate), "kept audio")
-        if reason := verifier.unfit(heard):
+        audio = load_audio((samples, rate), "kept audio")
+        if reason := verifier.unfit(audio):
             raise AudioError(reason)
-        row = embed(verifier.embedder, [heard])[0]
-        return EnrolmentEmbedding(row, heard.quality.speech_s, heard.quality.snr_db)
+        row = embed(verifier.embedder, [audio])[0]
+        return EnrolmentEmbedding(row, audio.quality.speech_s, audio.quality.snr_db)
 
     return verifier.store.reembed(None, verifier.fingerprint, embedded)

@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,47 +24,15 @@ from voxanchor.evaluation.embed import EmbeddingCache, embed_with
 from voxanchor.evaluation.protocol import Setup
 from voxanchor.evaluation.report import write_compatibility_report
 from voxanchor.evaluation.results import write_csv
+from voxanchor.evaluation.settings import Examination
 from voxanchor.files import write_bytes, write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.mapping import CarriedEncoder, EnrolmentMap, fit_map
 from voxanchor.outputs import lock_run_dir
-from voxanchor.runtime import Precision, best_device, log_line, resolve
+from voxanchor.runtime import best_device, log_line, resolve
 from voxanchor.types import Embeddings
 from voxanchor.workflows.evaluate import CACHE_FOLDER, cut, system_names
-
-
-@dataclass(frozen=True)
-class Examination:
-    """How two models are examined.
-
-    Attributes:
-        suite: a named suite of conditions, or a YAML file.
-        trials: a trial list; empty for all pairs of the segments.
-        segment_s: length of the segments recordings are cut into; 0 for whole recordings.
-        max_segments: at most so many from one recording.
-        noise_seeds: how many seeds of the noise, counted from 0.
-        rooms: folders of room impulse responses; needed by suites with measured rooms.
-        heard_noise: noise folders of the new model's training; a suite of unseen noise leaves their classes out.
-        replicates: how often the speakers are drawn anew, for intervals.
-    """
-
-    suite: str = "noise"
-    trials: str = ""
-    segment_s: float = 3.0
-    max_segments: int = 4
-    noise_seeds: int = 1
-    rooms: tuple[str, ...] = ()
-    heard_noise: tuple[str, ...] = ()
-    precision: Precision = "float32"
-    replicates: int = 200
-
-    def __post_init__(self) -> None:
-        if self.trials and self.segment_s:
-            raise RecipeError("a trial list names whole recordings: leave segment_s out, or set it to 0")
-        if self.noise_seeds < 1:
-            raise RecipeError("noise_seeds must be at least 1")
-
 
 QUICK = Examination(suite="compatibility")
 """Clean, and three kinds of noise at two levels: for the end of `robustify`."""
@@ -75,13 +42,13 @@ def compatibility(
     old: str | SpeakerEncoder,
     new: str | SpeakerEncoder,
     recordings: Manifest,
-    noise: NoiseBank | Sequence[str],
+    bank: NoiseBank | None,
     cache: EmbeddingCache,
     examination: Examination = QUICK,
     names: tuple[str, str] | None = None,
     carrier: EnrolmentMap | None = None,
 ) -> Findings:
-    """Return how well enrolments of the old model work with the new one; nothing is written but to the cache.
+    """Measure enrolments of the old model against tests of the new one; nothing is written but to the cache.
 
     Without speaker labels and without a trial list the findings are how far embeddings and scores move.
 
@@ -89,7 +56,7 @@ def compatibility(
         old: the model that made the enrolments: a reference, or an encoder, which is used where it lies.
         new: the model that would hear the tests.
         recordings: of speakers that neither model was trained on, uncut.
-        noise: where noise comes from; or folders in MUSAN layout, of which none stands for the built-in kinds.
+        bank: noise and rooms; None for those of the examination.
         cache: where embeddings are kept.
         examination: suite, segments, seeds.
         names: of both models in the report; by default their references, or "old" and "new".
@@ -106,7 +73,7 @@ def compatibility(
     trials = _trials(segments, examination.trials)
     if trials is not None and examination.trials:
         segments = segments.restrict(trials.ids)
-    bank, suite, remarks = _heard(examination, noise, recordings)
+    bank, suite, remarks = _noise(examination, bank, recordings)
     setup = Setup(
         suite,
         noise_seeds=tuple(range(examination.noise_seeds)),
@@ -133,7 +100,6 @@ def compatibility_folder(
     old: str,
     new: str,
     speech: str,
-    noise: Sequence[str],
     out: Path,
     examination: Examination,
     *,
@@ -148,20 +114,22 @@ def compatibility_folder(
         ModelError: a model that cannot be loaded, or two of different dimensions.
         OutputError: `out` holds another run.
     """
-    refuse_unclassed(named_suite(examination.suite), noise)
+    refuse_unclassed(named_suite(examination.suite), examination.noise)
     names = (old, new) if old == new else tuple(system_names([old, new]))
     models = [registry.load(reference) for reference in (old, new)]
     refuse_apart(models[0], models[1], (names[0], names[1]))
     carrier = EnrolmentMap.between(models[0].fingerprint, models[1].fingerprint, new)
+    examined = asdict(examination)  # and not its plain form: an identity holds all of it, the defaults as well
+    noise = examined.pop("noise")
     identity = {
         "old": old,
         "new": new,
         "models": [model.fingerprint for model in models],
         "speech": speech,
         "layout": layout,
-        "noise": list(noise),
+        "noise": noise,
         "upgrade": carrier is not None,
-        "examination": examination,
+        "examination": examined,
     }
     with lock_run_dir(out, "compatibility", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share)
@@ -171,7 +139,7 @@ def compatibility_folder(
             models[0].to(device),
             models[1].to(device),
             manifest,
-            noise,
+            None,
             EmbeddingCache(cache or out / CACHE_FOLDER),
             examination,
             (names[0], names[1]),
@@ -190,25 +158,24 @@ def _trials(segments: Manifest, listed: str) -> TrialList | None:
     return all_pairs(segments)
 
 
-def _heard(
-    examination: Examination, noise: NoiseBank | Sequence[str], talkers: Manifest
-) -> tuple[NoiseBank, Suite, list[str]]:
+def _noise(examination: Examination, bank: NoiseBank | None, talkers: Manifest) -> tuple[NoiseBank, Suite, list[str]]:
     """Return noise and rooms, the suite with the classes of noise there are, and what was left out of it."""
     asked = named_suite(examination.suite)
-    if isinstance(noise, NoiseBank):
+    if bank is not None:
         if asked.each_class:
             raise RecipeError(f"suite '{asked.name}' goes through the classes of noise in folders: give folders")
-        return noise, asked, []
-    refuse_unclassed(asked, noise)
+        return bank, asked, []
+    folders = examination.noise
+    refuse_unclassed(asked, folders)
     bank = noise_bank(
-        noise,
+        folders,
         talkers,
         built_in_share=0.0,
         for_evaluation=True,
         rooms=examination.rooms,
         by_class=bool(asked.each_class),
     )
-    classes = [name for name in noise_classes(noise) if class_kind(name) in bank.kinds] if asked.each_class else []
+    classes = [name for name in noise_classes(folders) if class_kind(name) in bank.kinds] if asked.each_class else []
     suite, heard = with_classes(asked, classes, examination.heard_noise)
     return bank, suite, [f"Classes of noise that the training heard are left out: {', '.join(heard)}."] * bool(heard)
 

@@ -1,7 +1,7 @@
 """Models against conditions, from references and folders to tables and a report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 import voxanchor
 from voxanchor import config
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.snr import SnrLevels
 from voxanchor.conditions.bank import NoiseBank, noise_bank
 from voxanchor.conditions.suites import Suite, class_kind, noise_classes, refuse_unclassed, snr_note, with_classes
 from voxanchor.conditions.suites import suite as named_suite
@@ -22,19 +21,19 @@ from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.errors import CorpusError, MissingExtraError, RecipeError
 from voxanchor.evaluation.embed import EmbeddingCache, embeddings_key
 from voxanchor.evaluation.plots import EmbeddingMap, project
-from voxanchor.evaluation.protocol import Keep, Outcome, Protocol, Setup, evaluate
+from voxanchor.evaluation.protocol import Keep, Outcome, Setup, evaluate
 from voxanchor.evaluation.report import ReportData, write_report
 from voxanchor.evaluation.results import summarise, write_csv, write_summary
+from voxanchor.evaluation.settings import ComparisonSettings
 from voxanchor.files import write_text
 from voxanchor.models import registry
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.outputs import lock_run_dir
-from voxanchor.runtime import Precision, best_device, counted, log_line, resolve
-from voxanchor.scoring.metrics import EerMethod
+from voxanchor.runtime import best_device, counted, log_line, resolve
 from voxanchor.training.corpora import Corpora
 from voxanchor.training.recipe import Data, Evaluation
 from voxanchor.types import IntArray
-from voxanchor.verification.loading import judge_of
+from voxanchor.verification.loading import scoring_backend
 
 MAP_SPEAKERS = 10
 MAP_UTTERANCES = 12
@@ -42,43 +41,19 @@ CACHE_FOLDER = "embeddings"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What is compared on what.
+class Comparison(ComparisonSettings):
+    """Models, and what they are compared on.
 
     Attributes:
         models: reference of each model by the name its rows carry.
-        noise: folders in MUSAN layout; without any, the built-in kinds.
-        trials: a trial list; empty for all pairs of the segments.
-        enrolments: a list of the recordings that each model on the trials' first side is enrolled with; empty for
-            trials between recordings.
-        segment_s: length of the segments recordings are cut into; 0 for whole recordings.
-        max_segments: at most so many from one recording.
-        noise_seeds: how many seeds of the noise, counted from 0.
-        enrol_model: reference of the model that enrols, when it is not the model under test.
-        cohort: folder of recordings of other speakers, whose scores normalise those of the trials; empty for cosines.
-        note: what a reader of the report has to know before its figures, a paragraph a line.
-        rooms: folders of room impulse responses; needed by suites with measured rooms.
-        heard_noise: noise folders of the models' training; a suite of unseen noise leaves their classes out.
-        snr: what signal-to-noise ratios lie between; a suite of ``whole`` ones stays so.
     """
 
     models: Mapping[str, str]
-    noise: tuple[str, ...] = ()
-    trials: str = ""
-    suite: str = "noise"
-    protocol: Protocol = "clean-enrol"
-    segment_s: float = 3.0
-    max_segments: int = 4
-    noise_seeds: int = 1
-    eer_method: EerMethod = "linear"
-    enrol_model: str = ""
-    cohort: str = ""
-    note: str = ""
-    rooms: tuple[str, ...] = field(default=(), metadata=config.LATER)
-    heard_noise: tuple[str, ...] = field(default=(), metadata=config.LATER)
-    enrolments: str = field(default="", metadata=config.LATER)
-    precision: Precision = field(default="float32", metadata=config.LATER)
-    snr: SnrLevels = field(default="active", metadata=config.LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.models:
+            raise RecipeError("name at least one model to evaluate")
 
     @property
     def asked(self) -> Suite:
@@ -89,16 +64,6 @@ class Comparison:
         """
         found = named_suite(self.suite)
         return found if self.snr == "active" else replace(found, snr=self.snr)
-
-    def __post_init__(self) -> None:
-        if self.trials and self.segment_s:
-            raise RecipeError("a trial list names whole recordings: leave segment_s out, or set it to 0")
-        if self.enrolments and not self.trials:
-            raise RecipeError("a list of enrolments serves a trial list between its models and recordings: give trials")
-        if self.noise_seeds < 1:
-            raise RecipeError("noise_seeds must be at least 1")
-        if not self.models:
-            raise RecipeError("name at least one model to evaluate")
 
 
 def system_names(references: Sequence[str]) -> dict[str, str]:
@@ -137,7 +102,9 @@ def evaluate_folder(
     """
     refuse_unclassed(asked := named_suite(comparison.suite), comparison.noise)
     fingerprints = {name: embeddings_key(registry.load_embedder(ref)) for name, ref in comparison.models.items()}
-    identity = {"speech": speech, "layout": layout, "comparison": comparison, "models": fingerprints}
+    # an identity has held the trial list from the start, although recipes leave out one that is not given
+    compared = config.to_plain(comparison) | {"trials": comparison.trials}
+    identity = {"speech": speech, "layout": layout, "comparison": compared, "models": fingerprints}
     identity |= {} if channel == "mix" else {"channel": channel}
     with lock_run_dir(out, "evaluate", identity):
         manifest = scan(speech, layout=layout, max_unusable_share=max_unusable_share, channel=channel)
@@ -212,7 +179,7 @@ def measure(comparison: Comparison, manifest: Manifest, cache: EmbeddingCache, r
     systems = {name: _on(device, reference) for name, reference in comparison.models.items()}
     enrol = _on(device, comparison.enrol_model) if comparison.enrol_model else None
     cohort = scan(comparison.cohort) if comparison.cohort else None
-    backends = {name: judge_of(reference, systems[name]) for name, reference in comparison.models.items()}
+    backends = {name: scoring_backend(reference, systems[name]) for name, reference in comparison.models.items()}
     calibrated = {name: backend for name, backend in backends.items() if backend.record is not None}
     shown = _shown([condition.name for condition in suite.noisy], segments)
     keep = Keep(("clean", shown.condition), shown.places) if shown else Keep()
@@ -379,38 +346,9 @@ def evaluations(evaluation: Evaluation, models: Mapping[str, str], corpora: Corp
         read_trials(evaluation.trials, manifest, evaluation.enrolments)
     else:
         all_pairs(cut(manifest, evaluation.segment_s, evaluation.max_segments))
-    first = replace(comparison(evaluation, models), heard_noise=data.noise)
-    further = {
-        name: replace(
-            first,
-            suite=entry.suite,
-            noise=entry.noise or first.noise,
-            rooms=entry.rooms or first.rooms,
-            protocol=entry.protocol or first.protocol,
-            noise_seeds=entry.noise_seeds or first.noise_seeds,
-        )
-        for name, entry in evaluation.suites.items()
-    }
+    first = Comparison(models=models, heard_noise=data.noise, **evaluation.shared)
+    further = {name: replace(first, **entry.changes) for name, entry in evaluation.suites.items()}
     found = [Assessment("", first, manifest)] + [Assessment(name, one, manifest) for name, one in further.items()]
     for assessment in found:
         refuse_unclassed(named_suite(assessment.comparison.suite), assessment.comparison.noise)
     return found
-
-
-def comparison(evaluation: Evaluation, models: Mapping[str, str]) -> Comparison:
-    """Return an evaluation, without its further suites, as a comparison of models."""
-    return Comparison(
-        models=models,
-        noise=evaluation.noise,
-        rooms=evaluation.rooms,
-        trials=evaluation.trials,
-        enrolments=evaluation.enrolments,
-        suite=evaluation.suite,
-        protocol=evaluation.protocol,
-        segment_s=evaluation.segment_s,
-        max_segments=evaluation.max_segments,
-        noise_seeds=evaluation.noise_seeds,
-        note=evaluation.note,
-        precision=evaluation.precision,
-        snr=evaluation.snr,
-    )
