@@ -287,13 +287,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         open_store(tmp_path / "closed" / "voices.db")
 
 
-def test_each_process_opens_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_store(":memory:") as store, monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
-        with pytest.raises(EnrolmentError, match="in each process"):
-            store.people()
-
-
 def test_a_key_belongs_to_its_store(tmp_path: Path, prints: Prints) -> None:
     place, key = tmp_path / "sealed.db", new_key()
     with open_store(place, key) as store:

@@ -96,7 +96,6 @@ class PostgresStore(PortableStore):
         if key is not None:
             advice = "Use a store in a file, or encrypt the database server's disk, and give no key."
             raise EnrolmentError(f"PostgreSQL searches among vectors in clear, so a key cannot seal them. {advice}")
-        super().__init__(Clear())
         try:
             import psycopg
             from pgvector.psycopg import register_vector
@@ -104,7 +103,7 @@ class PostgresStore(PortableStore):
         except ImportError as error:
             raise missing_in(error, "a store in PostgreSQL") or missing("psycopg", "a store in PostgreSQL") from None
         self._error = psycopg.Error
-        self._shown = _without_password(place)
+        super().__init__(Clear(), _without_password(place))
 
         def configure(connection: "Connection[TupleRow]") -> None:
             connection.execute(_PATH)
@@ -112,7 +111,7 @@ class PostgresStore(PortableStore):
 
         with self._clear():
             with psycopg.connect(place, connect_timeout=_CONNECT_S) as connection:
-                _prepare(connection, self._shown)
+                _prepare(connection, self._place)
             self._pool = ConnectionPool(
                 place,
                 min_size=1,
@@ -134,7 +133,7 @@ class PostgresStore(PortableStore):
             listed = max(_LEAST_LISTED, _LISTED_FOR_EACH * top)
             if listed <= _MOST_LISTED and _indexed(session, model):
                 session.rows(f"SET LOCAL hnsw.ef_search = {listed}")
-                # written out, not given as values: only so does PostgreSQL see that the index of this model serves
+                # literals, no parameters: only then does PostgreSQL see that the index of this model applies
                 where, distance = f"v.model = {_literal(model)}", f"v.total::vector({voice.size}) <=> ?"
                 rows = session.rows(
                     "WITH v AS MATERIALIZED "
@@ -162,7 +161,7 @@ class PostgresStore(PortableStore):
     def index(self, model: str) -> None:
         """Make a graph (HNSW) of one model's voiceprints, with which searches are fast but may miss someone.
 
-        Worth it from about 50,000 people. Enrolments wait while it is made; afterwards it is kept current. A search for
+        It pays from about 50,000 people. Enrolments wait while it is made; afterwards it is kept current. A search for
         more than 250 people still compares with everybody.
 
         Raises:
@@ -191,12 +190,14 @@ class PostgresStore(PortableStore):
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Session]:
         """Open a transaction that is committed on leaving, and rolled back on an exception."""
+        self._require_open()
         with self._clear(), self._pool.connection() as connection, connection.transaction():
             yield _Session(connection)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Session]:
         """Open a view of one state of the database."""
+        self._require_open()
         with self._clear(), self._pool.connection() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield _Session(connection)
@@ -226,7 +227,7 @@ class PostgresStore(PortableStore):
         except self._error as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             advice = "See that the server runs, and that the address, the name and the password are right."
-            raise EnrolmentError(f"{self._shown}: PostgreSQL reports: {lines[0]}. {advice}") from None
+            raise EnrolmentError(f"{self._place}: PostgreSQL reports: {lines[0]}. {advice}") from None
 
 
 def _literal(text: str) -> str:

@@ -132,15 +132,27 @@ class SqlStore(ABC):
 
     Args:
         seal: encrypts embeddings and audio.
+        place: where the store is, as errors name it.
     """
 
-    def __init__(self, seal: Seal) -> None:
+    def __init__(self, seal: Seal, place: str) -> None:
         self._seal = seal
+        self._place = place
+        self._process = os.getpid()
 
     def _connected(self, disconnect: Callable[[], object]) -> None:
         """Have `disconnect` called once: by `close`, or when a store that nobody closed is collected."""
-        # a fork inherits the connection, and must not end its parent's
-        self._disconnect = weakref.finalize(self, _in_process, os.getpid(), disconnect)
+        # a forked process inherits the connection, and must not end that of its parent
+        self._disconnect = weakref.finalize(self, _in_process, self._process, disconnect)
+
+    def _require_open(self) -> None:
+        """Raise unless the store is open, and was opened in this process."""
+        if os.getpid() != self._process:
+            raise EnrolmentError(
+                f"{self._place}: opened in another process. Open the store in each process for itself."
+            )
+        if not self._disconnect.alive:
+            raise EnrolmentError(f"{self._place}: the store was closed")
 
     @abstractmethod
     def _writing(self) -> AbstractContextManager[Session]:

@@ -29,7 +29,7 @@ APPLICATION = 0x766F7861
 VERSION = 1
 
 CHANGES_KEPT = 100_000
-"""So many of the latest changes are listed; a process that has missed more reads all voices anew."""
+"""The latest changes that are listed; a process that has missed more reads all voices again."""
 
 _TYPES = {
     "setting": "BLOB",
@@ -128,7 +128,7 @@ class Matrix:
     def nearest(self, voice: NDArray[np.float32], top: int) -> list[tuple[int, float]]:
         """Return (person's number, cosine) of the best `top` voices, and of those that are as good as the last of them.
 
-        In no order, cosines in float64. The same two vectors give the same cosine wherever they lie.
+        In no order, cosines in float64. Two equal vectors have the same cosine, wherever they lie.
         """
         if not self.blocks:
             return []
@@ -198,10 +198,8 @@ class SqliteStore(PortableStore):
     """
 
     def __init__(self, place: str | Path, key: bytes | str | None = None) -> None:
-        super().__init__(seal_of(None if key is None else read_key(key)))
-        self._place = str(place)
+        super().__init__(seal_of(None if key is None else read_key(key)), str(place))
         self._path = Path(place).absolute()  # now: `_erase` opens it again, perhaps from another working directory
-        self._process = os.getpid()
         self._lock = threading.RLock()
         self._changing = threading.RLock()  # taken before the other, by writers only: readers never wait for it
         self._matrices: dict[str, Matrix] = {}
@@ -235,7 +233,7 @@ class SqliteStore(PortableStore):
         return sorted(matches, key=lambda match: (-match.cosine, match.person))[:top]
 
     def _current(self, session: Session, model: str) -> Matrix:
-        """Return the voices as they are now: those in memory, and what has changed since read anew."""
+        """Return the voices as they are now: those in memory, with what has changed since."""
         first, state = session.rows("SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM change")[0]
         known = self._matrices.get(model)
         if known is not None and known.state == state:
@@ -341,22 +339,16 @@ class SqliteStore(PortableStore):
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Session]:
-        if os.getpid() != self._process:
-            raise EnrolmentError(
-                f"{self._place}: opened in another process. Open the store in each process for itself."
-            )
-        with self._lock:
-            if not self._disconnect.alive:
-                raise EnrolmentError(f"{self._place}: the store was closed")
-            with self._clear():
-                self._connection.execute(begin)
-                try:
-                    yield _Session(self._connection)
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
+        self._require_open()  # before the lock, which a thread may have held when the process was forked
+        with self._lock, self._clear():
+            self._connection.execute(begin)
+            try:
+                yield _Session(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def _settle(self) -> None:
         """Move changes from the write-ahead log into the file, so that the file alone is a whole copy.
