@@ -26,9 +26,8 @@ from machine import describe
 from voxanchor.enrolments.encryption import new_key
 from voxanchor.enrolments.postgres import PostgresStore
 from voxanchor.enrolments.records import EnrolmentEmbedding, Match
-from voxanchor.enrolments.sql import Session
+from voxanchor.enrolments.sql import Session, SqlStore
 from voxanchor.enrolments.sqlite import SqliteStore
-from voxanchor.enrolments.sqlstore import SqlStore
 
 DIMENSION, MODEL, TOP = 192, "0123456789abcdef", 10
 AT_ONCE = 10_000
@@ -57,12 +56,11 @@ def queries(people: int, count: int) -> np.ndarray:
 def fill(store: SqlStore, people: int, write: Callable[[Session, list[tuple[object, ...]]], None]) -> float:
     """Seconds to write a row of `person` and of `voice` for each."""
     began = time.perf_counter()
-    database = store._database
-    with database.writing() as session:
+    with store._writing() as session:
         session.rows("INSERT INTO model (name, dimension) VALUES (?, ?)", MODEL, DIMENSION)
         for start, rows in voices(people):
             names = [f"person {start + place:07d}" for place in range(len(rows))]
-            packed = [database.pack(row, "voice", name, MODEL) for name, row in zip(names, rows, strict=True)]
+            packed = [store._pack(row, "voice", name, MODEL) for name, row in zip(names, rows, strict=True)]
             write(session, list(zip(names, packed, strict=True)))
     return time.perf_counter() - began
 
@@ -144,7 +142,7 @@ def server() -> Iterator[str]:
 def in_postgres(people: int, asked: np.ndarray) -> None:
     with server() as address, PostgresStore(address) as store:
         filled = fill(store, people, write_rows)
-        with store._server._pool.connection() as connection:
+        with store._pool.connection() as connection:
             connection.execute("ANALYZE")
             ((size,),) = connection.execute("SELECT pg_total_relation_size('voice') / 1e6").fetchall()
         store.search(asked[0], MODEL, TOP)
@@ -154,7 +152,7 @@ def in_postgres(people: int, asked: np.ndarray) -> None:
         began = time.perf_counter()
         store.index(MODEL)
         made = time.perf_counter() - began
-        with store._server._pool.connection() as connection:
+        with store._pool.connection() as connection:
             ((size,),) = connection.execute("SELECT pg_total_relation_size('voice') / 1e6").fetchall()
         timed(store, asked)  # reads the graph into memory
         found, median, high = timed(store, asked)

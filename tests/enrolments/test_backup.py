@@ -1,5 +1,6 @@
 """A copy of a store: made by the command while others have it open, and by hand, where it must not pass for empty."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -47,7 +48,8 @@ def test_what_a_backup_refuses(tmp_path: Path) -> None:
     for other in (tmp_path / "words", tmp_path / "absent.db"):
         with pytest.raises(EnrolmentError):
             back_up(other, tmp_path / "other.db")
-    sqlite3.connect(tmp_path / "foreign.db").executescript("CREATE TABLE mine (x)")
+    with contextlib.closing(sqlite3.connect(tmp_path / "foreign.db")) as foreign:
+        foreign.executescript("CREATE TABLE mine (x)")
     with pytest.raises(EnrolmentError, match="not a store"):
         back_up(tmp_path / "foreign.db", tmp_path / "other.db")
     assert not (tmp_path / "other.db").exists()

@@ -1,5 +1,6 @@
 """What every store does, whatever its database."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -425,5 +426,14 @@ def test_matches_are_plain(store: Store, prints: Prints) -> None:
 def test_a_closed_store_says_so(opener: Callable[[], Store]) -> None:
     store = opener()
     store.close()
-    with pytest.raises(EnrolmentError, match="closed"):
+    with pytest.raises(EnrolmentError, match="the store was closed"):
         store.people()
+    store.close()
+
+
+def test_each_process_opens_for_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(EnrolmentError, match="in each process"):
+            store.people()
+    assert store.people() == []

@@ -1,5 +1,6 @@
 """What is particular to a store in PostgreSQL."""
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +34,14 @@ def test_a_server_that_is_not_there() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(EnrolmentError, match="address"):
         open_store("postgresql://me:secret@host:port:port/x?y")
+
+
+def test_a_store_that_nobody_closed_is_closed_when_collected(postgres: str) -> None:
+    store = PostgresStore(postgres)
+    pool = store._pool
+    del store
+    gc.collect()
+    assert pool.closed
 
 
 def test_a_later_schema(postgres: str) -> None:

@@ -2,7 +2,7 @@
 
 AES-256 in Galois/counter mode with a fresh nonce for each value. What a value belongs to (kind, person, model, number)
 is its associated data: a value that was moved to another row, or changed, is refused. An older value of the very same
-row put back in its place cannot be told. People's names, counts, times and the audit log are in clear.
+row put back in its place goes undetected. People's names, counts, times and the audit log are in clear.
 """
 
 import base64

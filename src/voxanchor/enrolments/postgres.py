@@ -1,4 +1,4 @@
-"""Stores in PostgreSQL with pgvector."""
+"""Stores in PostgreSQL with the extension pgvector, which searches where the voiceprints lie."""
 
 import contextlib
 import hashlib
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxanchor.enrolments import sql
-from voxanchor.enrolments.encryption import Clear, Seal
+from voxanchor.enrolments.encryption import Clear
 from voxanchor.enrolments.records import Match, model_name
 from voxanchor.enrolments.sql import Row, Session
-from voxanchor.enrolments.sqlstore import SqlStore
+from voxanchor.enrolments.transfer import PortableStore
 from voxanchor.errors import EnrolmentError
 from voxanchor.extras import missing, missing_in
 
@@ -26,75 +26,46 @@ SCHEMA_VERSION = 1
 MOST_CONNECTIONS = 10
 """In one process; further threads wait."""
 
+MOST_INDEXED_DIMENSIONS = 2000
+"""Of a `vector` in an index of pgvector."""
+
 _CONNECT_S = 10
 
 _PREPARING = 0x766F7861
 """The lock under which one process at a time makes the tables."""
+
+_LEAST_LISTED, _MOST_LISTED = 100, 1000
+"""Bounds of `hnsw.ef_search`, the candidates that a search of the graph keeps: our least, and pgvector's most."""
+
+_LISTED_FOR_EACH = 4
+"""Candidates for each match that is asked for."""
 
 _PATH = """
 SELECT set_config('search_path', 'voxanchor, ' || quote_ident(n.nspname), false)
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
 """
 
-TABLES = f"""
-CREATE SCHEMA IF NOT EXISTS voxanchor;
-CREATE TABLE IF NOT EXISTS voxanchor.setting (name text PRIMARY KEY, value text NOT NULL);
-INSERT INTO voxanchor.setting VALUES ('version', '{SCHEMA_VERSION}') ON CONFLICT DO NOTHING;
-CREATE TABLE IF NOT EXISTS voxanchor.model (name text COLLATE "C" PRIMARY KEY, dimension integer NOT NULL);
-CREATE TABLE IF NOT EXISTS voxanchor.person (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text COLLATE "C" NOT NULL UNIQUE,
-    created text NOT NULL,
-    updated text NOT NULL
-);
-CREATE TABLE IF NOT EXISTS voxanchor.enrolment (
-    id bigint PRIMARY KEY,
-    person_id bigint NOT NULL REFERENCES voxanchor.person (id),
-    model text COLLATE "C" NOT NULL REFERENCES voxanchor.model (name),
-    created text NOT NULL,
-    made_by text NOT NULL,
-    speech_s double precision NOT NULL,
-    snr_db double precision NOT NULL,
-    source text NOT NULL,
-    embedding vector NOT NULL,
-    audio bytea
-);
-CREATE SEQUENCE IF NOT EXISTS voxanchor.enrolment_number OWNED BY voxanchor.enrolment.id;
-CREATE INDEX IF NOT EXISTS enrolment_of ON voxanchor.enrolment (person_id, model);
-CREATE TABLE IF NOT EXISTS voxanchor.voice (
-    person_id bigint NOT NULL REFERENCES voxanchor.person (id),
-    model text COLLATE "C" NOT NULL REFERENCES voxanchor.model (name),
-    total vector NOT NULL,
-    recordings integer NOT NULL,
-    speech_s double precision NOT NULL,
-    snr_db double precision NOT NULL,
-    PRIMARY KEY (person_id, model)
-);
-CREATE INDEX IF NOT EXISTS voice_of ON voxanchor.voice (model, person_id);
-CREATE TABLE IF NOT EXISTS voxanchor.decision (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at text NOT NULL,
-    person text,
-    kind text NOT NULL,
-    decision text NOT NULL,
-    score double precision,
-    llr double precision,
-    threshold double precision,
-    model text NOT NULL,
-    reason text NOT NULL,
-    made_by text NOT NULL
-);
-"""
+_TYPES = {
+    "setting": "TEXT",
+    "by_key": "",
+    "name": 'TEXT COLLATE "C"',
+    "number": "BIGINT",
+    "numbered": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "enrolment": "BIGINT PRIMARY KEY",
+    "real": "DOUBLE PRECISION",
+    "vector": "VECTOR",
+    "blob": "BYTEA",
+}
 
 
-class PostgresSession:
+class _Session:
     """A transaction on one connection."""
 
     def __init__(self, connection: "Connection[TupleRow]") -> None:
         self._connection = connection
 
     def rows(self, statement: str, *values: object) -> list[Row]:
-        """Return the rows of a statement; none for one that gives none."""
+        """Return the rows of a statement; an empty list for one without a result."""
         with self._connection.cursor(binary=True) as cursor:
             cursor.execute(*_query(statement, values))
             return cursor.fetchall() if cursor.description else []
@@ -106,19 +77,25 @@ class PostgresSession:
             yield from cursor.execute(*_query(statement, values))
 
 
-class PostgresDatabase:
-    """The schema `voxanchor` of a PostgreSQL database, made where it is missing, and a pool of connections.
+class PostgresStore(PortableStore):
+    """A store in the schema `voxanchor` of a database, as `voxanchor.enrolments.store.Store` describes it.
+
+    The schema is made where it is missing. A search compares with every voiceprint of the model, unless `index` has
+    made a graph for that model.
 
     Args:
         place: `postgresql://...`, as libpq reads it.
+        key: refused: the database must see the vectors to search among them.
 
     Raises:
-        EnrolmentError: it cannot be reached or prepared, or is of a later version.
+        EnrolmentError: a key was given, or the database cannot be reached or prepared, or is of a later version.
         MissingExtraError: the packages for PostgreSQL are not installed.
     """
 
-    def __init__(self, place: str) -> None:
-        self.seal: Seal = Clear()
+    def __init__(self, place: str, key: bytes | str | None = None) -> None:
+        if key is not None:
+            advice = "Use a store in a file, or encrypt the database server's disk, and give no key."
+            raise EnrolmentError(f"PostgreSQL searches among vectors in clear, so a key cannot seal them. {advice}")
         try:
             import psycopg
             from pgvector.psycopg import register_vector
@@ -126,7 +103,7 @@ class PostgresDatabase:
         except ImportError as error:
             raise missing_in(error, "a store in PostgreSQL") or missing("psycopg", "a store in PostgreSQL") from None
         self._error = psycopg.Error
-        self._shown = _without_password(place)
+        super().__init__(Clear(), _without_password(place))
 
         def configure(connection: "Connection[TupleRow]") -> None:
             connection.execute(_PATH)
@@ -134,7 +111,7 @@ class PostgresDatabase:
 
         with self._clear():
             with psycopg.connect(place, connect_timeout=_CONNECT_S) as connection:
-                _prepare(connection, self._shown)
+                _prepare(connection, self._place)
             self._pool = ConnectionPool(
                 place,
                 min_size=1,
@@ -144,138 +121,20 @@ class PostgresDatabase:
                 timeout=_CONNECT_S,
                 open=True,
             )
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Session]:
-        """Give a transaction that is kept as a whole on leaving, and undone as a whole on an exception."""
-        with self._clear(), self._pool.connection() as connection, connection.transaction():
-            yield PostgresSession(connection)
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Give a view of one state of the database."""
-        with self._clear(), self._pool.connection() as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield PostgresSession(connection)
-
-    def numbers(self, session: Session, count: int) -> Sequence[int]:
-        """Return numbers for new enrolments."""
-        rows = session.rows("SELECT nextval('enrolment_number') FROM generate_series(1, ?)", count)
-        return [number for (number,) in rows]
-
-    def pack(self, vector: NDArray[np.float32], *_place: str | int) -> object:
-        """Return a vector (D,) as pgvector's package takes it."""
-        return vector
-
-    def unpack(self, stored: Any, *_place: str | int) -> NDArray[np.float32]:
-        """Return a stored vector (D,)."""
-        vector: NDArray[np.float32] = np.asarray(stored.to_numpy(), dtype=np.float32)
-        return vector
-
-    def erase(self) -> None:
-        """Leave deleted rows to the server's next vacuum."""
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.close()
-
-    @contextlib.contextmanager
-    def _clear(self) -> Iterator[None]:
-        """Turn what the server says into an error that names the database, without its password."""
-        try:
-            yield
-        except self._error as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            advice = "See that the server runs, and that the address, the name and the password are right."
-            raise EnrolmentError(f"{self._shown}: PostgreSQL reports: {lines[0]}. {advice}") from None
-
-
-def literal(text: str) -> str:
-    """Return a text as it is written out in a statement, where a value cannot be given."""
-    return "U&'" + "".join(c if c.isascii() and c.isalnum() else f"\\+{ord(c):06X}" for c in text) + "'"
-
-
-def _query(statement: str, values: Sequence[object]) -> tuple[bytes, Sequence[object]]:
-    return statement.replace("%", "%%").replace("?", "%s").encode("utf-8"), values
-
-
-def _prepare(connection: "Connection[TupleRow]", shown: str) -> None:
-    """Make extension, schema and tables, in the transaction of the connection."""
-    from psycopg import Error
-
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARING])
-    if not connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall():
-        try:
-            connection.execute("CREATE EXTENSION vector")
-        except Error as error:
-            reason = str(error).strip().splitlines()[0]
-            advice = "Install pgvector on the server and have its administrator do: CREATE EXTENSION vector"
-            raise EnrolmentError(f"{shown}: no extension 'vector' in this database ({reason}). {advice}") from None
-    if not connection.execute("SELECT to_regclass('voxanchor.setting')").fetchall()[0][0]:
-        connection.execute(_PATH)
-        connection.execute(TABLES.encode("utf-8"))
-    ((version,),) = connection.execute("SELECT value FROM voxanchor.setting WHERE name = 'version'").fetchall()
-    if version != str(SCHEMA_VERSION):
-        reason = f"its schema is version {version}, this program knows {SCHEMA_VERSION}. Update voxanchor to open it."
-        raise EnrolmentError(f"{shown}: made by another version of voxanchor: {reason}")
-
-
-def _without_password(place: str) -> str:
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        parts = conninfo_to_dict(place)
-    except ProgrammingError:
-        raise EnrolmentError("the address of the database is not one. Give postgresql://user@host/database") from None
-    return f"postgresql://{parts.get('host', '')}/{parts.get('dbname', '')}"
-
-
-# A store in PostgreSQL with the extension pgvector, which searches where the voiceprints lie.
-
-MOST_INDEXED_DIMENSIONS = 2000
-"""Of a `vector` in an index of pgvector."""
-
-_LEAST_LISTED, _MOST_LISTED = 100, 1000
-"""Bounds of `hnsw.ef_search`, the candidates that a search of the graph keeps: our least, and pgvector's most."""
-
-_LISTED_FOR_EACH = 4
-"""Candidates for each match that is asked for."""
-
-
-class PostgresStore(SqlStore):
-    """A store in the schema `voxanchor` of a database, as `voxanchor.enrolments.store.Store` describes it.
-
-    A search compares with every voiceprint of the model, unless `index` has made a graph for that model.
-
-    Args:
-        place: `postgresql://...`.
-        key: refused: the database must see the vectors to search among them.
-
-    Raises:
-        EnrolmentError: a key was given, or the database cannot be reached or prepared.
-        MissingExtraError: the packages for PostgreSQL are not installed.
-    """
-
-    def __init__(self, place: str, key: bytes | str | None = None) -> None:
-        if key is not None:
-            advice = "Use a store in a file, or encrypt the database server's disk, and give no key."
-            raise EnrolmentError(f"PostgreSQL searches among vectors in clear, so a key cannot seal them. {advice}")
-        self._server = PostgresDatabase(place)
-        super().__init__(self._server)
+        self._connected(self._pool.close)
 
     def search(self, embedding: NDArray[np.float32], model: str, top: int) -> list[Match]:
         """Return the people whose voiceprints are nearest, best first."""
         model = model_name(model)
-        with self._server.reading() as session:
+        with self._reading() as session:
             voice = self._query(session, embedding, model, top)
             if voice is None:
                 return []
             listed = max(_LEAST_LISTED, _LISTED_FOR_EACH * top)
             if listed <= _MOST_LISTED and _indexed(session, model):
                 session.rows(f"SET LOCAL hnsw.ef_search = {listed}")
-                # written out, not given as values: only so does PostgreSQL see that the index of this model serves
-                where, distance = f"v.model = {literal(model)}", f"v.total::vector({voice.size}) <=> ?"
+                # literals, no parameters: only then does PostgreSQL see that the index of this model applies
+                where, distance = f"v.model = {_literal(model)}", f"v.total::vector({voice.size}) <=> ?"
                 rows = session.rows(
                     "WITH v AS MATERIALIZED "
                     f"(SELECT v.person_id, v.total FROM voice v WHERE {where} ORDER BY {distance} LIMIT ?) "
@@ -293,7 +152,7 @@ class PostgresStore(SqlStore):
                 )
         if not rows:
             return []
-        totals = np.stack([self._server.unpack(stored) for _, stored in rows])
+        totals = np.stack([self._unpack(stored) for _, stored in rows])
         # one by one and in float64, so that two equal voiceprints have equal cosines
         cosines = np.einsum("nd,d->n", sql.directions(totals).astype(np.float64), voice.astype(np.float64))
         matches = [Match(row[0], float(np.clip(cosine, -1.0, 1.0))) for row, cosine in zip(rows, cosines, strict=True)]
@@ -302,14 +161,14 @@ class PostgresStore(SqlStore):
     def index(self, model: str) -> None:
         """Make a graph (HNSW) of one model's voiceprints, with which searches are fast but may miss someone.
 
-        Worth it from about 50,000 people. Enrolments wait while it is made; afterwards it is kept current. A search for
+        It pays from about 50,000 people. Enrolments wait while it is made; afterwards it is kept current. A search for
         more than 250 people still compares with everybody.
 
         Raises:
             EnrolmentError: nobody is enrolled by this model, or it has more dimensions than an index takes.
         """
         model = model_name(model)
-        with self._server.writing() as session:
+        with self._writing() as session:
             known = session.rows("SELECT dimension FROM model WHERE name = ?", model)
             if not known:
                 raise EnrolmentError(f"nobody is enrolled by the model {model}: enrol people before making its index")
@@ -320,13 +179,99 @@ class PostgresStore(SqlStore):
             session.rows("SET LOCAL maintenance_work_mem = '512MB'")
             session.rows(
                 f"CREATE INDEX IF NOT EXISTS {_index_name(model)} ON voice "
-                f"USING hnsw ((total::vector({dimension})) vector_cosine_ops) WHERE model = {literal(model)}"
+                f"USING hnsw ((total::vector({dimension})) vector_cosine_ops) WHERE model = {_literal(model)}"
             )
 
     def drop_index(self, model: str) -> None:
-        """Take that graph away again, where there is one: searches compare with everybody."""
-        with self._server.writing() as session:
+        """Drop that graph, where there is one: searches compare with everybody again."""
+        with self._writing() as session:
             session.rows(f"DROP INDEX IF EXISTS {_index_name(model_name(model))}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """Open a transaction that is committed on leaving, and rolled back on an exception."""
+        self._require_open()
+        with self._clear(), self._pool.connection() as connection, connection.transaction():
+            yield _Session(connection)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """Open a view of one state of the database."""
+        self._require_open()
+        with self._clear(), self._pool.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield _Session(connection)
+
+    def _numbers(self, session: Session, count: int) -> Sequence[int]:
+        """Return ids for new enrolments."""
+        rows = session.rows("SELECT nextval('enrolment_number') FROM generate_series(1, ?)", count)
+        return [number for (number,) in rows]
+
+    def _pack(self, vector: NDArray[np.float32], *_place: str | int) -> object:
+        """Return a vector (D,) as pgvector's package takes it."""
+        return vector
+
+    def _unpack(self, stored: Any, *_place: str | int) -> NDArray[np.float32]:
+        """Return a stored vector (D,)."""
+        vector: NDArray[np.float32] = np.asarray(stored.to_numpy(), dtype=np.float32)
+        return vector
+
+    def _erase(self) -> None:
+        """Leave deleted rows to the server's next vacuum."""
+
+    @contextlib.contextmanager
+    def _clear(self) -> Iterator[None]:
+        """Turn errors of the server into those of a store, which name the database without its password."""
+        try:
+            yield
+        except self._error as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            advice = "See that the server runs, and that the address, the name and the password are right."
+            raise EnrolmentError(f"{self._place}: PostgreSQL reports: {lines[0]}. {advice}") from None
+
+
+def _literal(text: str) -> str:
+    """Return a text as a literal, for statements in which a value cannot be a parameter."""
+    return "U&'" + "".join(c if c.isascii() and c.isalnum() else f"\\+{ord(c):06X}" for c in text) + "'"
+
+
+def _query(statement: str, values: Sequence[object]) -> tuple[bytes, Sequence[object]]:
+    return statement.replace("%", "%%").replace("?", "%s").encode("utf-8"), values
+
+
+def _prepare(connection: "Connection[TupleRow]", shown: str) -> None:
+    """Create extension, schema and tables where they are missing, in the transaction of the connection."""
+    from psycopg import Error
+
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARING])
+    if not connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall():
+        try:
+            connection.execute("CREATE EXTENSION vector")
+        except Error as error:
+            reason = str(error).strip().splitlines()[0]
+            advice = "Install pgvector on the server and have its administrator do: CREATE EXTENSION vector"
+            raise EnrolmentError(f"{shown}: no extension 'vector' in this database ({reason}). {advice}") from None
+    if not connection.execute("SELECT to_regclass('voxanchor.setting')").fetchall()[0][0]:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS voxanchor")
+        connection.execute(_PATH)
+        connection.execute(sql.TABLES.format(**_TYPES).encode("utf-8"))
+        connection.execute("CREATE SEQUENCE enrolment_number OWNED BY enrolment.id")
+        connection.execute("INSERT INTO setting VALUES ('version', %s)", [str(SCHEMA_VERSION)])
+    ((version,),) = connection.execute("SELECT value FROM voxanchor.setting WHERE name = 'version'").fetchall()
+    if version != str(SCHEMA_VERSION):
+        reason = f"its schema is version {version}, this program knows {SCHEMA_VERSION}. Update voxanchor to open it."
+        raise EnrolmentError(f"{shown}: made by another version of voxanchor: {reason}")
+
+
+def _without_password(place: str) -> str:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = conninfo_to_dict(place)
+    except ProgrammingError:
+        raise EnrolmentError("the address of the database is not one. Give postgresql://user@host/database") from None
+    return f"postgresql://{parts.get('host', '')}/{parts.get('dbname', '')}"
 
 
 def _index_name(model: str) -> str:

@@ -1,4 +1,4 @@
-"""What a store keeps, and the checks that everything passes on its way in."""
+"""Records of a store, and the checks of everything that enters one."""
 
 import contextlib
 import dataclasses

@@ -79,11 +79,11 @@ class Store(Protocol):
         ...
 
     def carry(self, old: str, new: str, apply: Callable[[Embeddings], Embeddings]) -> int:
-        """Make all enrolments of the model `old` into those of `new`, in one transaction, and return how many.
+        """Map all enrolments of the model `old` to `new`, in one transaction, and return how many.
 
         Args:
-            old: fingerprint of the model whose enrolments there are.
-            new: of the one whose they become.
+            old: fingerprint of the model whose enrolments are mapped.
+            new: fingerprint of the model in whose space the map ends.
             apply: map of (N, D) embeddings of the one to (N, E) of the other; must not use this store.
 
         Raises:
@@ -147,7 +147,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up the connection; the store cannot be used afterwards."""
+        """Close the connection; the store cannot be used afterwards. Also done when a store is garbage-collected."""
         ...
 
     def __enter__(self) -> Self: ...
