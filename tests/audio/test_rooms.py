@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from voxanchor.audio.noise import Clip
-from voxanchor.audio.pcm import CPU, Pool, PoolBuilder
+from voxanchor.audio.pcm import Pool, PoolBuilder
 from voxanchor.audio.rooms import PIECES, RirSampler, Rooms, load_room
 from voxanchor.errors import CorpusError
 
@@ -64,7 +64,7 @@ def test_a_batch_holds_the_recorded_responses_with_zeros_behind_them(clips: list
     found, pool = stock(Rooms(clips), longest=longest)
     assert len(pool) == 3
     draws = np.random.default_rng(0).random((40, RirSampler.DRAWS))
-    responses, items = found.draw(pool, LENGTH, draws, CPU)
+    responses, items = found.draw(pool, LENGTH, draws, torch.device("cpu"))
     assert responses.shape == (40, LENGTH)
     assert set(items.tolist()) == {0, 1, 2}
     for response, item in zip(responses.numpy(), items.tolist(), strict=True):
@@ -76,12 +76,12 @@ def test_a_batch_holds_the_recorded_responses_with_zeros_behind_them(clips: list
 def test_made_and_recorded_rooms_have_their_shares(clips: list[Clip]) -> None:
     found, pool = stock(Rooms(clips, 0.25))
     assert len(pool) == 3 + PIECES
-    _, items = found.draw(pool, LENGTH, np.random.default_rng(0).random((2000, RirSampler.DRAWS)), CPU)
+    _, items = found.draw(pool, LENGTH, np.random.default_rng(0).random((2000, RirSampler.DRAWS)), torch.device("cpu"))
     assert (items >= 3).mean() == pytest.approx(0.25, abs=0.03)
     assert len(np.unique(items)) > 100
     alone, pool = stock(Rooms())
     assert len(pool) == PIECES
-    one, _ = alone.draw(pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), CPU)
+    one, _ = alone.draw(pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), torch.device("cpu"))
     other, other_pool = stock(Rooms())
-    again, _ = other.draw(other_pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), CPU)
+    again, _ = other.draw(other_pool, LENGTH, np.full((1, RirSampler.DRAWS), 0.999), torch.device("cpu"))
     np.testing.assert_array_equal(one.numpy(), again.numpy())
