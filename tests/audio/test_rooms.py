@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from voxanchor.audio.noise import Clip
 from voxanchor.audio.pcm import Pool, PoolBuilder
