@@ -48,7 +48,7 @@ def making(voices_folder: Path, tmp_path: Path) -> Making:
         aside=manifest,
         sources={"speech": ["voices"], "noise": [], "rooms": []},
         noise=bank.describe(),
-        stage=Train(start="x", steps=600, anchors="a", anchor=AnchorTerm(weight=5), blend=0.9),
+        stage=Train(start="x", steps=600, anchors="a", anchor=AnchorTerm(weight=5), interpolation=0.9),
         guard=GUARD,
     )
 

@@ -10,28 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Distance = Literal["cosine", "squared_euclidean", "info_nce"]
+Distance = Literal["cosine", "info_nce"]
 
 
-def distance(embeddings: Tensor, others: Tensor, kind: Literal["cosine", "squared_euclidean"] = "cosine") -> Tensor:
-    """Return the mean distance (scalar) of embeddings to others, row by row; gradients reach both.
-
-    ``cosine`` is 1 - cos(x, a), in [0, 2]. ``squared_euclidean`` is ||x - a||^2; between unit vectors it is exactly
-    twice the cosine distance, so the two differ by the weight given to them, not by where they lead.
+def cosine_distance(embeddings: Tensor, others: Tensor) -> Tensor:
+    """Return the mean of 1 - cos(x, a) (scalar, in [0, 2]) of embeddings to others, row by row; gradients reach both.
 
     Args:
         embeddings: (B, D).
         others: (B, D).
-        kind: which of the two.
 
     Raises:
         ValueError: shapes that differ.
     """
     if embeddings.shape != others.shape:
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and targets {tuple(others.shape)} must match")
-    if kind == "cosine":
-        return (1.0 - F.cosine_similarity(embeddings, others, dim=1)).mean()
-    return (embeddings - others).square().sum(dim=1).mean()
+    return (1.0 - F.cosine_similarity(embeddings, others, dim=1)).mean()
 
 
 def anchor_loss(
@@ -50,7 +44,7 @@ def anchor_loss(
     Args:
         embeddings: (B, D).
         anchors: (B, D) fixed targets, row by row.
-        kind: which distance; see also `distance`.
+        kind: which distance; see also `cosine_distance`.
         labels: (B,) speakers, for ``info_nce``; without them only the own anchor is known to be no negative.
         temperature: of ``info_nce``.
 
@@ -58,7 +52,7 @@ def anchor_loss(
         ValueError: shapes that differ.
     """
     if kind != "info_nce":
-        return distance(embeddings, anchors.detach(), kind)
+        return cosine_distance(embeddings, anchors.detach())
     if embeddings.shape != anchors.shape:
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and anchors {tuple(anchors.shape)} must match")
     with torch.autocast(embeddings.device.type, enabled=False):

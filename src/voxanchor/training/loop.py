@@ -111,9 +111,6 @@ class Task(nn.Module):
 
     leaves_out: bool = False
 
-    def stepped(self) -> None:
-        """Follow after an optimiser step."""
-
 
 class Source(Protocol):
     """What batches come from: a pure function of the step, made on `device`."""
@@ -230,7 +227,6 @@ def train(
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
-            task.stepped()
             advance(1)
             done = step + 1
             healthy &= torch.isfinite(losses["loss"]) & torch.isfinite(norm)

@@ -38,7 +38,7 @@ from voxanchor.training.guard import ForgettingGuard, gain, near_chance
 from voxanchor.training.loop import ValidationResult, compile_network, load_state, save_state, train, uncompiled
 from voxanchor.training.recipe import Recipe, Stage
 from voxanchor.training.stage import SCRATCH, Train
-from voxanchor.training.task import SpeakerTask, move
+from voxanchor.training.task import SpeakerTask, interpolate
 from voxanchor.types import Embeddings, Waveform
 
 KEPT_FILE = "kept.pt"
@@ -377,9 +377,9 @@ class Job:
 
     def finished(self, task: SpeakerTask) -> SpeakerEncoder:
         """Return the model that the stage would end with as things stand."""
-        made = task.result.copy()
-        if self.stage.blend < 1:
-            blend(made, self.origin, self.stage.blend)
+        made = task.student.copy()
+        if self.stage.interpolation < 1:
+            interpolate(made, self.origin, self.stage.interpolation)
         return made
 
     def measured(self, task: SpeakerTask) -> tuple[dict[str, float], SpeakerEncoder]:
@@ -388,11 +388,6 @@ class Job:
         made = self.finished(task)
         with uncompiled():
             return dict(self.validation.measure(made)), made
-
-
-def blend(student: SpeakerEncoder, start: SpeakerEncoder, share: float) -> None:
-    """Move the student's weights and statistics back towards where it started: `share` of the way is kept."""
-    move(student, start, 1.0 - share)
 
 
 # A recipe's stages, one after the other: each leaves a folder, and a finished one is never done again.
@@ -430,7 +425,7 @@ class Run:
         stage = self.recipe.stages.get(name)
         if stage is None:
             return name
-        return stage.take or str(self.stage_folder(name))
+        return stage.pretrained or str(self.stage_folder(name))
 
 
 def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
@@ -439,7 +434,7 @@ def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     The caller holds the folder (`voxanchor.outputs.claim`).
     """
     for stage in recipe.stages.values():
-        for reference in (*stage.needs, stage.take):
+        for reference in (*stage.needs, stage.pretrained):
             name_code(reference)
     if best_device().type == "cpu" and torch.get_num_threads() > 1 and (remark := crowded()):
         log_line(remark)

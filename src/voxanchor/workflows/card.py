@@ -282,7 +282,7 @@ def _how(making: Making) -> list[str]:
         f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
         + (f"classification of {classes.classes}: weight {classes.weight:g}" if classes.weight else "no classification")
         + ("" if stage.labelled else "; no speaker labels"),
-        f"* ends {stage.blend:.0%} of the way from the base's weights",
+        f"* ends {stage.interpolation:.0%} of the way from the base's weights",
         "* the whole recipe: `run/recipe.yaml`",
     ]
 

@@ -327,7 +327,7 @@ def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
     """Return the network that a stage starts from, with whatever weights: fresh ones in the place of a stage's."""
     while reference in recipe.stages:
         stage = recipe.stages[reference]
-        reference = stage.take or (stage.train.start if stage.train is not None else SCRATCH)
+        reference = stage.pretrained or (stage.train.start if stage.train is not None else SCRATCH)
     if reference == SCRATCH:
         config = EncoderConfig(recipe.encoder.architecture, recipe.encoder.options)
         return registry.build(config, torch_seed(recipe.seed, 0, "init"))
@@ -561,7 +561,7 @@ class _Measuring:
         return [
             self._train(name, stage.train) if stage.train else self._anchors(name, *stage.needs)
             for name, stage in self.recipe.stages.items()
-            if not stage.take
+            if not stage.pretrained
         ]
 
     def _train(self, name: str, stage: Train) -> StagePlan:

@@ -19,7 +19,7 @@ from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.mapping import EnrolmentMap
 from voxanchor.outputs import lock_run_dir
 from voxanchor.runtime import best_device, log_line, resolve
-from voxanchor.training.recipe import Recipe, packaged_recipe
+from voxanchor.training.recipe import Recipe, fill_recipe, packaged_recipe
 from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER, Run
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
 from voxanchor.workflows.compatibility import QUICK, compatibility, fit_enrolment_map, write_findings
@@ -89,7 +89,7 @@ def robustify(
         unlabelled: use no speaker labels: recordings are told apart instead of speakers, but for those whose anchors
             are alike, and where the network shows its frames, they are pulled, too.
         strength: how far from the base's weights to the trained ones the model ends, above 0 and at most 1; the
-            recipe's `blend` unless given.
+            recipe's `interpolation` unless given.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
         force: write the model even if the guard found it worse than its base.
@@ -239,8 +239,8 @@ def make_recipe(
     if frames:
         stage["anchor"]["frame_weight"] = FRAME_WEIGHT
     if strength is not None:
-        stage["blend"] = strength
-    return config.build(Recipe, config.override(values, settings), "recipe")
+        stage["interpolation"] = strength
+    return fill_recipe(values, settings)
 
 
 def _first_validation(path: Path) -> dict[str, float]:
