@@ -37,6 +37,14 @@ def anchor_loss(
 ) -> Tensor:
     """Return the mean distance (scalar) of embeddings to their anchors; gradients reach the embeddings only.
 
+    For fine-tuning a copy of a model on noisy speech so that it keeps what it knows, with labels (beside `AAMSoftmax`)
+    or without. The anchors are the original model's embeddings of the whole clean recordings, computed once.
+
+    Example::
+
+        anchors = base(clean_waves)                                    # (B, D), before training, kept
+        loss = voxanchor.anchor_loss(student(noisy_waves), anchors)    # of the same recordings, row by row
+
     ``info_nce`` also pushes: the cross-entropy of picking the own anchor among those of the batch by cosine over
     temperature (van den Oord et al., arXiv 1807.03748, eq. 4), anchors of the same speaker left out, for they are no
     mistake.
@@ -66,6 +74,17 @@ def anchor_loss(
 
 def frame_loss(frames: Tensor, anchors: Tensor) -> Tensor:
     """Return the mean square (scalar) of the differences between frame-level outputs, as a share of the anchors' own.
+
+    Beside `anchor_loss`, for fine-tuning on few speakers (below a hundred), where holding embeddings alone costs clean
+    accuracy. Both networks must have one architecture, and hear the same crop, the base model without noise: unlike the
+    anchors of embeddings these are computed anew at every step, which makes it a quarter longer.
+
+    Example::
+
+        embeddings, frames = student.with_frames(noisy_waves)
+        with torch.no_grad():
+            anchors = base.with_frames(clean_waves)[1]         # (N, F, C)
+        loss = voxanchor.frame_loss(frames, anchors)
 
     0 where they are the same, 1 where the frames are zero. Gradients reach the frames only. Matching a network inside,
     not only where it ends, is that of Romero et al., "FitNets" (arXiv 1412.6550), eq. 3, without its regressor: both

@@ -674,11 +674,11 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(calibration, dict) or not set(_FORMER_KEYS.values()).isdisjoint(calibration):
         return dict(values)
     found: dict[str, Any] = {}
-    for key, value in calibration.items():
+    for key, value in dict[str, Any](calibration).items():
         if isinstance(value, dict):
             value = {_FORMER_MEASURES.get(name, name): pair for name, pair in value.items()}
         elif isinstance(value, list):
-            value = [_FORMER_MEASURES.get(name, name) if isinstance(name, str) else name for name in value]
+            value = [_FORMER_MEASURES.get(str(name), name) for name in value]
         found[_FORMER_KEYS.get(key, key)] = value
     return {**values, "calibration": found, "format": FORMAT}
 

@@ -509,9 +509,9 @@ def environment() -> dict[str, str]:
 def _require_labels(name: str, stage: Stage, manifest: Manifest) -> None:
     if stage.train is not None and stage.train.labelled and not is_labelled(manifest):
         raise CorpusError(
-            f"stage {name}: the recordings have no speaker labels, which the classification term and anchors of "
-            "speakers need. Arrange them in one folder per speaker, or train without (robustify --unlabelled; in a "
-            "recipe, classification.classes: recordings)."
+            f"stage {name}: the recordings have no speaker labels, which the classification term, anchors by agreement "
+            "and losses of labels need. Arrange them in one folder per speaker, or train without (robustify "
+            "--unlabelled; in a recipe, classification.classes: recordings)."
         )
 
 

@@ -10,6 +10,7 @@ from voxanchor.audio.rooms import check_rt60
 from voxanchor.audio.snr import SnrLevels
 from voxanchor.errors import RecipeError
 from voxanchor.objectives.anchored import Distance
+from voxanchor.objectives.losses import LOSSES
 from voxanchor.runtime import Precision
 from voxanchor.training.channels import Channels
 from voxanchor.training.guard import ForgettingGuard
@@ -267,6 +268,8 @@ class Train:
             stage ends with (WiSE-FT: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
         frozen: beginnings of the names of parameters of the network that stay as they are, such as ``blocks.0.``.
         consistency: used by stages that give it a weight.
+        losses: further terms by their names, each with its ``weight`` (1 unless given) and options of its own
+            (`voxanchor.objectives.losses.register_loss`).
         guard: whether the stage is watched for forgetting; it ends with the best state that the watch saw.
         batch_norm: running statistics of batch normalisation: ``keep`` those that the stage starts with, and normalise
             by them in training, too; ``update`` them by the batches. ``auto`` keeps those of a model and updates those
@@ -296,6 +299,7 @@ class Train:
     frozen: tuple[str, ...] = field(default=(), metadata=config.LATER)
     consistency: Consistency = field(default=Consistency(), metadata=config.LATER)
     channels: Channels = field(default=Channels(), metadata=config.LATER)
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=config.LATER)
     guard: ForgettingGuard = field(default=ForgettingGuard(), metadata=config.LATER)
     batch_norm: Literal["auto", "keep", "update"] = field(default="auto", metadata=config.LATER)
 
@@ -321,12 +325,29 @@ class Train:
         self._check_objectives()
 
     def _check_objectives(self) -> None:
-        if not self.has_anchor_loss and not self.has_frame_loss and not self.classification.weight:
+        for name in self.losses:
+            self.loss_options(name)
+            if "targets" in LOSSES.require(name).inputs and not self.anchors:
+                raise RecipeError(f"losses.{name} takes the anchors as targets: name a stage in anchors")
+        own = any(self.loss_options(name)[0] for name in self.losses)
+        if not own and not self.has_anchor_loss and not self.has_frame_loss and not self.classification.weight:
             raise RecipeError("without anchors and without classification there is nothing to learn")
         if self.classification.centres == "anchors" and not self.anchors:
             raise RecipeError("classification.centres: anchors needs a stage named in anchors")
         if self.classification.weight and self.classification.classes == "recordings" and not self.anchors:
             raise RecipeError("classification.classes: recordings needs a stage named in anchors")
+
+    def loss_options(self, name: str) -> tuple[float, dict[str, Any]]:
+        """Return the weight and the options of one of `losses`.
+
+        Raises:
+            RecipeError: a loss that is not registered, or options that it does not take.
+        """
+        values, where = dict(self.losses[name]), f"losses.{name}"
+        weight = config.convert(float, values.pop("weight", 1.0), f"{where}.weight")
+        if not 0 <= weight < math.inf:
+            raise RecipeError(f"{where}.weight must not be negative")
+        return weight, LOSSES.require(name).options(values, where)
 
     @property
     def keeps_statistics(self) -> bool:
@@ -342,7 +363,8 @@ class Train:
     def labelled(self) -> bool:
         """Whether the stage must know who speaks."""
         named = self.classification.weight > 0 and self.classification.classes == "speakers"
-        return named or (self.has_anchor_loss and self.anchor.kind == "agreement")
+        own = any("labels" in LOSSES.require(name).inputs for name in self.losses)
+        return named or own or (self.has_anchor_loss and self.anchor.kind == "agreement")
 
     @property
     def has_frame_loss(self) -> bool:

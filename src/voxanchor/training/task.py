@@ -10,6 +10,7 @@ from voxanchor.config import nearest
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.objectives.anchored import anchor_loss, cosine_distance, frame_loss
+from voxanchor.objectives.losses import LOSSES
 from voxanchor.objectives.margin import AAMSoftmax
 from voxanchor.training.anchors import AnchorTable, same_speaker_cosine, static_targets
 from voxanchor.training.batches import Batch
@@ -60,6 +61,11 @@ class SpeakerTask(Task):
             if terms.centres == "anchors" and anchors is not None:
                 self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers) if own is None else own))
             self._same_speaker = 1.0 if own is None else same_speaker_cosine(own, terms.same_speaker_threshold)
+        # after the head, whose draws they must not change
+        sizes = {"embedding_dim": student.config.embedding_dim, "classes": len(speakers)}
+        options = {name: stage.loss_options(name) for name in stage.losses}
+        self.weights = {name: weight for name, (weight, _) in options.items()}
+        self.losses = nn.ModuleDict({name: LOSSES.require(name).make(own, sizes) for name, (_, own) in options.items()})
         self._frozen = freeze(student.network, stage.frozen)
         if stage.needs_teacher and teacher is None:
             raise RecipeError("anchors of crops and of frames need the model that made the anchors")
@@ -87,7 +93,7 @@ class SpeakerTask(Task):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return ``loss`` to minimise and its parts, as the stage has them.
 
-        These are ``aam`` and ``accuracy``, ``anchor``, ``frames``, and ``consistency``.
+        These are ``aam`` and ``accuracy``, ``anchor``, ``frames``, ``consistency``, and registered losses by name.
         """
         embeddings, frames, twins = self._embed(batch)
         crops, crop_frames = self._teach(batch)
@@ -112,6 +118,10 @@ class SpeakerTask(Task):
         if twins is not None:
             parts["consistency"] = cosine_distance(embeddings, twins)
             total = total + self.stage.consistency.weight * parts["consistency"]
+        for name, term in self.losses.items():
+            fixed = None if self.anchors is None else self._targets(batch, crops)
+            parts[name] = term(embeddings, fixed, batch.labels)
+            total = total + self.weights[name] * parts[name]
         return {"loss": total, **parts}
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -282,6 +282,7 @@ def _how(making: Making) -> list[str]:
         f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
         + (f"classification of {classes.classes}: weight {classes.weight:g}" if classes.weight else "no classification")
         + ("" if stage.labelled else "; no speaker labels"),
+        *(f"* further loss `{name}`: weight {stage.loss_options(name)[0]:g}" for name in stage.losses),
         f"* ends {stage.interpolation:.0%} of the way from the base's weights",
         "* the whole recipe: `run/recipe.yaml`",
     ]

@@ -136,6 +136,7 @@ def _sentence(name: str, stage: Stage) -> str:
         terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
     if train.consistency.weight:
         terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
+    terms += [f"{loss} ({train.loss_options(loss)[0]:g})" for loss in train.losses]
     start = "from scratch" if train.start == SCRATCH else f"from {train.start}"
     return (
         f"{name}: {start}, {train.steps:,} steps of {train.batch_size} x {train.crop_s:g} s, "
@@ -214,15 +215,8 @@ def reuse(recipe: Recipe, name: str, reference: str) -> Recipe:
         margin = train.classification.margin
         margin = replace(margin, warmup_steps=min(margin.warmup_steps, steps // 2))
         rate = ours.learning_rate if ours is not None else train.learning_rate
-        stages[other] = Stage(
-            train=replace(
-                train,
-                start=name,
-                steps=steps,
-                learning_rate=rate,
-                classification=replace(train.classification, margin=margin),
-            )
-        )
+        classes = replace(train.classification, margin=margin)
+        stages[other] = Stage(replace(train, start=name, steps=steps, learning_rate=rate, classification=classes))
     return replace(recipe, stages=stages)
 
 
@@ -419,8 +413,7 @@ def write_comparison(
     write_compared_summary(out / "summary.json", compared)
     main = suites[0]
     described = {name: DESCRIBED.get(name, "") for name in systems}
-    if recipe.stages[comparison.base].pretrained:
-        taken = recipe.stages[comparison.base].pretrained
+    if taken := recipe.stages[comparison.base].pretrained:
         described[comparison.base] = f"A model that exists ({Path(taken).name}), as it is."
         if "joint" in described:
             described["joint"] = (

@@ -48,9 +48,9 @@ class Robustified:
 
     Attributes:
         folder: the model directory; ``run/`` inside it keeps recipe, metrics and resume state.
-        before: the base model on the speakers kept aside: error rates in percent, agreement as cosine.
+        before: the base model on the validation speakers: error rates in percent, agreement as cosine.
         after: the new model on the same audio.
-        guard: how training came out (`voxanchor.training.run.Guarded.to_dict`); None where nothing was kept aside.
+        guard: how training came out (`voxanchor.training.run.Guarded.to_dict`); None where there was no validation.
         verdict: whether old enrolments may be kept; empty where that was not measured.
     """
 
@@ -59,6 +59,11 @@ class Robustified:
     after: Mapping[str, float]
     guard: Mapping[str, Any] | None
     verdict: str
+
+    def __repr__(self) -> str:
+        figures = [change(name, self.before[name], value) for name, value in validation_figures(self.after).items()]
+        lines = [f"Robustified({str(self.folder)!r})", *figures, *([self.verdict] if self.verdict else [])]
+        return "\n  ".join(lines)
 
 
 def robustify(
