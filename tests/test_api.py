@@ -48,9 +48,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_robustify_takes_paths_and_returns_figures(
     tmp_path: Path, model: Path, voices_folder: Path, noise_path: Path
 ) -> None:
-    def job(**changes: object) -> Robustified:
-        return voxanchor.robustify(  # type: ignore[arg-type]
-            model, voices_folder, [noise_path], out=tmp_path / "robust", settings=QUICK, force=True, **changes
+    def job(channels: str = "") -> Robustified:
+        return voxanchor.robustify(
+            model,
+            voices_folder,
+            [noise_path],
+            out=tmp_path / "robust",
+            channels=channels or (),
+            settings=QUICK,
+            force=True,
         )
 
     made = job()

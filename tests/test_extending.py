@@ -39,6 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, voices_folder: Path) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_the_losses_are_trained_by(place: Path) -> None:
     lines = (place / "runs/mine/anchored/training/metrics.jsonl").read_text().splitlines()
     last = [values for line in lines if "loss" in (values := json.loads(line))][-1]
@@ -48,6 +49,7 @@ def test_the_losses_are_trained_by(place: Path) -> None:
     assert last["norm_gap"] > 0
 
 
+@pytest.mark.slow
 def test_the_models_are_saved_and_loaded_and_padding_changes_nothing(place: Path) -> None:
     encoder = registry.load(place / "runs/mine/anchored")
     assert (encoder.config.architecture, encoder.config.options["channels"]) == ("tiny", 24)
@@ -56,6 +58,7 @@ def test_the_models_are_saved_and_loaded_and_padding_changes_nothing(place: Path
     torch.testing.assert_close(together[1:], encoder(waves[1:, :9_600]), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_evaluated_reads_well(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     found = voxanchor.evaluate(
@@ -67,14 +70,16 @@ def test_what_is_evaluated_reads_well(place: Path, monkeypatch: pytest.MonkeyPat
     assert re.search(r"mine: clean \d+\.\d\d, mean of 15 others \d+\.\d\d", repr(found))
 
 
+@pytest.mark.slow
 def test_the_plan_and_the_words_of_a_comparison_know_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "repel (0.1)" in in_words(read_recipe(place / "mine.yaml"), "anchored")[-1]
     with pytest.raises(SystemExit) as ended:
-        sys.exit(main(["train", str(place / "mine.yaml"), "--plan"]))
+        main(["train", str(place / "mine.yaml"), "--plan"])
     assert ended.value.code == 0, capsys.readouterr().err
     assert "anchored" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_elsewhere_the_error_says_which_name_is_missing_and_nothing_is_imported(place: Path) -> None:
     # a module of the architecture's name lies there to be imported; a file's word must not do it
     (place / "tiny.py").write_text("raise SystemExit('imported')\n")
@@ -106,7 +111,7 @@ def packaged(embeddings, scale: float):
     ],
 )
 def test_an_installed_package_is_asked_by_its_entry_point(
-    tmp_path: Path, offered: str, module: str, message: str, place: Path
+    tmp_path: Path, offered: str, module: str, message: str
 ) -> None:
     (tmp_path / "my_package_1.py").write_text(module)
     info = tmp_path / "my_package-1.dist-info"

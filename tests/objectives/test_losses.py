@@ -21,7 +21,8 @@ def _own() -> Iterator[None]:
 
 
 def pull(embeddings: Tensor, targets: Tensor, power: int, scale: float = 1.0) -> Tensor:
-    return scale * (embeddings - targets).norm(dim=1).pow(power).mean()
+    distances: Tensor = torch.linalg.vector_norm(embeddings - targets, dim=1)
+    return scale * distances.pow(power).mean()
 
 
 class Proxies(nn.Module):

@@ -261,7 +261,7 @@ class SpeakerEncoder(nn.Module):
         return F.normalize(embeddings, dim=1), frames
 
     def require_frames(self) -> None:
-        """Do nothing for a network that shows the frames it pools.
+        """Check that the network shows the frames it pools.
 
         Raises:
             ModelError: it shows none.

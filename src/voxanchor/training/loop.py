@@ -83,8 +83,6 @@ def load_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
-# One training loop on Lightning Fabric. It knows nothing about speakers: a task gives losses, and it takes steps.
-
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.jsonl"
 LOG_EVERY = 10
@@ -205,6 +203,8 @@ def train(
     if state is not None:
         task.load_state_dict(state["task"])
         first = state["step"]
+    # The task's state is put in before it is wrapped and moved, so that every process starts from the same weights. The
+    # optimiser's comes after: setup moves parameters, and moments must follow them to the device.
     module, optimizer = fabric.setup(task, optimizer)
     if state is not None:
         optimizer.load_state_dict(state["optimizer"])
@@ -218,6 +218,7 @@ def train(
         runtime.others_alive(),
     ):
         advance(first)
+        # of the start, once: a run that is resumed has that line already
         if validate is not None and stage.validate_every and first == 0:
             _validate(validate, 0, metrics)
         if workers is None:
@@ -239,6 +240,7 @@ def train(
                     "state."
                 )
             if done % LOG_EVERY == 0 or done == stage.steps:
+                # every process takes part in the exchange, though only the first writes
                 means = {name: fabric.all_reduce(value, reduce_op="mean") for name, value in losses.items()}
                 _log(metrics, done, stage, means, norm, time.perf_counter() - began)
             if (
@@ -249,6 +251,8 @@ def train(
             ):
                 return False
             if saving and runtime.first():
+                # Lines first, state second: after a crash between them the lines beyond the state are cut off on
+                # resuming (`_Metrics`), whereas a state beyond its lines would leave a gap for good.
                 metrics.flush()
                 snapshot = {
                     "step": done,
@@ -293,6 +297,7 @@ def _step(
     sums: dict[str, torch.Tensor] = {}
     parts = batch.to(fabric.device).parts(stage.accumulate)
     for number, part in enumerate(parts, start=1):
+        # gradients add up in each process; DDP exchanges them once, with the last part
         with fabric.no_backward_sync(module, enabled=number < len(parts)):
             losses = module(part, step)
             fabric.backward(losses["loss"] / stage.accumulate)
