@@ -305,8 +305,8 @@ class Job:
     teacher: SpeakerEncoder | None
     validation: Validation | None
 
-    def to_dict(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
-        """Train once; return the model and what validation says of it, in the first process."""
+    def once(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
+        """Train once, without a guard; return the model and what validation says of it, in the first process."""
         task = self.task(self.stage)
 
         def look(_step: int) -> ValidationResult:
@@ -431,7 +431,7 @@ class Run:
 def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     """Scan the recipe's data and write what the run is made of: recipe, environment, lists of recordings.
 
-    The caller holds the folder (`voxanchor.outputs.claim`).
+    The caller holds the folder (`voxanchor.outputs.lock_run_dir`).
     """
     for stage in recipe.stages.values():
         for reference in (*stage.needs, stage.pretrained):
@@ -554,7 +554,7 @@ def _train(run: Run, name: str, stage: Train) -> None:
     job = Job(name, stage, folder / TRAINING_FOLDER, *data, table, origin, teacher, validation)
     if stage.guard.watch and validation is None:
         log_line(f"{name}: not watched for forgetting, because there is no validation")
-    made = job.guarded() if stage.guard.watch and validation is not None else job.to_dict()
+    made = job.guarded() if stage.guard.watch and validation is not None else job.once()
     if made is None:
         return
     encoder, done = made

@@ -190,7 +190,7 @@ def _describe(
         base_fingerprint=base.fingerprint,
         train=run.corpora.train,
         speakers=len(run.corpora.train.speakers) // (1 + len(data.voice_speeds)),
-        aside=run.corpora.validation,
+        validation=run.corpora.validation,
         # what folders are called; where they lie is nobody else's business
         sources={kind: [Path(path).resolve().name for path in paths] for kind, paths in folders.items()},
         noise=run.bank.describe(),
