@@ -203,8 +203,7 @@ def train(
     if state is not None:
         task.load_state_dict(state["task"])
         first = state["step"]
-    # The task's state is put in before it is wrapped and moved, so that every process starts from the same weights. The
-    # optimiser's comes after: setup moves parameters, and moments must follow them to the device.
+    # the task's state goes in before it is wrapped; the optimiser's after, for its moments follow the moved parameters
     module, optimizer = fabric.setup(task, optimizer)
     if state is not None:
         optimizer.load_state_dict(state["optimizer"])
@@ -221,10 +220,9 @@ def train(
         # of the start, once: a run that is resumed has that line already
         if validate is not None and stage.validate_every and first == 0:
             _validate(validate, 0, metrics)
-        if workers is None:
-            # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
-            workers = 0 if on_cpu else 2
-        batches = prefetch(source.render, range(first, stage.steps), workers, device=fabric.device)
+        # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
+        threads = (0 if on_cpu else 2) if workers is None else workers
+        batches = prefetch(source.render, range(first, stage.steps), threads, device=fabric.device)
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
@@ -254,13 +252,8 @@ def train(
                 # Lines first, state second: after a crash between them the lines beyond the state are cut off on
                 # resuming (`_Metrics`), whereas a state beyond its lines would leave a gap for good.
                 metrics.flush()
-                snapshot = {
-                    "step": done,
-                    "precision": precision,
-                    "task": task.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                }
-                save_state(folder / STATE_FILE, snapshot)
+                trained = {"task": task.state_dict(), "optimizer": optimizer.state_dict()}
+                save_state(folder / STATE_FILE, {"step": done, "precision": precision, **trained})
     return True
 
 
