@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "voxanchor"
 
 TIERS = [
     {"errors", "types", "rng", "files", "extras"},
-    {"config", "runtime", "outputs"},
+    {"config", "runtime", "outputs", "plugins"},
     {"audio", "scoring"},
     {"corpus", "models", "objectives", "enrolments"},
     {"conditions"},

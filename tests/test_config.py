@@ -1,6 +1,7 @@
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -108,3 +109,52 @@ def test_yaml_files_are_data(tmp_path: Path) -> None:
 def test_fingerprint_changes_with_any_value() -> None:
     assert config.fingerprint(Inner()) == config.fingerprint(Inner())
     assert config.fingerprint(Inner()) != config.fingerprint(Inner(2))
+
+
+@dataclass(frozen=True)
+class Part:
+    share: float = field(default=1.0, metadata=config.formerly("blend"))
+    mode: str = field(default="", metadata={**config.LATER, **config.formerly("way")})
+
+
+@dataclass(frozen=True)
+class Whole:
+    parts: dict[str, Part] = field(default_factory=dict)
+    rows: tuple[Part, ...] = ()
+    one: Part | None = field(default=None, metadata=config.formerly("single"))
+
+
+OLD = {"parts": {"a": {"blend": 0.5, "way": "x"}}, "rows": [{"blend": 2.0}], "single": {"blend": 3.0}}
+NEW = {"parts": {"a": {"share": 0.5, "mode": "x"}}, "rows": [{"share": 2.0}], "one": {"share": 3.0}}
+
+
+def test_a_field_is_read_by_both_its_names_and_keeps_its_identity(tmp_path: Path) -> None:
+    old, new = config.build(Whole, OLD), config.build(Whole, NEW)
+    assert old == new == Whole({"a": Part(0.5, "x")}, (Part(2.0),), Part(3.0))
+    assert config.current(Whole, OLD) == config.current(Whole, NEW) == NEW
+    # identities keep the first names, so that what was made under them is known; files get the present ones
+    assert config.to_plain(new) == OLD
+    assert config.fingerprint(new) == config.fingerprint(OLD)
+    written = config.dump(new)
+    assert "share: 0.5" in written
+    assert "blend" not in written
+    (tmp_path / "x.yaml").write_text(written)
+    assert config.build(Whole, config.read_yaml(tmp_path / "x.yaml")) == new
+
+
+@pytest.mark.parametrize("values", [OLD, NEW])
+@pytest.mark.parametrize(
+    "setting", ["parts.a.{share}=0.25", "rows.0.{share}=0.25", "{one}.{share}=0.25", "{one}={{{share}: 0.25}}"]
+)
+def test_a_setting_may_have_either_name_too(values: dict[str, Any], setting: str) -> None:
+    found = [
+        config.build(Whole, config.override(values, [setting.format(share=share, one=one)], Whole))
+        for share, one in (("share", "one"), ("blend", "single"))
+    ]
+    assert found[0] == found[1] != config.build(Whole, values)
+
+
+@pytest.mark.parametrize("function", [config.build, config.current])
+def test_both_names_at_once_are_refused_with_their_place(function: Callable[..., object]) -> None:
+    with pytest.raises(RecipeError, match=r"recipe.parts.a: 'blend' is the former name of 'share'. Give one"):
+        function(Whole, {"parts": {"a": {"blend": 1, "share": 1}}})

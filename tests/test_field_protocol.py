@@ -140,7 +140,7 @@ def test_the_plan_of_a_comparison_counts_seeds_and_trials(
         for stage in ("joint_consistency", "finetune", "anchored_unlabelled")
         for key, value in {"steps": 3, "batch_size": 4, "crop_s": 0.5, "validate_every": 0}.items()
     ]
-    grid = "contest.tuning={learning_rates: [1.0e-3, 5.0e-4], weights: [1, 10]}"
+    grid = "comparison.tuning={learning_rates: [1.0e-3, 5.0e-4], weights: [1, 10]}"
     recipe = "voxceleb1-compare"
     command = ["compare", recipe, "--plan", "--json", "--seeds", "2", "--systems", "joint_consistency"]
     assert run([*command, *settings(tree, *more, grid)]) == 0

@@ -7,7 +7,7 @@ from whole import row
 FIRST_RUN = (
     "stages.anchored.train.steps=300",
     "data.voice_speeds=[]",
-    "stages.anchored.train.blend=1",
+    "stages.anchored.train.interpolation=1",
     "stages.anchored.train.learning_rate.peak=5e-4",
 )
 """Settings with which `robustify` makes that run again, as commit 91180cd does without any."""

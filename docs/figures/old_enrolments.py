@@ -1,6 +1,6 @@
 """Old enrolments against the models of a comparison: enrolled with its base, tested with each system.
 
-python docs/figures/old_enrolments.py compare-ge2e runs/compare-ge2e contest.seeds=2 joint finetune anchored
+python docs/figures/old_enrolments.py compare-ge2e runs/compare-ge2e comparison.seeds=2 joint finetune anchored
 
 What holds an equals sign is a setting of the recipe that the comparison was run with. Hears the same trials and noise
 as the comparison, whose kept embeddings are used.
@@ -25,10 +25,10 @@ def main(recipe_path: str, out: str, *words: str) -> None:
     systems = [word for word in words if "=" not in word]
     recipe, folder = read_recipe(recipe_path, [word for word in words if "=" in word]), Path(out)
     assert recipe.evaluation is not None
-    assert recipe.contest is not None
-    seeds = range(recipe.contest.seeds)
+    assert recipe.comparison is not None
+    seeds = range(recipe.comparison.seeds)
     models = {f"{name}#{seed}": str(folder / f"seed-{recipe.seed + seed}" / name) for name in systems for seed in seeds}
-    base = recipe.stages[recipe.contest.base].take
+    base = recipe.stages[recipe.comparison.base].pretrained
     asked = replace(comparison(recipe.evaluation, models), enrol_model=base)
     held_out = gather(recipe.data, recipe.seed).held_out
     outcome = measure(asked, held_out, EmbeddingCache(folder / CACHE_FOLDER)).outcome

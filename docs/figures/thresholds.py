@@ -31,7 +31,7 @@ VARIANTS: dict[str, tuple[Kind, tuple[MeasureName, ...]]] = {
     "score, SNR": ("cosine", ("snr",)),
     "score, speech and SNR": ("cosine", ("speech", "snr")),
     "AS-norm, speech and SNR": ("as-norm", ("speech", "snr")),
-    "score, speech, SNR and likeness": ("cosine", ("speech", "snr", "likeness")),
+    "score, speech, SNR and cohort mean": ("cosine", ("speech", "snr", "cohort_mean")),
 }
 
 

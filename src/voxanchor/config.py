@@ -29,20 +29,31 @@ LATER: Mapping[str, bool] = {"later": True}
 that what was made before keeps its identity and its fingerprint."""
 
 
+def formerly(name: str) -> dict[str, str]:
+    """Return the metadata of a field that files once called `name`.
+
+    Files may use either word, and `dump` writes the present one. Identities and fingerprints (`to_plain`) keep the
+    first: a run folder, a cache or a model made under the old name is still known as the same.
+    """
+    return {"formerly": name}
+
+
 def build(cls: type[T], values: Mapping[str, Any], where: str = "recipe") -> T:
     """Return an instance of the dataclass `cls` from plain values.
 
     Raises:
-        RecipeError: unknown key (names the nearest), missing key, or a value of the wrong type.
+        RecipeError: unknown key (names the nearest), missing key, a key under both its names, or a value of the wrong
+            type.
     """
     if not isinstance(values, Mapping):
         raise RecipeError(f"{where}: expected keys and values, found {_show(values)}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = _renamed(cls, values, where)
     for key in values:
         if key not in fields:
             raise RecipeError(f"{where}: unknown key '{key}'. {nearest(str(key), fields)}")
-    arguments = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    arguments = {key: convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
     missing = [
         name
         for name, field in fields.items()
@@ -56,6 +67,53 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "recipe") -> T:
         return cls(**arguments)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
+
+
+def current(hint: Any, values: Any, where: str = "recipe") -> Any:
+    """Return plain values with every key by its present name, all the way down.
+
+    Two sets of values can then be merged key by key, whichever names they were written with.
+
+    Args:
+        hint: dataclass, or other type, that the values are of.
+        values: as a file has them; what does not fit the type stays as it is, for `build` to refuse.
+        where: the place, for messages.
+
+    Raises:
+        RecipeError: a key under both its names.
+    """
+    if isinstance(values, Mapping):
+        if (cls := _dataclass_of(hint)) is not None:
+            values = _renamed(cls, values, where)
+        return {key: current(_item(hint, key), value, f"{where}.{key}") for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [current(_item(hint, i), value, f"{where}.{i}") for i, value in enumerate(values)]
+    return values
+
+
+def _renamed(cls: Any, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the values of a dataclass by the present names of its fields."""
+    names = {old: field.name for field in dataclasses.fields(cls) if (old := field.metadata.get("formerly"))}
+    for old, new in names.items():
+        if old in values and new in values:
+            raise RecipeError(f"{where}: '{old}' is the former name of '{new}'. Give one of them")
+    return {names.get(key, key): value for key, value in values.items()}
+
+
+def _dataclass_of(hint: Any) -> type | None:
+    """Return the dataclass that a type is, or that is among its choices."""
+    choices = (hint, *get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return next((one for one in choices if isinstance(one, type) and dataclasses.is_dataclass(one)), None)
+
+
+def _item(hint: Any, key: Any) -> Any:
+    """Return the type of what stands at a key, or a position, of a value of type `hint`; None where it is unknown."""
+    if (cls := _dataclass_of(hint)) is not None:
+        return typing.get_type_hints(cls).get(str(key))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is dict:
+        return arguments[1]
+    return arguments[0] if origin is tuple and arguments else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -85,15 +143,22 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+def override(values: Mapping[str, Any], settings: Sequence[str], cls: type | None = None) -> dict[str, Any]:
     """Return `values` with dotted ``key=value`` settings applied; a value is read as YAML.
 
     ``stages.base.steps=100`` and ``data.speech.0.path=/data`` both work.
 
+    Args:
+        values: plain ones.
+        settings: in the order in which they apply.
+        cls: dataclass that the values are of; with it keys may have their former names, there and here.
+
     Raises:
         RecipeError: a setting without ``=`` or one that walks through something that has no keys.
     """
-    result: dict[str, Any] = _plain(values)
+    result: dict[str, Any] = to_plain(values)
+    if cls is not None:
+        result = current(cls, result)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
@@ -103,7 +168,7 @@ def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, An
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {setting}: the value is not valid YAML: {error}") from None
         target: Any = result
-        *parents, last = key.split(".")
+        *parents, last = key.split(".") if cls is None else _current_path(cls, key.split("."))
         for name in parents:
             target = _step(target, name, setting)
         if isinstance(target, list):
@@ -115,19 +180,32 @@ def override(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, An
     return result
 
 
+def _current_path(cls: Any, names: Sequence[str]) -> list[str]:
+    """Return a dotted key, in its parts, by the present names of the fields that it leads through."""
+    path, hint = [], cls
+    for name in names:
+        fields = dataclasses.fields(owner) if (owner := _dataclass_of(hint)) is not None else ()
+        path.append(next((field.name for field in fields if field.metadata.get("formerly") == name), name))
+        hint = _item(hint, path[-1])
+    return path
+
+
 def to_plain(config: Any) -> Any:
-    """Return dataclasses, tuples and paths as the plain values that YAML and JSON hold."""
-    return _plain(config)
+    """Return dataclasses, tuples and paths as the plain values that YAML and JSON hold.
+
+    This is the form that identities are made of: fields stand under the names that they had first (`formerly`).
+    """
+    return _plain(config, first_names=True)
 
 
 def dump(config: Any) -> str:
-    """Return `config` as YAML text that `build` reads back to an equal value."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=120)
+    """Return `config` as YAML text, by the present names of fields, that `build` reads back to an equal value."""
+    return yaml.safe_dump(_plain(config, first_names=False), sort_keys=False, allow_unicode=True, width=120)
 
 
 def fingerprint(*parts: Any) -> str:
     """Return 16 hexadecimal digits that change when any of `parts` (plain values or dataclasses) does."""
-    text = json.dumps([_plain(part) for part in parts], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([to_plain(part) for part in parts], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", ENCODING_ERRORS)).hexdigest()[:16]
 
 
@@ -141,7 +219,12 @@ def descriptions(cls: type) -> dict[str, str]:
     return texts
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Return a plain value as the type `hint` has it: ``"1e-3"`` as a float, a list as a tuple, and so on.
+
+    Raises:
+        RecipeError: a value that is none of that type.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Union or origin is types.UnionType:
         return _convert_union(arguments, value, where)
@@ -156,7 +239,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where}: expected keys and values, found {_show(value)}")
-        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is Any:
         return value
     return _convert_scalar(hint, value, where)
@@ -169,7 +252,7 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     for choice in choices:
         if choice is not type(None):
             try:
-                return _convert(choice, value, where)
+                return convert(choice, value, where)
             except RecipeError as error:
                 failures.append(error)
     raise failures[0]
@@ -179,11 +262,11 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise RecipeError(f"{where}: expected a list, found {_show(value)}")
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_convert(arguments[0], item, f"{where}.{i}") for i, item in enumerate(value))
+        return tuple(convert(arguments[0], item, f"{where}.{i}") for i, item in enumerate(value))
     if len(value) != len(arguments):
         raise RecipeError(f"{where}: expected {len(arguments)} values, found {len(value)}")
     return tuple(
-        _convert(hint, item, f"{where}.{i}") for i, (hint, item) in enumerate(zip(arguments, value, strict=True))
+        convert(hint, item, f"{where}.{i}") for i, (hint, item) in enumerate(zip(arguments, value, strict=True))
     )
 
 
@@ -221,23 +304,27 @@ def _position(target: list[Any], name: str, setting: str) -> int:
     raise RecipeError(f"--set {setting}: '{name}' is not a position in a list of {len(target)}")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, first_names: bool) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if _told(value, field)
+            (field.metadata.get("formerly", field.name) if first_names else field.name): _plain(
+                getattr(value, field.name), first_names=first_names
+            )
+            for field in dataclasses.fields(value)
+            if not _left_out(value, field)
         }
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, first_names=first_names) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, first_names=first_names) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+def _left_out(value: Any, field: dataclasses.Field[Any]) -> bool:
     if not field.metadata.get("later"):
-        return True
+        return False
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    return bool(getattr(value, field.name) != default)
+    return bool(getattr(value, field.name) == default)
 
 
 def _show(value: Any) -> str:

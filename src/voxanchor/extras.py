@@ -113,7 +113,7 @@ def missing(module: str, purpose: str) -> MissingExtraError:
 
 
 def require(modules: Sequence[str], purpose: str) -> None:
-    """Do nothing where all packages can be imported.
+    """Check that all packages can be imported.
 
     Raises:
         MissingExtraError: one cannot.

@@ -60,7 +60,7 @@ def swapped(trials: ScoredTrials) -> ScoredTrials:
 
 def one_trial(score: float, enrol: tuple[float, float, float], test: tuple[float, float, float]) -> ScoredTrials:
     left, right = (
-        QualityMeasures(*(np.array([value]) for value in values))  # seconds of speech, ratio, likeness
+        QualityMeasures(*(np.array([value]) for value in values))  # seconds of speech, ratio, cohort mean
         for values in (enrol, test)
     )
     return ScoredTrials(np.array([score]), left, right, np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -172,7 +172,7 @@ def test_too_few_trials_that_turn_the_slope_round_leave_it_untilted() -> None:
             continue  # the wrong way round, by chance
         fitted = fit_calibration([(trials, same)], "cosine", ("speech", "snr"))
         assert fitted.least_slope() > 0
-        if not any(any(pair) for pair in fitted.tilts.values()):
+        if not any(any(pair) for pair in fitted.slope_weights.values()):
             fallen_back += 1
             assert fitted.least_slope() == fitted.slope
     assert fallen_back
@@ -197,9 +197,9 @@ def test_measures_are_in_the_scale_of_the_fit() -> None:
     sides = QualityMeasures(np.array([0.0, 1.0, np.e]), np.array([-10.0, 0.0, 25.0]), np.array([0.1, 0.2, 0.3]))
     assert sides.measure("speech").tolist() == pytest.approx([np.log(LEAST_SPEECH_S), 0, 1])
     assert sides.measure("snr").tolist() == [-1, 0, 2.5]
-    assert sides.measure("likeness").tolist() == [0.1, 0.2, 0.3]
+    assert sides.measure("cohort_mean").tolist() == [0.1, 0.2, 0.3]
     with pytest.raises(ValueError, match="cohort"):
-        QualityMeasures(np.ones(1), np.ones(1)).measure("likeness")
+        QualityMeasures(np.ones(1), np.ones(1)).measure("cohort_mean")
 
 
 def test_what_cannot_be_fitted_is_an_error() -> None:
@@ -211,7 +211,7 @@ def test_what_cannot_be_fitted_is_an_error() -> None:
     with pytest.raises(ValueError, match="concatenate"):
         fit_calibration([])
     with pytest.raises(ValueError, match="cohort"):
-        fit_calibration([(trials, same)], "cosine", ("likeness",))
+        fit_calibration([(trials, same)], "cosine", ("cohort_mean",))
     with pytest.raises(ValueError, match="finite"):
         fit_calibration([(replace(trials, scores=np.full(20, np.nan)), same)])
     with pytest.raises(ValueError, match="Scores"):
@@ -241,14 +241,16 @@ RATES = st.dictionaries(st.sampled_from(["1", "0.1", "0.01"]), SHARE)
 @st.composite
 def records(draw: st.DrawFn) -> CalibrationRecord:
     measures: tuple[MeasureName, ...] = draw(st.lists(st.sampled_from(get_args(MeasureName)), unique=True).map(tuple))
-    shifts, tilts, ranges = ({str(name): draw(kind) for name in measures} for kind in (PAIR, PAIR, RISING))
+    offset_weights, slope_weights, ranges = (
+        {str(name): draw(kind) for name in measures} for kind in (PAIR, PAIR, RISING)
+    )
     calibration = Calibration(
         draw(st.sampled_from(["cosine", "as-norm"])),
         draw(NUMBER),
         draw(NUMBER),
         measures,
-        shifts,
-        tilts,
+        offset_weights,
+        slope_weights,
         ranges,
     )
     number = st.integers(0, 10**9)
@@ -311,7 +313,12 @@ def test_a_file_of_before_searches_were_measured_is_read_and_states_no_measured_
     path = Path(__file__).parents[1] / "golden" / "calibration_without_searches.json"
     record = CalibrationRecord.parse(path.read_text(), "here")
     assert record.searches == ()
-    assert record.text() == path.read_text()
+    words = (("-calibration-1", "-calibration-2"), ('"shifts"', '"offset_weights"'), ('"tilts"', '"slope_weights"'))
+    expected = path.read_text()
+    for former, present in words:
+        assert former in expected
+        expected = expected.replace(former, present)
+    assert record.text() == expected
     # of single comparisons its thresholds know the rate, from which a bound follows
     assert record.search_rate(4.5, 1) == SearchRate(
         1.0, "measured", 0.5, 2.0, remark="measured with one person at a threshold of 4.50"
@@ -398,6 +405,28 @@ def test_a_rate_is_stated_as_a_share_and_its_threshold_keeps_it(
     assert kept <= rate + 1e-6
 
 
+@given(records())
+@settings(max_examples=30, deadline=None)
+def test_a_file_of_before_the_present_words_is_read(record: CalibrationRecord) -> None:
+    values = json.loads(record.text())
+    assert values["format"] == "voxanchor-calibration-2"
+    words = {"offset_weights": "shifts", "slope_weights": "tilts", "cohort_mean": "likeness"}
+
+    def former(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {words.get(key, key): former(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [former(item) for item in value]
+        return words.get(value, value) if isinstance(value, str) else value
+
+    old = {**values, "calibration": former(values["calibration"]), "format": "voxanchor-calibration-1"}
+    assert "shifts" in old["calibration"]
+    assert "offset_weights" not in old["calibration"]
+    assert CalibrationRecord.parse(json.dumps(old), "x") == record
+    with pytest.raises(ModelError, match="not a calibration that this program reads"):
+        CalibrationRecord.parse(json.dumps({**values, "format": "voxanchor-calibration-1"}), "x")
+
+
 def damaged() -> list[Any]:
     """Whole files, each with one thing wrong."""
     good = json.loads(example().text())
@@ -413,9 +442,9 @@ def damaged() -> list[Any]:
         (("calibration", "offset"), float("nan")),
         (("calibration", "slope"), float("inf")),
         (("calibration", "measures"), ["speech", "loudness"]),
-        (("calibration", "shifts"), {"speech": [0.1, 0.2]}),
-        (("calibration", "tilts", "snr"), [0.1, 0.2, 0.3]),
-        (("calibration", "tilts", "snr"), [0.1, float("nan")]),
+        (("calibration", "offset_weights"), {"speech": [0.1, 0.2]}),
+        (("calibration", "slope_weights", "snr"), [0.1, 0.2, 0.3]),
+        (("calibration", "slope_weights", "snr"), [0.1, float("nan")]),
         (("calibration", "ranges"), {}),
         (("calibration", "ranges", "snr"), [2.0, 1.0]),
         (("thresholds", 0, "llr"), float("nan")),

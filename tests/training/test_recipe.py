@@ -62,7 +62,7 @@ def test_rooms_are_taken_from_the_recipes_folder_and_leave_others_as_they_were(t
         ("stages.base.train.rooms.rt60_s=[1, 0.2]", "lowest first"),
         ("stages.base.train.rooms.rt60_s=[0, 0.2]", "from 0.1 to 3 s"),
         ("stages.base.train.learning_rate.peak=-1", "peak"),
-        ("stages.base.anchors.of=x", "one of 'train', 'anchors' and 'take'"),
+        ("stages.base.anchors.of=x", "one of 'train', 'anchors' and 'pretrained'"),
         ("evaluation.systems=[anchoredd]", "Did you mean 'anchored'"),
         ("data.speech=[]", "at least one folder"),
         ("stages.anchored.train.anchor.distance=cosin", "Did you mean 'cosine'"),

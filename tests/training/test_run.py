@@ -1,4 +1,4 @@
-"""What a run adds around the loop: voices at other speeds, and the blend with the weights it started from."""
+"""What a run adds around the loop: voices at other speeds, and the interpolation with the weights it started from."""
 
 import pytest
 import torch
@@ -7,32 +7,32 @@ from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.training.corpora import gather
 from voxanchor.training.recipe import Data, Speech
-from voxanchor.training.run import blend
 from voxanchor.training.stage import Train
+from voxanchor.training.task import interpolate
 
 
 def encoder(seed: int) -> SpeakerEncoder:
     return SpeakerEncoder(EncoderConfig("ecapa", {"channels": 16, "embedding_dim": 16}), seed=seed)
 
 
-def test_a_blend_lies_on_the_line_between_start_and_trained() -> None:
+def test_interpolated_weights_lie_on_the_line_between_start_and_trained() -> None:
     start, trained = encoder(1), encoder(2)
     student = trained.copy()
-    blend(student, start, 0.75)
+    interpolate(student, start, 0.75)
     for name, value in student.state_dict().items():
         if value.is_floating_point():
             expected = 0.25 * start.state_dict()[name] + 0.75 * trained.state_dict()[name]
             torch.testing.assert_close(value, expected)
-    blend(trained, start, 1.0)
+    interpolate(trained, start, 1.0)
     assert trained.fingerprint == encoder(2).fingerprint
 
 
-def test_only_a_stage_that_starts_from_a_model_can_blend() -> None:
-    assert Train(start="ge2e", steps=1, blend=0.8).blend == 0.8
-    with pytest.raises(RecipeError, match="blend"):
-        Train(start="scratch", steps=1, blend=0.8)
-    with pytest.raises(RecipeError, match="blend"):
-        Train(start="ge2e", steps=1, blend=0.0)
+def test_only_a_stage_from_a_model_can_be_interpolated() -> None:
+    assert Train(start="ge2e", steps=1, interpolation=0.8).interpolation == 0.8
+    with pytest.raises(RecipeError, match="interpolation"):
+        Train(start="scratch", steps=1, interpolation=0.8)
+    with pytest.raises(RecipeError, match="interpolation"):
+        Train(start="ge2e", steps=1, interpolation=0.0)
 
 
 def test_other_speeds_add_speakers_to_the_training_alone(voices_folder: str) -> None:

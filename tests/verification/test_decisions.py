@@ -192,8 +192,10 @@ def test_scores_are_normalised_where_the_calibration_says_so(said: Said) -> None
 
 def test_the_likeness_to_strangers_moves_the_ratio() -> None:
     cohort = Cohort(np.eye(4, dtype=np.float32)[2:], 2)
-    pairs = {"likeness": (0.0, 3.0)}
-    calibration = Calibration("cosine", 0.0, 1.0, ("likeness",), pairs, {"likeness": (0.0, 0.0)}, {"likeness": (-1, 1)})
+    pairs = {"cohort_mean": (0.0, 3.0)}
+    calibration = Calibration(
+        "cosine", 0.0, 1.0, ("cohort_mean",), pairs, {"cohort_mean": (0.0, 0.0)}, {"cohort_mean": (-1, 1)}
+    )
     backend = ScoringBackend(replace(line(), calibration=calibration, cohort_top=2), cohort)
     one = EmbeddingSet(np.array([[0.8, 0, 0.6, 0]], np.float32), np.ones(1), np.ones(1))
     scores, llrs = backend.compare(one, one)

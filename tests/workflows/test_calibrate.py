@@ -158,7 +158,7 @@ def test_what_was_calibrated_decides(made: tuple[Path, CalibrationRecord], voice
 
 def test_a_cohort_is_stored_and_taken_into_account(with_cohort: tuple[Path, CalibrationRecord], voice: Voice) -> None:
     out, record = with_cohort
-    assert record.calibration.measures == ("speech", "snr", "likeness")
+    assert record.calibration.measures == ("speech", "snr", "cohort_mean")
     assert record.cohort_top == 6
     assert (out / COHORT_FILE).stat().st_mode & 0o777 == 0o600
     embeddings = load_file(out / COHORT_FILE)["embeddings"]

@@ -45,10 +45,10 @@ def making(voices_folder: Path, tmp_path: Path) -> Making:
         base_fingerprint="0123456789abcdef",
         train=manifest.with_voices((0.9,)),
         speakers=12,
-        aside=manifest,
+        validation=manifest,
         sources={"speech": ["voices"], "noise": [], "rooms": []},
         noise=bank.describe(),
-        stage=Train(start="x", steps=600, anchors="a", anchor=AnchorTerm(weight=5), blend=0.9),
+        stage=Train(start="x", steps=600, anchors="a", anchor=AnchorTerm(weight=5), interpolation=0.9),
         guard=GUARD,
     )
 

@@ -41,7 +41,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, voices_folder: Path, noise_
             "joint": {"train": {"start": "scratch", **STEPS, "steps": 6, **AAM}},
             "anchored": {"train": {"start": "base", "anchors": "anchors", **STEPS}},
         },
-        "contest": {"seeds": 2, "tuning": {"learning_rates": [1e-3, 3e-3]}},
+        "comparison": {"seeds": 2, "tuning": {"learning_rates": [1e-3, 3e-3]}},
         "evaluation": {
             "systems": ["base", "joint", "anchored"],
             "noise": [str(noise_path)],
@@ -182,7 +182,7 @@ def test_another_recipe_in_the_same_folder_is_refused(recipe: Recipe, whole: Pat
 def test_recipes_without_what_a_comparison_needs_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     plain = config.to_plain(recipe)
     plain.pop("contest")
-    with pytest.raises(RecipeError, match="needs 'evaluation' and 'contest'"):
+    with pytest.raises(RecipeError, match="needs 'evaluation' and 'comparison'"):
         compare(config.build(Recipe, plain), tmp_path / "a")
     with pytest.raises(RecipeError, match="stage=MODEL"):
         compare(recipe, tmp_path / "b", taken=["base"])

@@ -65,7 +65,6 @@ def seconds(recipe: Recipe, measured: list[Train], one: Train, other: Train) -> 
         {"precision": "bfloat16"},
         {"crop_s": 2.5},
         {"frozen": ("blocks.0.",)},
-        {"average": 0.99},
     ],
     ids=str,
 )

@@ -76,7 +76,7 @@ def test_a_plan_says_that_frames_are_pulled(on_ge2e: Recipe) -> None:
 
 def test_a_model_that_exists_leaves_every_system_the_budget_that_is_left(small: Recipe) -> None:
     given = reuse(small, "base", "ge2e")
-    assert given.stages["base"].take == "ge2e"
+    assert given.stages["base"].pretrained == "ge2e"
     joint, anchored = given.stages["joint"].train, given.stages["anchored"].train
     assert joint is not None
     assert anchored is not None
@@ -100,8 +100,8 @@ def test_systems_are_chosen_with_base_and_ours(small: Recipe) -> None:
 
 
 def test_all_are_tuned_with_as_many_trials(on_ge2e: Recipe) -> None:
-    assert on_ge2e.contest is not None
-    tuning = on_ge2e.contest.tuning
+    assert on_ge2e.comparison is not None
+    tuning = on_ge2e.comparison.tuning
     budget = len(tuning.learning_rates) * len(tuning.weights)
     tried: dict[str, list[float]] = {}
     for name, stage in on_ge2e.stages.items():

@@ -46,7 +46,7 @@ def test_strength_is_how_far_the_model_goes() -> None:
     def blend(strength: float | None) -> float:
         train = make_recipe("ge2e", ["speech"], [], unlabelled=False, strength=strength).stages["anchored"].train
         assert train is not None
-        return train.blend
+        return train.interpolation
 
     assert blend(None) == 0.9
     assert blend(1.0) == 1.0

@@ -203,7 +203,7 @@ def compare(
 
     Args:
         recipe: one that comes with voxanchor (`voxanchor recipes` lists them), or a YAML file with 'evaluation' and
-            'contest'; docs/recipes.md lists its keys.
+            'comparison'; docs/recipes.md lists its keys.
         out: output folder; the same command resumes there, and more seeds or systems may be added. Only --plan needs
             none.
         systems: those to compare; base and ours are always among them. By default all.

@@ -188,7 +188,7 @@ class CalibrationTrials:
         """Return the trials of every condition: with clean enrolments, and with both sides in the condition.
 
         Args:
-            cohort: strangers, for likeness or for normalised scores.
+            cohort: impostors, for the cohort mean or for normalised scores.
             kind: what the scores are.
         """
         clean = self._hear(self.suite.conditions[0])
@@ -211,7 +211,7 @@ class CalibrationTrials:
         where there is one; where there is none it is the piece itself.
 
         Args:
-            cohort: strangers, for likeness or for normalised scores.
+            cohort: impostors, for the cohort mean or for normalised scores.
             kind: what the scores are.
         """
         heard = np.arange(len(self._numbers))

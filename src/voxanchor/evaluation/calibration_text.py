@@ -52,7 +52,7 @@ def _map(record: CalibrationRecord) -> Iterator[str]:
     names = {
         "speech": "the length of the speech",
         "snr": "an estimate of the signal-to-noise ratio",
-        "likeness": "the likeness to strangers",
+        "cohort_mean": "the mean score with a cohort of impostors",
     }
     kind = "the cosine" if record.calibration.kind == "cosine" else "the score normalised by a cohort (AS-norm)"
     takes = " and ".join(filter(None, [kind, ", ".join(names[name] for name in record.calibration.measures)]))

@@ -120,7 +120,7 @@ def grid_samples(samples: int) -> int:
 
 
 def refuse_short(name: str, wave: Waveform, min_samples: int) -> None:
-    """Do nothing for a waveform that a model can embed.
+    """Check that a waveform is long enough for a model to embed.
 
     Raises:
         AudioError: it has less than `min_samples`.

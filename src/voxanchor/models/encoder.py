@@ -5,14 +5,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.config import build as build_config
-from voxanchor.config import nearest, to_plain
+from voxanchor.config import to_plain
 from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.extras import settle
 from voxanchor.models import artefact
@@ -24,6 +24,7 @@ from voxanchor.models.foreign.user import UntrustedCodeError, UserModule, UserMo
 from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise
 from voxanchor.models.resnet import ResNet, ResNetConfig
 from voxanchor.models.xvector import XVector, XVectorConfig
+from voxanchor.plugins import Registry
 from voxanchor.types import SAMPLE_RATE
 
 # waveforms are normalised by code that puts torch off; compiled or exported, it must find torch itself there
@@ -47,7 +48,7 @@ class Architecture:
     network: Callable[[Any], nn.Module]
 
 
-ARCHITECTURES: dict[str, Architecture] = {
+_BUILT_IN = {
     "ecapa": Architecture("ECAPA-TDNN of any width on Kaldi log-mels (Desplanques et al. 2020)", EcapaConfig, Ecapa),
     "resnet": Architecture("ResNet of any depth on Kaldi log-mels (Zeinali et al. 2019)", ResNetConfig, ResNet),
     "campplus": Architecture("CAM++ on Kaldi log-mels (Wang et al. 2023)", CamPlusPlusConfig, CamPlusPlus),
@@ -57,6 +58,43 @@ ARCHITECTURES: dict[str, Architecture] = {
     "transformers": Architecture("x-vectors of the package transformers (WavLM, wav2vec2)", XVectorConfig, XVector),
 }
 
+ARCHITECTURES: Registry[Architecture] = Registry(
+    "encoder architecture", "voxanchor.backbones", "register_backbone", ModelError, _BUILT_IN
+)
+"""Networks by the name that recipes and ``config.json`` have for them."""
+
+Network = TypeVar("Network", bound=type[nn.Module])
+
+_NEEDED = ("embedding_dim", "MIN_SAMPLES", "WANTED_INPUT", "HEARS_LEVEL")
+
+
+def register_backbone(name: str, *, options: type[Any], description: str = "") -> Callable[[Network], Network]:
+    """Register a network of your own under a name: ``encoder: {architecture: name, options: {...}}`` in recipes.
+
+    The simplest network derives from `voxanchor.models.backbone.Backbone`, which has a front-end and all the attributes
+    that `Architecture` asks for, and implements `encode`.
+
+    Args:
+        name: in recipes and in the ``config.json`` of models, which are loaded where the same name is registered.
+        options: frozen dataclass of the network's options; the network is made with an instance of it alone.
+        description: one line.
+
+    Raises:
+        ValueError: a name that is taken or of another form, options that are no dataclass, or a network that is no
+            class of module.
+    """
+    if not dataclasses.is_dataclass(options):
+        raise ValueError(f"backbone '{name}': options must be a dataclass")
+
+    def register(network: Network) -> Network:
+        if not issubclass(network, nn.Module):
+            raise ValueError(f"backbone '{name}': {network.__name__} is no class of torch.nn.Module")
+        summary = description or (network.__doc__ or name).strip().splitlines()[0]
+        ARCHITECTURES.add(name, Architecture(summary, options, network), network)
+        return network
+
+    return register
+
 
 def make_network(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network with fresh weights, and its options as plain values with every default written out.
@@ -64,14 +102,17 @@ def make_network(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, dict
     Raises:
         ModelError: unknown architecture (names the nearest), or options it does not take.
     """
-    if name not in ARCHITECTURES:
-        raise ModelError(f"unknown architecture '{name}'. {nearest(name, ARCHITECTURES)}")
-    architecture = ARCHITECTURES[name]
+    architecture = ARCHITECTURES.require(name)
     try:
         config: Any = build_config(architecture.options, options, where=f"options of {name}")
     except RecipeError as error:
         raise ModelError(str(error)) from None
     network = architecture.network(config)
+    if missing := [attribute for attribute in _NEEDED if not hasattr(network, attribute)]:
+        raise ModelError(
+            f"encoder architecture '{name}': its network lacks {', '.join(missing)}. Derive it from "
+            "voxanchor.Backbone, which has them, or set them"
+        )
     return network, to_plain(getattr(network, "found", config))
 
 
@@ -221,7 +262,7 @@ class SpeakerEncoder(nn.Module):
         return F.normalize(embeddings, dim=1), frames
 
     def require_frames(self) -> None:
-        """Do nothing for a network that shows the frames it pools.
+        """Check that the network shows the frames it pools.
 
         Raises:
             ModelError: it shows none.

@@ -171,8 +171,7 @@ class _Join(torch.autograd.Function):
 # Written with torch's own operations, every product of the pooling goes through memory as a tensor of the size of the
 # widest layer in float32, forward and backward, which takes as long as all matrix products of the network in bfloat16.
 # Here frames are worked through in pieces that fit a core's cache, their gradients are those of the equations, and of
-# the
-# tensors only the two inputs are kept for them.
+# the tensors only the two inputs are kept for them.
 #
 # Everywhere frames outside the mask count nothing, whatever finite numbers they hold.
 
@@ -235,6 +234,8 @@ class _Plain(torch.autograd.Function):
         first = x.new_empty(len(x), 1, x.shape[2], dtype=torch.float32)
         second = torch.empty_like(first)
         for rows in _pieces(x):
+            # the second moment of 8-bit mantissas would lose the variance, a small difference of large sums: float32,
+            # of a piece at a time, so that it never leaves the cache
             x32 = x[rows].float()
             part = None if mask is None else mask[rows]
             first[rows], second[rows] = frame_mean(x32, part), frame_mean(x32 * x32, part)
@@ -247,6 +248,7 @@ class _Plain(torch.autograd.Function):
         of_first, of_second = gradients[0] / frames, 2.0 * gradients[1] / frames
         of_x = torch.empty_like(x)
         for rows in _pieces(x):
+            # d mean(x) = 1 / F and d mean(x^2) = 2 x / F, in one pass; frames outside have no part in either
             made = torch.addcmul(of_first[rows], x[rows].float(), of_second[rows])
             of_x[rows] = made if mask is None else made.masked_fill_(~mask[rows], 0.0)
         return of_x, None
@@ -260,11 +262,15 @@ class _Attended(torch.autograd.Function):
         for rows in _pieces(x):
             x32, inside = x[rows].float(), _inside(scores[rows], None if mask is None else mask[rows])
             ones, peak = _ones(x32), inside.amax(dim=1, keepdim=True)
+            # the peak is taken off before exp, or large scores would overflow
             weights = (inside - peak).exp_()
+            # a sum over frames as a product with ones: a processor is faster at that than along a middle axis
             total = ones @ weights
+            # in place: w, then w x, then w x^2 are the same memory, so the moments are taken in this order
             weighted = weights.mul_(x32)
             first[rows] = ones @ weighted / total
             second[rows] = ones @ weighted.mul_(x32) / total
+            # log of the softmax's denominator: (B, 1, C) instead of the weights themselves, which backward makes anew
             logarithm[rows] = total.log_().add_(peak)
         ctx.save_for_backward(x, scores, mask, first, second, logarithm)
         return first, second
@@ -305,10 +311,9 @@ def _pieces(x: Tensor) -> Iterator[slice]:
 
 # Layers on spectrograms as images, (B, C, M, F): M frequencies high, F frames wide.
 #
-# A pixel's channels lie side by side in memory: so a ResNet34 trains on a processor in three quarters of the time
-# that it
-# takes with channel after channel, as long as nothing on the way changes the order, of gradients neither. A mask of an
-# image is (B, 1, 1, F) bool, true on a recording's own frames.
+# A pixel's channels lie side by side in memory: so a ResNet34 trains on a processor in three quarters of the time that
+# it takes with channel after channel, as long as nothing on the way changes the order, of gradients neither. A mask of
+# an image is (B, 1, 1, F) bool, true on a recording's own frames.
 
 
 def as_image(features: Tensor) -> Tensor:

@@ -10,28 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Distance = Literal["cosine", "squared_euclidean", "info_nce"]
+Distance = Literal["cosine", "info_nce"]
 
 
-def distance(embeddings: Tensor, others: Tensor, kind: Literal["cosine", "squared_euclidean"] = "cosine") -> Tensor:
-    """Return the mean distance (scalar) of embeddings to others, row by row; gradients reach both.
-
-    ``cosine`` is 1 - cos(x, a), in [0, 2]. ``squared_euclidean`` is ||x - a||^2; between unit vectors it is exactly
-    twice the cosine distance, so the two differ by the weight given to them, not by where they lead.
+def cosine_distance(embeddings: Tensor, others: Tensor) -> Tensor:
+    """Return the mean of 1 - cos(x, a) (scalar, in [0, 2]) of embeddings to others, row by row; gradients reach both.
 
     Args:
         embeddings: (B, D).
         others: (B, D).
-        kind: which of the two.
 
     Raises:
         ValueError: shapes that differ.
     """
     if embeddings.shape != others.shape:
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and targets {tuple(others.shape)} must match")
-    if kind == "cosine":
-        return (1.0 - F.cosine_similarity(embeddings, others, dim=1)).mean()
-    return (embeddings - others).square().sum(dim=1).mean()
+    return (1.0 - F.cosine_similarity(embeddings, others, dim=1)).mean()
 
 
 def anchor_loss(
@@ -43,6 +37,14 @@ def anchor_loss(
 ) -> Tensor:
     """Return the mean distance (scalar) of embeddings to their anchors; gradients reach the embeddings only.
 
+    For fine-tuning a copy of a model on noisy speech so that it keeps what it knows, with labels (beside `AAMSoftmax`)
+    or without. The anchors are the original model's embeddings of the whole clean recordings, computed once.
+
+    Example::
+
+        anchors = base(clean_waves)                                    # (B, D), before training, kept
+        loss = voxanchor.anchor_loss(student(noisy_waves), anchors)    # of the same recordings, row by row
+
     ``info_nce`` also pushes: the cross-entropy of picking the own anchor among those of the batch by cosine over
     temperature (van den Oord et al., arXiv 1807.03748, eq. 4), anchors of the same speaker left out, for they are no
     mistake.
@@ -50,7 +52,7 @@ def anchor_loss(
     Args:
         embeddings: (B, D).
         anchors: (B, D) fixed targets, row by row.
-        kind: which distance; see also `distance`.
+        kind: which distance; see also `cosine_distance`.
         labels: (B,) speakers, for ``info_nce``; without them only the own anchor is known to be no negative.
         temperature: of ``info_nce``.
 
@@ -58,7 +60,7 @@ def anchor_loss(
         ValueError: shapes that differ.
     """
     if kind != "info_nce":
-        return distance(embeddings, anchors.detach(), kind)
+        return cosine_distance(embeddings, anchors.detach())
     if embeddings.shape != anchors.shape:
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and anchors {tuple(anchors.shape)} must match")
     with torch.autocast(embeddings.device.type, enabled=False):
@@ -72,6 +74,17 @@ def anchor_loss(
 
 def frame_loss(frames: Tensor, anchors: Tensor) -> Tensor:
     """Return the mean square (scalar) of the differences between frame-level outputs, as a share of the anchors' own.
+
+    Beside `anchor_loss`, for fine-tuning on few speakers (below a hundred), where holding embeddings alone costs clean
+    accuracy. Both networks must have one architecture, and hear the same crop, the base model without noise: unlike the
+    anchors of embeddings these are computed anew at every step, which makes it a quarter longer.
+
+    Example::
+
+        embeddings, frames = student.with_frames(noisy_waves)
+        with torch.no_grad():
+            anchors = base.with_frames(clean_waves)[1]         # (N, F, C)
+        loss = voxanchor.frame_loss(frames, anchors)
 
     0 where they are the same, 1 where the frames are zero. Gradients reach the frames only. Matching a network inside,
     not only where it ends, is that of Romero et al., "FitNets" (arXiv 1412.6550), eq. 3, without its regressor: both

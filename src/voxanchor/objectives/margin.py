@@ -9,7 +9,17 @@ from torch.nn import functional as F
 
 
 class AAMSoftmax(nn.Module):
-    """Additive angular margin softmax (Deng et al., "ArcFace", CVPR 2019, eq. 3).
+    """Additive angular margin softmax (Deng et al., "ArcFace", CVPR 2019, eq. 3): the loss for speech with labels.
+
+    It separates the speakers of the training, from fresh weights as in fine-tuning. For fine-tuning place the centres
+    at the speakers' mean anchors (`start_at`), so that the head starts where the boundaries already are: with centres
+    at random the first gradients tear a trained network down. Add `anchor_loss` to hold embeddings where they were.
+
+    Example::
+
+        head = voxanchor.AAMSoftmax(embedding_dim=16, classes=10)
+        head.start_at(mean_anchors)                            # (10, 16)
+        loss, correct = head(embeddings, labels, margin=0.2)   # of (B, 16) and (B,)
 
     The loss of an embedding x of class y is the cross-entropy of ``scale * cos(theta_j)`` with the true class's angle
     enlarged: ``scale * cos(theta_y + margin)``. Past ``theta_y > pi - margin``, where that is no longer monotone, the

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,6 +50,8 @@ def fit_logistic(features: FloatArray, targets: BoolArray, weights: FloatArray, 
     scale[scale < 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
     design = np.column_stack((np.ones(len(features)), (features - mean) / scale))
     penalty = np.concatenate(([0.0], np.full(features.shape[1], RIDGE)))
+    # features of seconds, decibels and cosines have scales that differ by orders: one ridge is fair to all of them, and
+    # the curvature well conditioned, only once they are standardised
     sign = np.where(targets, 1.0, -1.0)
 
     def loss(coefficients: FloatArray) -> float:
@@ -62,38 +64,41 @@ def fit_logistic(features: FloatArray, targets: BoolArray, weights: FloatArray, 
         odds = design @ found + offset
         chance = np.exp(-np.logaddexp(0.0, -odds))
         slope = design.T @ (share * (chance - targets)) + penalty * found
+        # the small diagonal keeps it regular where every trial is decided beyond doubt and p (1 - p) underflows to 0
         curvature = (design * (share * chance * (1.0 - chance))[:, None]).T @ design + np.diag(penalty + 1e-12)
         step = np.linalg.solve(curvature, slope)
+        # A full Newton step overshoots where the classes are nearly separable; the loss is convex, so a shorter step of
+        # the same direction always lowers it, down to rounding.
         size = 1.0
         while (tried := loss(found - size * step)) > current and size > 1e-6:
             size /= 2
         if tried >= current - _CONVERGED:
             break
         found, current = found - size * step, tried
+    # back from standardised features to those that were given
     coefficients = found[1:] / scale
     result: FloatArray = np.concatenate(([found[0] - coefficients @ mean], coefficients))
     return result
 
 
-# Calibration: from the cosine of two recordings and what they are worth to a log-likelihood ratio.
+# Calibration: from the cosine of two recordings and their quality to a log-likelihood ratio.
 #
-# A cosine says how alike two embeddings are, and what that means depends on the recordings: two seconds in babble never
-# come as near to each other as ten in a quiet room. The log-likelihood ratio of a trial is
+# What a cosine means depends on the recordings: two seconds in babble never come as near to each other as ten in a
+# quiet room. The log-likelihood ratio of a trial is
 #
 #     llr = a + b z + sum over measures m of (c_m + d_m z) m_low + (e_m + f_m z) m_high,    z = artanh(cosine)
 #
 # with every measure of quality once for the worse and once for the better of the two sides, so that their order does
 # not matter. Logistic regression (Brümmer and du Preez 2006) finds the coefficients over trials of clean and noisy
 # conditions. That quality belongs into calibration is from Mandasari et al., "Quality measure functions for calibration
-# of speaker recognition systems in various duration conditions", 2013; the likeness to strangers as such a measure from
+# of speaker recognition systems in various duration conditions", 2013; the mean cohort score as such a measure from
 # Thienpondt et al., "The IDLAB VoxSRC-20 submission", 2021; the products with z, which let one threshold serve clean
-# and
-# noisy trials, were chosen by measurement (docs/verification.md).
+# and noisy trials, were chosen by measurement (docs/verification.md).
 
 Kind = Literal["cosine", "as-norm"]
-MeasureName = Literal["speech", "snr", "likeness"]
+MeasureName = Literal["speech", "snr", "cohort_mean"]
 """Logarithm of the seconds of speech; estimated signal-to-noise ratio in tens of dB; mean of the highest scores with a
-cohort of strangers."""
+cohort of impostors."""
 
 PRIOR = 0.1
 """Of same-speaker trials, that the fit is weighted for: towards the high scores where thresholds lie in use."""
@@ -106,17 +111,17 @@ LEAST_SPEECH_S = 0.1
 
 @dataclass(frozen=True)
 class QualityMeasures:
-    """What N recordings, or voiceprints, are worth.
+    """Quality measures (QMF) of N recordings, or of N voiceprints.
 
     Attributes:
         speech_s: (N,) seconds of active speech, of all recordings of a voiceprint together.
         snr_db: (N,) estimates of the signal-to-noise ratio, the mean for a voiceprint.
-        likeness: (N,) mean of the highest scores with a cohort; None without one.
+        cohort_mean: (N,) mean of the highest scores with a cohort; None without one.
     """
 
     speech_s: FloatArray
     snr_db: FloatArray
-    likeness: FloatArray | None = None
+    cohort_mean: FloatArray | None = None
 
     def measure(self, name: MeasureName) -> FloatArray:
         """Return (N,) values of a measure, in the scale that calibration takes."""
@@ -125,9 +130,9 @@ class QualityMeasures:
             return logarithm
         if name == "snr":
             return self.snr_db / 10.0
-        if self.likeness is None:
-            raise ValueError("The likeness to strangers needs a cohort.")
-        return self.likeness
+        if self.cohort_mean is None:
+            raise ValueError("The cohort mean needs a cohort.")
+        return self.cohort_mean
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,8 @@ class Calibration:
         offset: a.
         slope: b, above 0 at every quality within the ranges.
         measures: those it takes.
-        shifts: (c, e) of each measure, for the lower and the higher of the two sides.
-        tilts: (d, f) of each.
+        offset_weights: (c, e) of each measure, for the lower and the higher of the two sides.
+        slope_weights: (d, f) of each.
         ranges: lowest and highest value of each measure in the fit; values beyond count as these.
     """
 
@@ -172,17 +177,19 @@ class Calibration:
     offset: float
     slope: float
     measures: tuple[MeasureName, ...] = ()
-    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
-    tilts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    offset_weights: dict[str, tuple[float, float]] = field(default_factory=dict)
+    slope_weights: dict[str, tuple[float, float]] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = set(self.measures)
-        if len(names) < len(self.measures) or any(set(by) != names for by in (self.shifts, self.tilts, self.ranges)):
-            raise ValueError("Every measure needs its shifts, tilts and range, once.")
-        pairs = [*self.shifts.values(), *self.tilts.values(), *self.ranges.values()]
+        if len(names) < len(self.measures) or any(
+            set(by) != names for by in (self.offset_weights, self.slope_weights, self.ranges)
+        ):
+            raise ValueError("Every measure needs its offset weights, slope weights and range, once.")
+        pairs = [*self.offset_weights.values(), *self.slope_weights.values(), *self.ranges.values()]
         if not np.isfinite([self.offset, self.slope, *(value for pair in pairs for value in pair)]).all():
-            raise ValueError("Offset, slope, shifts, tilts and ranges must be finite.")
+            raise ValueError("Offset, slope, their weights and the ranges must be finite.")
         if any(low > high for low, high in self.ranges.values()):
             raise ValueError("A range goes from its lowest value to its highest.")
 
@@ -191,16 +198,20 @@ class Calibration:
         z = fisher_z(trials.scores, self.kind)
         offset, slope = np.full(len(z), self.offset), np.full(len(z), self.slope)
         for name, low, high in self._ordered(trials):
-            offset += self.shifts[name][0] * low + self.shifts[name][1] * high
-            slope += self.tilts[name][0] * low + self.tilts[name][1] * high
+            offset += self.offset_weights[name][0] * low + self.offset_weights[name][1] * high
+            slope += self.slope_weights[name][0] * low + self.slope_weights[name][1] * high
         return offset + slope * z
 
     def least_slope(self) -> float:
         """Return the smallest slope that any quality within the ranges gives: above 0, higher scores never lose."""
+        # Each measure adds d low + f high, linear on the triangle low <= high of its range: the least is at a corner.
+        # Measures vary independently, so that the least of the sum is the sum of the leasts.
         slope = self.slope
         for name in self.measures:
             low, high = self.ranges[name]
-            slope += min(float(np.dot(self.tilts[name], pair)) for pair in ((low, low), (low, high), (high, high)))
+            slope += min(
+                float(np.dot(self.slope_weights[name], pair)) for pair in ((low, low), (low, high), (high, high))
+            )
         return slope
 
     def outside(self, sides: QualityMeasures) -> tuple[str, ...]:
@@ -208,12 +219,13 @@ class Calibration:
         return tuple(
             name
             for name in self.measures
-            if name != "likeness" and float(sides.measure(name)[0]) < self.ranges[name][0] - 1e-9
+            if name != "cohort_mean" and float(sides.measure(name)[0]) < self.ranges[name][0] - 1e-9
         )
 
     def _ordered(self, trials: ScoredTrials) -> Iterator[tuple[MeasureName, FloatArray, FloatArray]]:
         for name in self.measures:
             low, high = self.ranges[name]
+            # beyond what the fit has seen a straight line would promise anything: such values count as the nearest seen
             one = np.clip(trials.enrol.measure(name), low, high)[trials.enrol_index]
             other = np.clip(trials.test.measure(name), low, high)[trials.test_index]
             yield name, np.minimum(one, other), np.maximum(one, other)
@@ -244,35 +256,42 @@ def fit_calibration(
     ranges: dict[str, tuple[float, float]] = {name: _range([group for group, _ in groups], name) for name in measures}
     empty: dict[str, tuple[float, float]] = dict.fromkeys(measures, (0.0, 0.0))
     blank = Calibration(kind, 0.0, 0.0, tuple(measures), empty, empty, ranges)
-    found = _fitted(blank, groups, tilted=bool(measures))
-    # too few trials can turn the slope round at some quality: then quality moves scores and no longer stretches them,
-    # and if that turns it round as well, quality is left out
+    found = _fitted(blank, groups, with_products=bool(measures))
+    # A decision must never turn against a higher score. Too few trials can fit a negative slope at some quality; then
+    # the products with z go first (quality shifts scores and no longer stretches them), and quality altogether next.
     if found.least_slope() <= 0:
-        found = _fitted(blank, groups, tilted=False)
+        found = _fitted(blank, groups, with_products=False)
     if found.slope <= 0 and measures:
-        found = _fitted(Calibration(kind, 0.0, 0.0), groups, tilted=False)
+        found = _fitted(Calibration(kind, 0.0, 0.0), groups, with_products=False)
     if found.slope <= 0:
         raise ValueError("Trials of one speaker do not score higher than those of two: nothing can be calibrated.")
     return found
 
 
-def _fitted(blank: Calibration, groups: Sequence[tuple[ScoredTrials, BoolArray]], tilted: bool) -> Calibration:
+def _fitted(blank: Calibration, groups: Sequence[tuple[ScoredTrials, BoolArray]], with_products: bool) -> Calibration:
     rows, targets, weights = [], [], []
     for group, same in groups:
         z = fisher_z(group.scores, blank.kind)
         qualities = [value for _, *pair in blank._ordered(group) for value in pair]
-        products = [value * z for value in qualities] if tilted else []
+        products = [value * z for value in qualities] if with_products else []
         rows.append(np.column_stack([z, *qualities, *products]))
         targets.append(same)
         weights.append(_weights(same))
+    # The log odds of the prior are put in as a constant, so that what is fitted is the likelihood ratio without it.
     odds = float(np.log(PRIOR / (1 - PRIOR)))
     offset, slope, *rest = fit_logistic(
         np.concatenate(rows), np.concatenate(targets), np.concatenate(weights), odds
     ).tolist()
     count = 2 * len(blank.measures)
-    shifts, tilts = rest[:count], rest[count:] or [0.0] * count
+    offset_weights, slope_weights = rest[:count], rest[count:] or [0.0] * count
     return Calibration(
-        blank.kind, offset, slope, blank.measures, _pairs(blank, shifts), _pairs(blank, tilts), blank.ranges
+        blank.kind,
+        offset,
+        slope,
+        blank.measures,
+        _pairs(blank, offset_weights),
+        _pairs(blank, slope_weights),
+        blank.ranges,
     )
 
 
@@ -316,7 +335,12 @@ def log_odds(prior: float) -> float:
 FILE = "calibration.json"
 COHORT_FILE = "cohort.safetensors"
 TEXT_FILE = "calibration.md"
-FORMAT = "voxanchor-calibration-1"
+FORMAT = "voxanchor-calibration-2"
+FORMER_FORMAT = "voxanchor-calibration-1"
+"""Of before the keys of the map got the field's words. It is read; programs of that time refuse the present one."""
+
+_FORMER_KEYS = {"shifts": "offset_weights", "tilts": "slope_weights"}
+_FORMER_MEASURES = {"likeness": "cohort_mean"}
 
 _SAME = 1e-9  # thresholds and rates no further apart are the same one, written down in between
 
@@ -543,6 +567,8 @@ class CalibrationRecord:
         """
         try:
             values = json.loads(text, parse_constant=_refuse)
+            if isinstance(values, dict) and values.get("format") == FORMER_FORMAT:
+                values = _renamed(values)
             if not isinstance(values, dict) or values.get("format") != FORMAT:
                 raise ModelError(f"{where}: not a calibration that this program reads. Run voxanchor calibrate again.")
             return build(cls, values, where)
@@ -640,6 +666,21 @@ class CalibrationRecord:
             yield SearchFigures(
                 *(1, "comparison", rate, item.llr, item.trials, item.passing, item.pairs, rate, item.low, item.high)
             )
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a file of `FORMER_FORMAT` with the present words; what is damaged in it stays so."""
+    calibration = values.get("calibration")
+    if not isinstance(calibration, dict) or not set(_FORMER_KEYS.values()).isdisjoint(calibration):
+        return dict(values)
+    found: dict[str, Any] = {}
+    for key, value in dict[str, Any](calibration).items():
+        if isinstance(value, dict):
+            value = {_FORMER_MEASURES.get(name, name): pair for name, pair in value.items()}
+        elif isinstance(value, list):
+            value = [_FORMER_MEASURES.get(str(name), name) for name in value]
+        found[_FORMER_KEYS.get(key, key)] = value
+    return {**values, "calibration": found, "format": FORMAT}
 
 
 def _refuse(constant: str) -> None:

@@ -119,16 +119,13 @@ def static_targets(table: AnchorTable, kind: AnchorKind) -> Embeddings:
 
     Args:
         table: frozen anchors.
-        kind: ``speaker`` and ``agreement`` need speakers in the table; the others take the table as it is.
+        kind: ``agreement`` needs speakers in the table; the others take the table as it is.
     """
-    if kind not in ("speaker", "agreement"):
+    if kind != "agreement":
         return table.embeddings
     speakers = tuple(dict.fromkeys(table.speakers))
     place = {speaker: i for i, speaker in enumerate(speakers)}
     rows = np.array([place[speaker] for speaker in table.speakers])
-    if kind == "speaker":
-        means: Embeddings = table.speaker_means(speakers)[rows]
-        return means
     own = table.embeddings.astype(np.float64)
     sums = np.zeros((len(speakers), own.shape[1]))
     np.add.at(sums, rows, own)
@@ -138,7 +135,7 @@ def static_targets(table: AnchorTable, kind: AnchorKind) -> Embeddings:
     return _unit(np.where(single, own, agreement * own + (1.0 - agreement) * others))
 
 
-def alike_from(embeddings: Embeddings, share: float) -> float:
+def same_speaker_cosine(embeddings: Embeddings, share: float) -> float:
     """Return the cosine past which two anchors may be of one speaker: `share` of the way from their mean cosine to 1.
 
     Args:

@@ -264,7 +264,7 @@ class Batches:
         kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
         layers = None
         if self.library is not None and noisy.any():
-            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1], step)
+            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1])
             layers = self._add_noise(self.library, waves, chosen, noisy, kinds, snr_db, own[:, 3:])
         channels = np.full(size, -1)
         if self.channels is not None:
@@ -322,12 +322,12 @@ class Batches:
         return layers
 
     def _conditions(
-        self, library: NoiseAugmenter, kind: NDArray[np.float64], ratio: NDArray[np.float64], step: int
+        self, library: NoiseAugmenter, kind: NDArray[np.float64], ratio: NDArray[np.float64]
     ) -> tuple[Indices, NDArray[np.float64]]:
         shares = np.cumsum([weight for _, weight in self.mix.kinds])
         places = np.array([library.kinds.index(name) for name, _ in self.mix.kinds])
         chosen = np.minimum(np.searchsorted(shares, kind * shares[-1], side="right"), len(places) - 1)
-        low, high = self.stage.noise.lowest_snr_db(step, self.stage.steps), self.mix.snr_db[1]
+        low, high = self.mix.snr_db
         return places[chosen], low + ratio * (high - low)
 
     def _count(self, step: int, share: float) -> int:

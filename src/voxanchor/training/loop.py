@@ -109,9 +109,6 @@ class Task(nn.Module):
 
     leaves_out: bool = False
 
-    def stepped(self) -> None:
-        """Follow after an optimiser step."""
-
 
 class Source(Protocol):
     """What batches come from: a pure function of the step, made on `device`."""
@@ -206,6 +203,7 @@ def train(
     if state is not None:
         task.load_state_dict(state["task"])
         first = state["step"]
+    # the task's state goes in before it is wrapped; the optimiser's after, for its moments follow the moved parameters
     module, optimizer = fabric.setup(task, optimizer)
     if state is not None:
         optimizer.load_state_dict(state["optimizer"])
@@ -219,16 +217,15 @@ def train(
         runtime.others_alive(),
     ):
         advance(first)
+        # of the start, once: a run that is resumed has that line already
         if validate is not None and stage.validate_every and first == 0:
             _validate(validate, 0, metrics)
-        if workers is None:
-            # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
-            workers = 0 if on_cpu else 2
-        batches = prefetch(source.render, range(first, stage.steps), workers, device=fabric.device)
+        # making a batch takes a few milliseconds: beside a processor at work a thread would only be in its way
+        threads = (0 if on_cpu else 2) if workers is None else workers
+        batches = prefetch(source.render, range(first, stage.steps), threads, device=fabric.device)
         for step, batch in zip(range(first, stage.steps), batches, strict=True):
             began = time.perf_counter()
             losses, norm = _step(fabric, module, optimizer, batch, stage, step, seed)
-            task.stepped()
             advance(1)
             done = step + 1
             healthy &= torch.isfinite(losses["loss"]) & torch.isfinite(norm)
@@ -241,6 +238,7 @@ def train(
                     "state."
                 )
             if done % LOG_EVERY == 0 or done == stage.steps:
+                # every process takes part in the exchange, though only the first writes
                 means = {name: fabric.all_reduce(value, reduce_op="mean") for name, value in losses.items()}
                 _log(metrics, done, stage, means, norm, time.perf_counter() - began)
             if (
@@ -251,14 +249,11 @@ def train(
             ):
                 return False
             if saving and runtime.first():
+                # Lines first, state second: after a crash between them the lines beyond the state are cut off on
+                # resuming (`_Metrics`), whereas a state beyond its lines would leave a gap for good.
                 metrics.flush()
-                snapshot = {
-                    "step": done,
-                    "precision": precision,
-                    "task": task.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                }
-                save_state(folder / STATE_FILE, snapshot)
+                trained = {"task": task.state_dict(), "optimizer": optimizer.state_dict()}
+                save_state(folder / STATE_FILE, {"step": done, "precision": precision, **trained})
     return True
 
 
@@ -295,6 +290,7 @@ def _step(
     sums: dict[str, torch.Tensor] = {}
     parts = batch.to(fabric.device).parts(stage.accumulate)
     for number, part in enumerate(parts, start=1):
+        # gradients add up in each process; DDP exchanges them once, with the last part
         with fabric.no_backward_sync(module, enabled=number < len(parts)):
             losses = module(part, step)
             fabric.backward(losses["loss"] / stage.accumulate)

@@ -15,7 +15,7 @@ from voxanchor.corpus.layouts import with_part
 from voxanchor.corpus.owners import Layout
 from voxanchor.errors import RecipeError
 from voxanchor.evaluation.settings import EvaluationSettings
-from voxanchor.training.stage import Train
+from voxanchor.training.stage import Train, without_removed
 
 ROOT = "root"
 """Key of a recipe: the folder that its other folders start from, itself beside the recipe."""
@@ -102,41 +102,54 @@ def _spelt(item: Any, where: str) -> Any:
         raise RecipeError(f"{where}: {error}") from None
 
 
-# Recipes and stages that are like others but for what they say: ``like`` and the differences.
+# Recipes and stages that extend others: ``extends`` and the differences.
 
-LIKE = "like"
+EXTENDS, EXTENDS_FORMERLY = "extends", "like"
 """Key of a recipe: another recipe, by file or name; and of a stage: an earlier stage. What stands beside it replaces
-what is there, key by key; a key with nothing behind it is taken out."""
+what is there, key by key; a key with nothing behind it is taken out. Its first name is read as well."""
 
 
-def merged(model: Any, changes: Any) -> Any:
-    """Return `model` with `changes`: mappings key by key, anything else as a whole, and without what became None."""
-    if not (isinstance(model, Mapping) and isinstance(changes, Mapping)):
+def pop_extends(values: dict[str, Any], where: str) -> Any:
+    """Take out what a recipe or a stage extends, and return it; None where it extends nothing.
+
+    Raises:
+        RecipeError: it stands there under both its names.
+    """
+    if EXTENDS in values and EXTENDS_FORMERLY in values:
+        raise RecipeError(f"{where}: '{EXTENDS_FORMERLY}' is the former name of '{EXTENDS}'. Give one of them")
+    return values.pop(EXTENDS, values.pop(EXTENDS_FORMERLY, None))
+
+
+def merged(parent: Any, changes: Any) -> Any:
+    """Return `parent` with `changes`: mappings key by key, anything else as a whole, and without what became None."""
+    if not (isinstance(parent, Mapping) and isinstance(changes, Mapping)):
         return copy.deepcopy(changes)
-    result = {key: copy.deepcopy(value) for key, value in model.items() if changes.get(key, "") is not None}
+    result = {key: copy.deepcopy(value) for key, value in parent.items() if changes.get(key, "") is not None}
     for key, value in changes.items():
         if value is not None:
-            result[key] = merged(model.get(key), value)
+            result[key] = merged(parent.get(key), value)
     return result
 
 
 def spell_stages(values: dict[str, Any]) -> None:
-    """Write out, in place, the stages that are like earlier ones.
+    """Write out, in place, the stages that extend earlier ones.
 
     Raises:
-        RecipeError: a stage that is like none of those before it.
+        RecipeError: a stage that extends none of those before it.
     """
     stages = values.get("stages")
     if not isinstance(stages, dict):
         return
     for name, stage in stages.items():
-        if not (isinstance(stage, dict) and LIKE in stage):
+        if not isinstance(stage, dict) or {EXTENDS, EXTENDS_FORMERLY}.isdisjoint(stage):
             continue
+        changes = dict(stage)
+        parent = pop_extends(changes, f"stages.{name}")
         earlier = list(stages)[: list(stages).index(name)]
-        if stage[LIKE] not in earlier:
-            hint = config.nearest(str(stage[LIKE]), earlier)
-            raise RecipeError(f"stages.{name}.like: '{stage[LIKE]}' is not an earlier stage. {hint}")
-        stages[name] = merged(stages[stage[LIKE]], {key: value for key, value in stage.items() if key != LIKE})
+        if parent not in earlier:
+            hint = config.nearest(str(parent), earlier)
+            raise RecipeError(f"stages.{name}.{EXTENDS}: '{parent}' is not an earlier stage. {hint}")
+        stages[name] = merged(stages[parent], changes)
 
 
 # The recipes that come with voxanchor, known by name: ``voxceleb1``, ``ablations/distance``.
@@ -227,7 +240,7 @@ class ComparisonConfig:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise RecipeError("contest.seeds must be at least 1")
+            raise RecipeError("comparison.seeds must be at least 1")
 
 
 # What a recipe says about its evaluation: on whom, in which noise, under which suites.
@@ -364,16 +377,16 @@ class Stage:
     Attributes:
         train: optimises an encoder.
         anchors: embeds the clean training speech.
-        take: a model reference: the stage is that model as it is.
+        pretrained: a model reference: the stage is that model as it is.
     """
 
     train: Train | None = None
     anchors: Anchors | None = None
-    take: str = field(default="", metadata=config.LATER)
+    pretrained: str = field(default="", metadata={**config.LATER, **config.formerly("take")})
 
     def __post_init__(self) -> None:
-        if sum((self.train is not None, self.anchors is not None, bool(self.take))) != 1:
-            raise RecipeError("a stage holds one of 'train', 'anchors' and 'take'")
+        if sum((self.train is not None, self.anchors is not None, bool(self.pretrained))) != 1:
+            raise RecipeError("a stage holds one of 'train', 'anchors' and 'pretrained'")
 
     @property
     def gives_model(self) -> bool:
@@ -398,7 +411,7 @@ class Recipe:
     seed: int = 0
     encoder: Encoder = Encoder()
     evaluation: Evaluation | None = None
-    contest: ComparisonConfig | None = field(default=None, metadata=config.LATER)
+    comparison: ComparisonConfig | None = field(default=None, metadata={**config.LATER, **config.formerly("contest")})
 
     def __post_init__(self) -> None:
         earlier: dict[str, Stage] = {}
@@ -418,10 +431,10 @@ class Recipe:
         systems = [name for name, stage in self.stages.items() if stage.gives_model]
         for system in self.evaluation.systems if self.evaluation else ():
             _check_earlier("evaluation.systems", system, systems)
-        if self.contest is not None:
+        if self.comparison is not None:
             evaluated = list(self.evaluation.systems) if self.evaluation else []
             for key in ("base", "ours"):
-                _check_earlier(f"contest.{key}", getattr(self.contest, key), evaluated)
+                _check_earlier(f"comparison.{key}", getattr(self.comparison, key), evaluated)
 
 
 def _check_earlier(where: str, name: str, known: Sequence[str]) -> None:
@@ -434,7 +447,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
     Relative folders in the file are taken from the folder of the file, or from its ``root``, so a recipe works from
     wherever it is started; those in `settings`, and in a recipe that comes with voxanchor, are taken from the working
-    directory. A recipe may be ``like`` another, and a stage like an earlier one: see `voxanchor.training.recipe`.
+    directory. A recipe may extend another, and a stage an earlier one (`EXTENDS`).
 
     Raises:
         RecipeError: anything in it that cannot be understood, with its place and the nearest known key.
@@ -442,30 +455,49 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     roots = [setting.removeprefix(f"{ROOT}=") for setting in settings if setting.startswith(f"{ROOT}=")]
     values, _ = _read(path, Path(), Path(roots[-1]).absolute() if roots else None, ())
     spell_stages(values)
-    values = config.override(values, [setting for setting in settings if not setting.startswith(f"{ROOT}=")])
-    spell_parts(values)
-    return config.build(Recipe, values, Path(path).name)
+    left = [setting for setting in settings if not setting.startswith(f"{ROOT}=")]
+    return fill_recipe(values, left, Path(path).name)
+
+
+def fill_recipe(values: Mapping[str, Any], settings: Sequence[str], where: str = "recipe") -> Recipe:
+    """Return the recipe of plain values, with ``key=value`` settings applied.
+
+    Args:
+        values: keys may have their former names.
+        settings: likewise.
+        where: what the values are from, for messages.
+
+    Raises:
+        RecipeError: anything that cannot be understood, or an option that was removed.
+    """
+    result = config.override(values, settings, Recipe)
+    spell_parts(result)
+    for name, stage in _mapping(result.get("stages")).items():
+        if isinstance(stage, dict) and isinstance(stage.get("train"), dict):
+            stage["train"] = without_removed(stage["train"], f"{where}.stages.{name}.train")
+    return config.build(Recipe, result, where)
 
 
 def _read(
     reference: str | Path, beside: Path, root: Path | None, children: tuple[Path, ...]
 ) -> tuple[dict[str, Any], Path | None]:
-    """Return the values of a recipe's file, what it is like among them, and its root.
+    """Return the values of a recipe's file, by the present names of keys, with what it extends, and its root.
 
-    A recipe without a root has that of the recipe it is like, and one with a root gives it to that recipe: `root` is
+    A recipe without a root has that of the recipe it extends, and one with a root gives it to that recipe: `root` is
     replaced as any other key. `root` is what the command line or such a child says.
     """
     path, folder = recipe_file(reference, beside)
-    values = config.read_yaml(path)
-    model = values.pop(LIKE, None)
+    # by their present names, so that parent and child are merged whichever each of them has
+    values: dict[str, Any] = config.current(Recipe, config.read_yaml(path), path.name)
+    parent = pop_extends(values, path.name)
     own = take_root(values, folder)
     root = root or own
     inherited: dict[str, Any] = {}
-    if model is not None:
+    if parent is not None:
         lineage = (*children, path.resolve())
-        if not isinstance(model, str) or recipe_file(model, folder)[0].resolve() in lineage:
-            raise RecipeError(f"{path}: like: expected another recipe, by its file or its name, found {model!r}")
-        inherited, root = _read(model, folder, root, lineage)
-    # only after the recipe it is like, whose root may be the one that counts
+        if not isinstance(parent, str) or recipe_file(parent, folder)[0].resolve() in lineage:
+            raise RecipeError(f"{path}: {EXTENDS}: expected another recipe, by its file or its name, found {parent!r}")
+        inherited, root = _read(parent, folder, root, lineage)
+    # only after the recipe it extends, whose root may be the one that counts
     anchor_paths(values, root or folder, folder)
     return merged(inherited, values), root

@@ -38,7 +38,7 @@ from voxanchor.training.guard import ForgettingGuard, gain, near_chance
 from voxanchor.training.loop import ValidationResult, compile_network, load_state, save_state, train, uncompiled
 from voxanchor.training.recipe import Recipe, Stage
 from voxanchor.training.stage import SCRATCH, Train
-from voxanchor.training.task import SpeakerTask, move
+from voxanchor.training.task import SpeakerTask, interpolate
 from voxanchor.types import Embeddings, Waveform
 
 KEPT_FILE = "kept.pt"
@@ -305,8 +305,8 @@ class Job:
     teacher: SpeakerEncoder | None
     validation: Validation | None
 
-    def to_dict(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
-        """Train once; return the model and what validation says of it, in the first process."""
+    def once(self) -> tuple[SpeakerEncoder, dict[str, Any]] | None:
+        """Train once, without a guard; return the model and what validation says of it, in the first process."""
         task = self.task(self.stage)
 
         def look(_step: int) -> ValidationResult:
@@ -377,9 +377,9 @@ class Job:
 
     def finished(self, task: SpeakerTask) -> SpeakerEncoder:
         """Return the model that the stage would end with as things stand."""
-        made = task.result.copy()
-        if self.stage.blend < 1:
-            blend(made, self.origin, self.stage.blend)
+        made = task.student.copy()
+        if self.stage.interpolation < 1:
+            interpolate(made, self.origin, self.stage.interpolation)
         return made
 
     def measured(self, task: SpeakerTask) -> tuple[dict[str, float], SpeakerEncoder]:
@@ -388,11 +388,6 @@ class Job:
         made = self.finished(task)
         with uncompiled():
             return dict(self.validation.measure(made)), made
-
-
-def blend(student: SpeakerEncoder, start: SpeakerEncoder, share: float) -> None:
-    """Move the student's weights and statistics back towards where it started: `share` of the way is kept."""
-    move(student, start, 1.0 - share)
 
 
 # A recipe's stages, one after the other: each leaves a folder, and a finished one is never done again.
@@ -430,16 +425,16 @@ class Run:
         stage = self.recipe.stages.get(name)
         if stage is None:
             return name
-        return stage.take or str(self.stage_folder(name))
+        return stage.pretrained or str(self.stage_folder(name))
 
 
 def prepare(recipe: Recipe, folder: Path, workers: int | None = None) -> Run:
     """Scan the recipe's data and write what the run is made of: recipe, environment, lists of recordings.
 
-    The caller holds the folder (`voxanchor.outputs.claim`).
+    The caller holds the folder (`voxanchor.outputs.lock_run_dir`).
     """
     for stage in recipe.stages.values():
-        for reference in (*stage.needs, stage.take):
+        for reference in (*stage.needs, stage.pretrained):
             name_code(reference)
     if best_device().type == "cpu" and torch.get_num_threads() > 1 and (remark := crowded()):
         log_line(remark)
@@ -514,9 +509,9 @@ def environment() -> dict[str, str]:
 def _require_labels(name: str, stage: Stage, manifest: Manifest) -> None:
     if stage.train is not None and stage.train.labelled and not is_labelled(manifest):
         raise CorpusError(
-            f"stage {name}: the recordings have no speaker labels, which the classification term and anchors of "
-            "speakers need. Arrange them in one folder per speaker, or train without (robustify --unlabelled; in a "
-            "recipe, classification.classes: recordings)."
+            f"stage {name}: the recordings have no speaker labels, which the classification term, anchors by agreement "
+            "and losses of labels need. Arrange them in one folder per speaker, or train without (robustify "
+            "--unlabelled; in a recipe, classification.classes: recordings)."
         )
 
 
@@ -559,7 +554,7 @@ def _train(run: Run, name: str, stage: Train) -> None:
     job = Job(name, stage, folder / TRAINING_FOLDER, *data, table, origin, teacher, validation)
     if stage.guard.watch and validation is None:
         log_line(f"{name}: not watched for forgetting, because there is no validation")
-    made = job.guarded() if stage.guard.watch and validation is not None else job.to_dict()
+    made = job.guarded() if stage.guard.watch and validation is not None else job.once()
     if made is None:
         return
     encoder, done = made

@@ -9,9 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from voxanchor.config import nearest
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.objectives.anchored import anchor_loss, distance, frame_loss
+from voxanchor.objectives.anchored import anchor_loss, cosine_distance, frame_loss
+from voxanchor.objectives.losses import LOSSES
 from voxanchor.objectives.margin import AAMSoftmax
-from voxanchor.training.anchors import AnchorTable, alike_from, static_targets
+from voxanchor.training.anchors import AnchorTable, same_speaker_cosine, static_targets
 from voxanchor.training.batches import Batch
 from voxanchor.training.loop import Task
 from voxanchor.training.stage import Train
@@ -59,10 +60,13 @@ class SpeakerTask(Task):
             self.head = AAMSoftmax(student.config.embedding_dim, classes, terms.scale, terms.sampled)
             if terms.centres == "anchors" and anchors is not None:
                 self.head.start_at(torch.from_numpy(anchors.speaker_means(speakers) if own is None else own))
-            self._alike_from = 1.0 if own is None else alike_from(own, terms.alike)
-            self.head.centres.requires_grad_(not terms.fixed)
+            self._same_speaker = 1.0 if own is None else same_speaker_cosine(own, terms.same_speaker_threshold)
+        # after the head, whose draws they must not change
+        sizes = {"embedding_dim": student.config.embedding_dim, "classes": len(speakers)}
+        options = {name: stage.loss_options(name) for name in stage.losses}
+        self.weights = {name: weight for name, (weight, _) in options.items()}
+        self.losses = nn.ModuleDict({name: LOSSES.require(name).make(own, sizes) for name, (_, own) in options.items()})
         self._frozen = freeze(student.network, stage.frozen)
-        self._average = student.copy().requires_grad_(False) if stage.average else None
         if stage.needs_teacher and teacher is None:
             raise RecipeError("anchors of crops and of frames need the model that made the anchors")
         if stage.has_frame_loss and teacher is not None and teacher.config != student.config:
@@ -89,7 +93,7 @@ class SpeakerTask(Task):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return ``loss`` to minimise and its parts, as the stage has them.
 
-        These are ``aam`` and ``accuracy``, ``anchor``, ``frames``, and ``consistency``.
+        These are ``aam`` and ``accuracy``, ``anchor``, ``frames``, ``consistency``, and registered losses by name.
         """
         embeddings, frames, twins = self._embed(batch)
         crops, crop_frames = self._teach(batch)
@@ -98,7 +102,7 @@ class SpeakerTask(Task):
         terms = self.stage.classification
         if self.head is not None:
             recordings = terms.classes == "recordings"
-            own, left_out = (batch.utterances, self._alike_to(batch)) if recordings else (batch.labels, None)
+            own, left_out = (batch.utterances, self._same_speakers(batch)) if recordings else (batch.labels, None)
             parts["aam"], hits = self.head(embeddings, own, terms.margin.at(step), left_out)
             parts["accuracy"] = hits.float().mean()
             total = total + terms.weight * parts["aam"]
@@ -112,19 +116,13 @@ class SpeakerTask(Task):
             parts["frames"] = frame_loss(frames, crop_frames)
             total = total + self.stage.anchor.frame_weight * parts["frames"]
         if twins is not None:
-            parts["consistency"] = distance(embeddings, twins, self.stage.consistency.distance)
+            parts["consistency"] = cosine_distance(embeddings, twins)
             total = total + self.stage.consistency.weight * parts["consistency"]
+        for name, term in self.losses.items():
+            fixed = None if self.anchors is None else self._targets(batch, crops)
+            parts[name] = term(embeddings, fixed, batch.labels)
+            total = total + self.weights[name] * parts[name]
         return {"loss": total, **parts}
-
-    def stepped(self) -> None:
-        """Let the average of the weights follow after an optimiser step."""
-        if self._average is not None:
-            move(self._average, self.student, 1.0 - self.stage.average)
-
-    @property
-    def result(self) -> SpeakerEncoder:
-        """The encoder that the stage ends with: the student, or the average of its weights."""
-        return self.student if self._average is None else self._average
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return embeddings of the inputs, their frames where these are pulled, and embeddings of the clean crops."""
@@ -153,20 +151,18 @@ class SpeakerTask(Task):
             return teacher.with_frames(batch.clean, batch.lengths)
         return teacher(batch.clean, batch.lengths), None
 
-    def _alike_to(self, batch: Batch) -> Callable[[Tensor | None], Tensor]:
+    def _same_speakers(self, batch: Batch) -> Callable[[Tensor | None], Tensor]:
         """Return which recordings may be of the speaker of each of the batch, by the anchors of both."""
         anchors = self.anchors
         assert anchors is not None
 
-        def alike(chosen: Tensor | None) -> Tensor:
+        def same(chosen: Tensor | None) -> Tensor:
             others = anchors if chosen is None else anchors[chosen]
-            return anchors[batch.utterances] @ others.T > self._alike_from
+            return anchors[batch.utterances] @ others.T > self._same_speaker
 
-        return alike
+        return same
 
     def _targets(self, batch: Batch, crops: Tensor | None) -> Tensor:
-        if self.stage.anchor.kind == "class_centre" and self.head is not None:
-            return self.head.centres[batch.labels]
         if self.stage.anchor.kind == "crop" and crops is not None:
             return crops
         assert self.anchors is not None
@@ -198,9 +194,9 @@ def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def move(moved: nn.Module, towards: nn.Module, share: float) -> None:
-    """Move weights and statistics by `share` of the way towards those of another module; counters stay."""
-    state = towards.state_dict()
-    for name, value in moved.state_dict().items():
+def interpolate(trained: nn.Module, start: nn.Module, share: float) -> None:
+    """Move weights and statistics back towards where training started, to `share` of the way; counters stay."""
+    state = start.state_dict()
+    for name, value in trained.state_dict().items():
         if value.is_floating_point():
-            value.lerp_(state[name].to(value.device), share)
+            value.lerp_(state[name].to(value.device), 1.0 - share)

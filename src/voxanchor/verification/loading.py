@@ -159,7 +159,7 @@ def _backend(files: Mapping[str, bytes], fingerprint: str, where: str) -> Scorin
             f"calibrate for it, or remove {FILE}."
         )
     if not record.cohort_top:
-        if record.calibration.kind == "as-norm" or "likeness" in record.calibration.measures:
+        if record.calibration.kind == "as-norm" or "cohort_mean" in record.calibration.measures:
             raise ModelError(f"{where}: its calibration takes a cohort and names none. Run voxanchor calibrate again.")
         return ScoringBackend(record)
     if COHORT_FILE not in files:

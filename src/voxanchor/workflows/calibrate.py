@@ -80,7 +80,7 @@ def calibrate(
         model: a model reference.
         material: what to fit on.
         out: model directory to make, or `model` itself.
-        normalise: take scores normalised by the cohort (AS-norm) instead of the likeness to it as a quality.
+        normalise: take scores normalised by the cohort (AS-norm) instead of the mean score with it as a quality.
         layout: how the folder names its speakers.
         channel: which channel of the recordings is heard, those of the cohort included.
         max_unusable_share: largest share of unusable recordings with which the rest still serves.
@@ -110,7 +110,9 @@ def calibrate(
         log_line(f"{trials.speakers} speakers are few: thresholds for rare false acceptances take hundreds")
     cohort = _cohort(encoder, material.cohort, recordings, arithmetic, layout, channel) if material.cohort else None
     kind: Kind = "as-norm" if normalise else "cosine"
-    measures: tuple[MeasureName, ...] = ("speech", "snr", "likeness") if cohort and not normalise else ("speech", "snr")
+    measures: tuple[MeasureName, ...] = (
+        ("speech", "snr", "cohort_mean") if cohort and not normalise else ("speech", "snr")
+    )
     groups = trials.groups(cohort, kind)
     plain = trials.groups() if normalise else groups  # what they hold beside the score does not matter there
     found = calibrated(groups, plain, kind, measures, trials.speakers, trials.searches(cohort, kind))

@@ -104,7 +104,7 @@ class Making:
         base_fingerprint: its fingerprint.
         train: recordings of the training, voices at other speeds among them.
         speakers: of these, without those voices.
-        aside: recordings kept aside to watch it by.
+        validation: recordings that training was watched by.
         sources: names of the folders of speech and noise.
         noise: what noise was there, a line each.
         stage: how it was trained.
@@ -116,7 +116,7 @@ class Making:
     base_fingerprint: str
     train: Manifest
     speakers: int
-    aside: Manifest
+    validation: Manifest
     sources: Mapping[str, Sequence[str]]
     noise: Sequence[str]
     stage: "Train"
@@ -282,7 +282,8 @@ def _how(making: Making) -> list[str]:
         f"* pull to the anchors: weight {anchor.weight:g}, {anchor.distance}; on frames {anchor.frame_weight:g}; "
         + (f"classification of {classes.classes}: weight {classes.weight:g}" if classes.weight else "no classification")
         + ("" if stage.labelled else "; no speaker labels"),
-        f"* ends {stage.blend:.0%} of the way from the base's weights",
+        *(f"* further loss `{name}`: weight {stage.loss_options(name)[0]:g}" for name in stage.losses),
+        f"* ends {stage.interpolation:.0%} of the way from the base's weights",
         "* the whole recipe: `run/recipe.yaml`",
     ]
 
@@ -291,7 +292,7 @@ def _measured(making: Making) -> list[str]:
     guard = making.guard
     if guard is None:
         return ["Nothing: no speech was kept aside."]
-    aside = making.aside
+    aside = making.validation
     kept = counted(len(aside.speakers), "speaker") if aside.speakers else counted(len(aside), "recording")
     lines = [
         f"On {kept} kept aside, in noise like that of the training (clean, and at 5 dB), before and after:",

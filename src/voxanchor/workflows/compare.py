@@ -74,12 +74,12 @@ def select(recipe: Recipe, systems: Sequence[str]) -> Recipe:
         RecipeError: a system that the recipe does not evaluate, or without base or ours.
     """
     assert recipe.evaluation is not None
-    assert recipe.contest is not None
+    assert recipe.comparison is not None
     known = recipe.evaluation.systems
     for system in systems:
         if system not in known:
             raise RecipeError(f"--systems: the recipe has no system '{system}', there is {', '.join(known)}")
-    kept = tuple(name for name in known if name in systems or name in (recipe.contest.base, recipe.contest.ours))
+    kept = tuple(name for name in known if name in systems or name in (recipe.comparison.base, recipe.comparison.ours))
     needed = {name for system in kept for name in plan_of(recipe, system)}
     stages = {name: stage for name, stage in recipe.stages.items() if name in needed}
     return replace(recipe, stages=stages, evaluation=replace(recipe.evaluation, systems=kept))
@@ -99,9 +99,9 @@ def reuse(recipe: Recipe, name: str, reference: str) -> Recipe:
     if stage is None or not stage.gives_model:
         raise RecipeError(f"--from: the recipe has no stage '{name}' that trains a model")
     given = stage.train.steps if stage.train else 0
-    ours = recipe.stages[recipe.contest.ours].train if recipe.contest else None
+    ours = recipe.stages[recipe.comparison.ours].train if recipe.comparison else None
     stages = dict(recipe.stages)
-    stages[name] = Stage(take=reference)
+    stages[name] = Stage(pretrained=reference)
     for other, plan in recipe.stages.items():
         train = plan.train
         if other == name or train is None or train.start != SCRATCH:
@@ -112,15 +112,8 @@ def reuse(recipe: Recipe, name: str, reference: str) -> Recipe:
         margin = train.classification.margin
         margin = replace(margin, warmup_steps=min(margin.warmup_steps, steps // 2))
         rate = ours.learning_rate if ours is not None else train.learning_rate
-        stages[other] = Stage(
-            train=replace(
-                train,
-                start=name,
-                steps=steps,
-                learning_rate=rate,
-                classification=replace(train.classification, margin=margin),
-            )
-        )
+        classes = replace(train.classification, margin=margin)
+        stages[other] = Stage(replace(train, start=name, steps=steps, learning_rate=rate, classification=classes))
     return replace(recipe, stages=stages)
 
 
@@ -247,7 +240,7 @@ def _try(run: Run, name: str, train: Train, settings: Mapping[str, float], folde
     if "clean_eer" not in measured:
         raise RecipeError(
             f"stage {name}: tuning needs validation speakers, two at least, and validate_every above 0: set "
-            "data.validation_speakers, or leave contest.tuning out"
+            "data.validation_speakers, or leave comparison.tuning out"
         )
     clean, noisy = measured["clean_eer"], measured["noisy_eer"]
     return Point(settings, clean, noisy, clean if train.clean_share == 1 else (clean + noisy) / 2)
@@ -286,8 +279,8 @@ class Suite:
     measured: Measured
 
 
-def write_contest(
-    contest: ComparisonConfig,
+def write_comparison(
+    comparison: ComparisonConfig,
     runs: Sequence[Run],
     suites: Sequence[Suite],
     points: Mapping[str, Sequence[Point]],
@@ -296,7 +289,7 @@ def write_contest(
     """Write ``results.csv``, ``geometry.csv``, ``tuning.csv``, ``summary.json`` and ``report.html``.
 
     Args:
-        contest: which system is the base, and which is ours.
+        comparison: which system is the base, and which is ours.
         runs: one per training seed, the recipe of the first with the values that tuning chose.
         suites: the main one first.
         points: by stage, every point of the grid that was tried.
@@ -313,13 +306,12 @@ def write_contest(
     tuning = _tuning_rows(points)
     if tuning:
         write_text(out / "tuning.csv", _tuning_csv(tuning))
-    compared = compare_systems(outcomes, base=contest.base, ours=contest.ours)
+    compared = compare_systems(outcomes, base=comparison.base, ours=comparison.ours)
     write_compared_summary(out / "summary.json", compared)
     main = suites[0]
     described = {name: DESCRIBED.get(name, "") for name in systems}
-    if recipe.stages[contest.base].take:
-        taken = recipe.stages[contest.base].take
-        described[contest.base] = f"A model that exists ({Path(taken).name}), as it is."
+    if taken := recipe.stages[comparison.base].pretrained:
+        described[comparison.base] = f"A model that exists ({Path(taken).name}), as it is."
         if "joint" in described:
             described["joint"] = (
                 "The same start and the same budget, trained on clean and noisy speech at once, with new class centres "
@@ -329,14 +321,14 @@ def write_contest(
         out / "report.html",
         ComparedReport(
             title=recipe.name,
-            question=_question(contest, systems),
+            question=_question(comparison, systems),
             outcomes=outcomes,
-            base=contest.base,
-            ours=contest.ours,
+            base=comparison.base,
+            ours=comparison.ours,
             described={name: text for name, text in described.items() if text},
             plans={name: in_words(recipe, name) for name in systems},
             budgets=[_budget(runs, name) for name in systems],
-            unequal=unequal(recipe, systems, contest.ours),
+            unequal=unequal(recipe, systems, comparison.ours),
             tuning=tuning,
             curves=_curves(runs),
             maps=_maps(main, systems),
@@ -354,12 +346,12 @@ def write_contest(
     )
 
 
-def _question(contest: ComparisonConfig, systems: Sequence[str]) -> str:
-    *most, last = [name for name in systems if name != contest.ours]
+def _question(comparison: ComparisonConfig, systems: Sequence[str]) -> str:
+    *most, last = [name for name in systems if name != comparison.ours]
     others = f"{', '.join(most)} and {last}" if most else last
     return (
-        f"Does {contest.ours} do better in noise than {others}, and does it keep what {contest.base} does on clean "
-        "speech?"
+        f"Does {comparison.ours} do better in noise than {others}, and does it keep what {comparison.base} does on "
+        "clean speech?"
     )
 
 
@@ -451,12 +443,12 @@ def compare(
 ) -> Path:
     """Run or resume a comparison in `out`, and return that folder.
 
-    Each system is a stage of the recipe; what leads to it is its plan. The grid of ``contest.tuning`` is tried with the
-    first seed, every seed trains with what it chose, and all models hear the same audio. Seeds,
-    systems and suites may be added to a folder later: what is finished is kept.
+    Each system is a stage of the recipe; what leads to it is its plan. The grid of ``comparison.tuning`` is tried with
+    the first seed, every seed trains with what it chose, and all models hear the same audio. Seeds, systems and suites
+    may be added to a folder later: what is finished is kept.
 
     Args:
-        recipe: with ``contest`` and ``evaluation``.
+        recipe: with ``comparison`` and ``evaluation``.
         out: gets ``seed-0/<stage>/`` and so on, ``results.csv``, ``geometry.csv``, ``summary.json``, ``report.html``.
         systems: those to compare, base and ours besides; all of the recipe's when empty.
         seeds: training seeds; by default the recipe's.
@@ -464,29 +456,33 @@ def compare(
         workers: threads that prepare batches.
 
     Raises:
-        RecipeError: a recipe without contest, or a system or stage that it does not have.
+        RecipeError: a recipe without `comparison`, or a system or stage that it does not have.
         CorpusError: nothing to evaluate on.
         OutputError: `out` holds another run.
     """
     recipe = _checked(recipe, taken)
-    assert recipe.contest is not None
+    assert recipe.comparison is not None
     wanted, count = _wanted(recipe, systems, seeds)
-    models = {stage.take: registry.load(stage.take).fingerprint for stage in recipe.stages.values() if stage.take}
+    models = {
+        stage.pretrained: registry.load(stage.pretrained).fingerprint
+        for stage in recipe.stages.values()
+        if stage.pretrained
+    }
     # seeds, systems and the evaluation may change from one call to the next: what was trained stays what it is
-    trained = replace(recipe, evaluation=None, contest=None)
-    with lock_run_dir(out, "compare", {"recipe": trained, "tuning": recipe.contest.tuning, "models": models}):
+    trained = replace(recipe, evaluation=None, comparison=None)
+    with lock_run_dir(out, "compare", {"recipe": trained, "tuning": recipe.comparison.tuning, "models": models}):
         first = prepare(recipe, out, workers)
         first = replace(first, recipe=wanted)
         # what the evaluation needs is looked for before days of training
         planned = _planned(first)
-        run, points = _first_seed(first, recipe.contest)
+        run, points = _first_seed(first, recipe.comparison)
         runs = [run, *(_seed(run, number) for number in range(1, count))]
         for other in runs[1:]:
             for name, stage in other.recipe.stages.items():
                 log_line(f"training seed {other.seed}: {name}")
                 run_stage(other, name, stage)
         if runtime.first():
-            _assess(runs, recipe.contest, planned, points, out)
+            _assess(runs, recipe.comparison, planned, points, out)
         runtime.wait()
     return out
 
@@ -501,27 +497,29 @@ def plan_comparison(
         ModelError: a model that cannot be loaded.
     """
     recipe = _checked(recipe, taken)
-    assert recipe.contest is not None
+    assert recipe.comparison is not None
     wanted, count = _wanted(recipe, systems, seeds)
     repeats = {name: count if _seeded(wanted, name) else 1 for name in wanted.stages}
     trials = {
-        name: len(grid(stage.train, recipe.contest.tuning)) - 1 for name, stage in wanted.stages.items() if stage.train
+        name: len(grid(stage.train, recipe.comparison.tuning)) - 1
+        for name, stage in wanted.stages.items()
+        if stage.train
     }
     return make_plan(wanted, repeats, trials)
 
 
 def _wanted(recipe: Recipe, systems: Sequence[str], seeds: int | None) -> tuple[Recipe, int]:
     """Return the recipe of the systems asked for, and the number of training seeds."""
-    assert recipe.contest is not None
-    count = recipe.contest.seeds if seeds is None else seeds
+    assert recipe.comparison is not None
+    count = recipe.comparison.seeds if seeds is None else seeds
     if count < 1:
         raise RecipeError("--seeds must be at least 1")
     return select(recipe, systems or recipe.evaluation.systems if recipe.evaluation else ()), count
 
 
 def _checked(recipe: Recipe, taken: Sequence[str]) -> Recipe:
-    if recipe.evaluation is None or recipe.contest is None:
-        raise RecipeError(f"{recipe.name}: a comparison needs 'evaluation' and 'contest' in its recipe")
+    if recipe.evaluation is None or recipe.comparison is None:
+        raise RecipeError(f"{recipe.name}: a comparison needs 'evaluation' and 'comparison' in its recipe")
     for setting in taken:
         name, equals, reference = setting.partition("=")
         if not (name and equals and reference):
@@ -532,14 +530,14 @@ def _checked(recipe: Recipe, taken: Sequence[str]) -> Recipe:
     return recipe
 
 
-def _first_seed(run: Run, contest: ComparisonConfig) -> tuple[Run, dict[str, tuple[Point, ...]]]:
+def _first_seed(run: Run, comparison: ComparisonConfig) -> tuple[Run, dict[str, tuple[Point, ...]]]:
     """Run the stages of the first seed, tuned, and return the run with what was chosen in its recipe."""
     run = _in_seed_folder(run, run.folder)
     points: dict[str, tuple[Point, ...]] = {}
     for name, stage in run.recipe.stages.items():
         log_line(f"training seed {run.seed}: {name}")
         if stage.train is not None:
-            train, tried = tune(run, name, stage.train, contest.tuning, run.folder.parent / TUNING_FOLDER / name)
+            train, tried = tune(run, name, stage.train, comparison.tuning, run.folder.parent / TUNING_FOLDER / name)
             stage = Stage(train=train)
             run = replace(run, recipe=replace(run.recipe, stages={**run.recipe.stages, name: stage}))
             if tried:
@@ -566,7 +564,7 @@ def _seeded(recipe: Recipe, name: str) -> bool:
 
 def _assess(
     runs: Sequence[Run],
-    contest: ComparisonConfig,
+    comparison: ComparisonConfig,
     planned: Sequence[Assessment],
     points: Mapping[str, tuple[Point, ...]],
     out: Path,
@@ -589,7 +587,7 @@ def _assess(
         log_line(f"suite {name}")
         found = measure(assessment.comparison, assessment.manifest, cache, REPLICATES)
         measured.append(Suite(name, assessment.comparison, found))
-    write_contest(contest, runs, measured, points, out)
+    write_comparison(comparison, runs, measured, points, out)
 
 
 def _planned(run: Run) -> list[Assessment]:

@@ -280,7 +280,7 @@ def encoder_of(recipe: Recipe, reference: str) -> SpeakerEncoder:
     """Return the network that a stage starts from, with whatever weights: fresh ones in the place of a stage's."""
     while reference in recipe.stages:
         stage = recipe.stages[reference]
-        reference = stage.take or (stage.train.start if stage.train is not None else SCRATCH)
+        reference = stage.pretrained or (stage.train.start if stage.train is not None else SCRATCH)
     if reference == SCRATCH:
         config = EncoderConfig(recipe.encoder.architecture, recipe.encoder.options)
         return registry.build(config, torch_seed(recipe.seed, 0, "init"))
@@ -647,8 +647,8 @@ def in_words(recipe: Recipe, system: str) -> tuple[str, ...]:
 
 
 def _sentence(name: str, stage: Stage) -> str:
-    if stage.take:
-        return f"{name}: {stage.take}, as it is"
+    if stage.pretrained:
+        return f"{name}: {stage.pretrained}, as it is"
     if stage.anchors is not None:
         return f"{name}: embeddings of the clean training speech by {stage.anchors.of}, frozen"
     train = stage.train
@@ -656,8 +656,7 @@ def _sentence(name: str, stage: Stage) -> str:
     terms = []
     if train.classification.weight:
         centres = "at the anchors" if train.classification.centres == "anchors" else "at random"
-        fixed = " and staying there" if train.classification.fixed else ""
-        terms.append(f"classification of {train.classification.classes}, centres starting {centres}{fixed}")
+        terms.append(f"classification of {train.classification.classes}, centres starting {centres}")
     if train.has_anchor_loss:
         kind = train.anchor.kind.replace("_", " ")
         terms.append(f"pull to the {kind} anchor ({train.anchor.distance.replace('_', ' ')}, {train.anchor.weight:g})")
@@ -665,6 +664,7 @@ def _sentence(name: str, stage: Stage) -> str:
         terms.append(f"pull of frames to the base model's ({train.anchor.frame_weight:g})")
     if train.consistency.weight:
         terms.append(f"consistency with the clean crop ({train.consistency.weight:g})")
+    terms += [f"{loss} ({train.loss_options(loss)[0]:g})" for loss in train.losses]
     start = "from scratch" if train.start == SCRATCH else f"from {train.start}"
     return (
         f"{name}: {start}, {train.steps:,} steps of {train.batch_size} x {train.crop_s:g} s, "
@@ -680,7 +680,7 @@ def unequal(recipe: Recipe, systems: Sequence[str], ours: str) -> tuple[str, ...
         other = effort(recipe, system)
         if system == ours:
             continue
-        if recipe.stages[system].take:
+        if recipe.stages[system].pretrained:
             found.append(f"{system} was trained elsewhere; what that took is not counted for any system")
             continue
         parts = []

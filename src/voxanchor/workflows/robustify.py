@@ -19,7 +19,7 @@ from voxanchor.models.encoder import SpeakerEncoder
 from voxanchor.models.mapping import EnrolmentMap
 from voxanchor.outputs import lock_run_dir
 from voxanchor.runtime import best_device, log_line, resolve
-from voxanchor.training.recipe import Recipe, packaged_recipe
+from voxanchor.training.recipe import Recipe, fill_recipe, packaged_recipe
 from voxanchor.training.run import ANCHORS_FILE, DONE_FILE, TRAINING_FOLDER, Run
 from voxanchor.workflows.card import FEW_SPEAKERS, Making, write_card
 from voxanchor.workflows.compatibility import QUICK, compatibility, fit_enrolment_map, write_findings
@@ -48,9 +48,9 @@ class Robustified:
 
     Attributes:
         folder: the model directory; ``run/`` inside it keeps recipe, metrics and resume state.
-        before: the base model on the speakers kept aside: error rates in percent, agreement as cosine.
+        before: the base model on the validation speakers: error rates in percent, agreement as cosine.
         after: the new model on the same audio.
-        guard: how training came out (`voxanchor.training.run.Guarded.to_dict`); None where nothing was kept aside.
+        guard: how training came out (`voxanchor.training.run.Guarded.to_dict`); None where there was no validation.
         verdict: whether old enrolments may be kept; empty where that was not measured.
     """
 
@@ -59,6 +59,11 @@ class Robustified:
     after: Mapping[str, float]
     guard: Mapping[str, Any] | None
     verdict: str
+
+    def __repr__(self) -> str:
+        figures = [change(name, self.before[name], value) for name, value in validation_figures(self.after).items()]
+        lines = [f"Robustified({str(self.folder)!r})", *figures, *([self.verdict] if self.verdict else [])]
+        return "\n  ".join(lines)
 
 
 def robustify(
@@ -89,7 +94,7 @@ def robustify(
         unlabelled: use no speaker labels: recordings are told apart instead of speakers, but for those whose anchors
             are alike, and where the network shows its frames, they are pulled, too.
         strength: how far from the base's weights to the trained ones the model ends, above 0 and at most 1; the
-            recipe's `blend` unless given.
+            recipe's `interpolation` unless given.
         settings: ``key=value`` changes to the recipe, for example ``stages.anchored.train.steps=800``.
         workers: threads that prepare batches.
         force: write the model even if the guard found it worse than its base.
@@ -185,7 +190,7 @@ def _describe(
         base_fingerprint=base.fingerprint,
         train=run.corpora.train,
         speakers=len(run.corpora.train.speakers) // (1 + len(data.voice_speeds)),
-        aside=run.corpora.validation,
+        validation=run.corpora.validation,
         # what folders are called; where they lie is nobody else's business
         sources={kind: [Path(path).resolve().name for path in paths] for kind, paths in folders.items()},
         noise=run.bank.describe(),
@@ -239,8 +244,8 @@ def make_recipe(
     if frames:
         stage["anchor"]["frame_weight"] = FRAME_WEIGHT
     if strength is not None:
-        stage["blend"] = strength
-    return config.build(Recipe, config.override(values, settings), "recipe")
+        stage["interpolation"] = strength
+    return fill_recipe(values, settings)
 
 
 def _first_validation(path: Path) -> dict[str, float]:

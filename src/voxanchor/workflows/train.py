@@ -9,7 +9,7 @@ from voxanchor.corpus.voices import generate
 from voxanchor.outputs import lock_run_dir
 from voxanchor.runtime import log_line, track
 from voxanchor.training.corpora import Corpora
-from voxanchor.training.recipe import Recipe, packaged_recipe
+from voxanchor.training.recipe import Recipe, fill_recipe, packaged_recipe
 from voxanchor.training.run import Run, prepare, run_stages
 from voxanchor.workflows.evaluate import CACHE_FOLDER, Assessment, assess, evaluations
 
@@ -54,7 +54,7 @@ def run_recipe(recipe: Recipe, folder: Path, workers: int | None) -> Run:
 
 def _evaluate(run: Run, planned: list[Assessment]) -> None:
     log_line(f"evaluation on {len(planned[0].manifest.speakers)} speakers that no stage has heard")
-    ours = run.recipe.contest.ours if run.recipe.contest is not None else ""
+    ours = run.recipe.comparison.ours if run.recipe.comparison is not None else ""
     for assessment in planned:
         if assessment.name:
             log_line(f"further suite {assessment.name}")
@@ -106,7 +106,7 @@ def quickstart(
     """
     values = config.read_yaml(packaged_recipe("quickstart"))
     values["data"]["speech"] = [{"path": "voices", "layout": "speakers", "hold_out_speakers": held_out}]
-    recipe = config.build(Recipe, config.override(values, settings), "recipe")
+    recipe = fill_recipe(values, settings)
     with lock_run_dir(out, "quickstart", {"recipe": recipe, "voices": voices, "utterances": utterances}):
         folder = out / "voices"
         if runtime.first():

@@ -193,7 +193,7 @@ TOLERANCE = 1e-4
 
 
 def refuse_weights(module: nn.Module, target: str) -> None:
-    """Do nothing for a module whose weights can be trained, stored and compared.
+    """Check that the weights of a module can be trained, stored and compared.
 
     Raises:
         ModelError: no weights, weights that are not float32, or a state that is not made of tensors.
