@@ -17,10 +17,10 @@ from voxanchor.evaluation.embed import ConditionEmbedder, EmbeddingCache
 from voxanchor.evaluation.protocol import Outcome, Setup, evaluate, together
 from voxanchor.evaluation.report import ReportData, render
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.scoring.backend import ScoringBackend
 from voxanchor.scoring.calibration import Calibration, CalibrationRecord, Threshold
 from voxanchor.scoring.metrics import cllr
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 SUITE = Suite("small", (Condition(), Condition("noise", 0.0)))

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 import voxanchor
 from voxanchor.cli.main import run
 from voxanchor.models.encoder import SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.verification.embedding import TorchEmbedder
 
 
 def shards(folder: Path) -> dict[str, bytes]:

@@ -14,8 +14,8 @@ from voxanchor import runtime
 from voxanchor.errors import RecipeError
 from voxanchor.models import frontend, registry
 from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.runtime import best_device, device_named
+from voxanchor.verification.embedding import TorchEmbedder
 
 META = torch.device("meta")
 """A device that every torch has, on which tensors have no content: what was not moved there is found out."""

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxanchor.models.layers import apply_mask, frame_mask, masked_mean
-from voxanchor.models.pooling import AttentiveStatisticsPooling, mean_and_deviation
+from voxanchor.models.layers import AttentiveStatisticsPooling, apply_mask, frame_mask, masked_mean, mean_and_deviation
 
 
 def test_frame_mask_and_mean() -> None:

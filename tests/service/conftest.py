@@ -11,10 +11,10 @@ from tests.service.asking import Held, backend_of, encoded
 from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
 from voxanchor.conditions.bank import NoiseBank
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.settings import Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 

@@ -11,11 +11,11 @@ from tests.service.asking import Held
 
 from voxanchor.errors import AudioError
 from voxanchor.models.batches import BATCH_S, pad
-from voxanchor.models.torch_embedder import TorchEmbedder
-from voxanchor.service import calls
+from voxanchor.service import requests
 from voxanchor.service.engine import LEAST_FULL, BatchingEmbedder
-from voxanchor.service.failures import Refusal
+from voxanchor.service.requests import Refusal
 from voxanchor.types import Embeddings, Waveform
+from voxanchor.verification.embedding import TorchEmbedder
 
 Voice = Callable[..., np.ndarray]
 
@@ -107,17 +107,17 @@ def test_an_error_reaches_its_caller_alone() -> None:
 
 def test_what_was_given_up_is_dropped_from_the_queue(held: Held, voice: Voice) -> None:
     batching = BatchingEmbedder(held, BATCH_S)
-    given_up = calls.Call()
+    given_up = requests.Call()
     wave, length = pad([voice(1, 1, 1.0)])
 
-    def ask(call: calls.Call) -> Embeddings:
-        calls.enter(call)
+    def ask(call: requests.Call) -> Embeddings:
+        requests.enter(call)
         return batching.embed(wave, length)
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(ask, calls.Call())
+        first = pool.submit(ask, requests.Call())
         assert held.began.wait(10)
-        dropped, kept = pool.submit(ask, given_up), pool.submit(ask, calls.Call())
+        dropped, kept = pool.submit(ask, given_up), pool.submit(ask, requests.Call())
         while batching.waiting < 2:
             time.sleep(0.001)
         assert given_up.deadline.give_up()
@@ -131,7 +131,7 @@ def test_what_was_given_up_is_dropped_from_the_queue(held: Held, voice: Voice) -
         ask(given_up)
     batching.close()
     with pytest.raises(Refusal):
-        ask(calls.Call())
+        ask(requests.Call())
 
 
 def test_several_threads_share_what_waits(embedder: TorchEmbedder, held: Held, voice: Voice) -> None:

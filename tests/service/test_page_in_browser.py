@@ -11,10 +11,10 @@ import pytest
 import uvicorn
 from tests.service import chromium
 
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.settings import Keys, Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 pytestmark = pytest.mark.skipif(

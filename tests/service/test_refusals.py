@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 from tests.service.asking import encoded, one, several
 
 from voxanchor.errors import RecipeError
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service import app as app_module
 from voxanchor.service.app import make_app
 from voxanchor.service.settings import Keys, Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.people import People
 from voxanchor.verification.verifier import Verifier
 

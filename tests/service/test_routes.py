@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from tests.audio.mutations import by_ffmpeg
 from tests.service.asking import encoded, one, several
 
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
 from voxanchor.service.settings import Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 Recording = Callable[..., bytes]

@@ -12,11 +12,10 @@ import soundfile
 from starlette.testclient import TestClient
 from tests.service.asking import Held, one, several
 
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.service.app import make_app
-from voxanchor.service.calls import Deadline
-from voxanchor.service.failures import Refusal
+from voxanchor.service.requests import Deadline, Refusal
 from voxanchor.service.settings import Settings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 Recording = Callable[..., bytes]

@@ -12,9 +12,9 @@ import soundfile
 from voxanchor.audio.io import OPEN_HEADER, AudioFile
 from voxanchor.errors import AudioError, RecipeError, TooLongError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.types import IntArray
 from voxanchor.verification import embedding, recordings
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.recordings import CANCEL, DIFFERENT, Long, load_audio
 from voxanchor.verification.verifier import Verifier
 

@@ -16,11 +16,11 @@ from tests.verification.by_hand import Angles, Said, line
 from voxanchor.audio.quality import Quality
 from voxanchor.errors import AudioError, RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
 from voxanchor.scoring.backend import UNCALIBRATED, EmbeddingSet, ScoringBackend, posteriors
 from voxanchor.scoring.calibration import Calibration
 from voxanchor.scoring.cohort import Cohort
 from voxanchor.types import Waveform
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.result import Side
 from voxanchor.verification.verifier import MIN_SPEECH_S, Verifier
 

@@ -8,7 +8,7 @@ import soundfile
 import voxanchor
 from voxanchor.errors import AudioError, ModelError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.torch_embedder import TorchEmbedder
+from voxanchor.verification.embedding import TorchEmbedder
 from voxanchor.verification.verifier import Verifier
 
 Voice = Callable[..., np.ndarray]

@@ -32,14 +32,7 @@ from voxanchor.enrolments.records import (
     person_name,
     unit,
 )
-from voxanchor.enrolments.sql import (
-    Recording,
-    Session,
-    SqlStore,
-    forget_unused_models,
-    require_dimension,
-    still_there,
-)
+from voxanchor.enrolments.sql import Recording, Session, SqlStore, forget_unused_models, require_dimension, still_there
 from voxanchor.errors import EnrolmentError, OutputError, VoxanchorError
 from voxanchor.files import replacing
 from voxanchor.types import Embeddings

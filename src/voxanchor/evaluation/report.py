@@ -19,15 +19,7 @@ from voxanchor.evaluation.compare import MEASURES
 from voxanchor.evaluation.compatibility import Findings
 from voxanchor.evaluation.compatibility_figures import LABELS
 from voxanchor.evaluation.compatibility_text import described, drift_words, tables
-from voxanchor.evaluation.plots import (
-    MARKER_SIGNS,
-    SERIES,
-    EmbeddingMap,
-    Panel,
-    det_panels,
-    error_panels,
-    map_panels,
-)
+from voxanchor.evaluation.plots import MARKER_SIGNS, SERIES, EmbeddingMap, Panel, det_panels, error_panels, map_panels
 from voxanchor.evaluation.protocol import Outcome
 from voxanchor.evaluation.results import (
     CLEAN,

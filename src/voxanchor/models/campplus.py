@@ -25,8 +25,8 @@ from voxanchor.models.layers import (
     as_image,
     frequencies_left,
     image_mask,
+    mean_and_deviation,
 )
-from voxanchor.models.pooling import mean_and_deviation
 
 SEGMENT_FRAMES = 100
 """Frames that share one local context."""

@@ -10,8 +10,16 @@ from voxanchor.config import LATER
 from voxanchor.errors import ModelError
 from voxanchor.models.backbone import Backbone
 from voxanchor.models.frontend import FbankConfig, FrontEndConfig
-from voxanchor.models.layers import FrameConv, FrameNorm, Padding, frame_mean, join_channels, split_channels
-from voxanchor.models.pooling import VARIANCE_FLOOR, AttentiveStatisticsPooling
+from voxanchor.models.layers import (
+    VARIANCE_FLOOR,
+    AttentiveStatisticsPooling,
+    FrameConv,
+    FrameNorm,
+    Padding,
+    frame_mean,
+    join_channels,
+    split_channels,
+)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from voxanchor.models.layers import (
     frames_mask,
     frequencies_left,
     image_mask,
+    mean_and_deviation,
     shortcut,
     strided,
 )
-from voxanchor.models.pooling import mean_and_deviation
 
 CEILING = 20.0
 """Largest value that an activation lets through."""

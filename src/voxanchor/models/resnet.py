@@ -19,8 +19,8 @@ from voxanchor.models.layers import (
     frames_mask,
     frequencies_left,
     image_mask,
+    mean_and_deviation,
 )
-from voxanchor.models.pooling import mean_and_deviation
 
 Block = Literal["basic", "bottleneck"]
 

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 import voxanchor
 from voxanchor.errors import EnrolmentError
-from voxanchor.service import failures, routes, schema
+from voxanchor.service import requests, routes, schema
 from voxanchor.service.backgrounds import Backgrounds
 from voxanchor.service.engine import AppContext
 from voxanchor.service.middleware import AccessLimits, RequestLog
@@ -229,7 +229,7 @@ def make_app(
         redirect_slashes=False,  # behind a proxy that ends TLS they would lead to plain HTTP
         lifespan=lifespan,
     )
-    failures.install(app)
+    requests.install(app)
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": schema.Error, "description": text} for status, text in _REFUSALS.items()
     }

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from voxanchor.enrolments.store import Store
 from voxanchor.models.batches import pad
-from voxanchor.service import calls
+from voxanchor.service import requests
 from voxanchor.service.backgrounds import Backgrounds
-from voxanchor.service.metrics import Metrics
+from voxanchor.service.requests import Metrics
 from voxanchor.service.settings import Settings
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray, Waveform
 from voxanchor.verification.embedding import Embedder
@@ -28,7 +28,7 @@ LEAST_FULL = 0.7
 @dataclass(frozen=True)
 class _Waiting:
     wave: Waveform
-    call: calls.Call
+    call: requests.Call
     embedding: Future[NDArray[np.float32]] = field(default_factory=Future)
 
 
@@ -95,12 +95,12 @@ class BatchingEmbedder:
             Refusal: the request ran out of time, or the service stops.
             VoxanchorError: what the model says of this recording.
         """
-        call = calls.current()
+        call = requests.current()
         call.deadline.check()
         items = [_Waiting(wave[:length], call) for wave, length in zip(waves, lengths, strict=True)]
         with self._filled:
             if self._closed:
-                raise calls.timed_out()
+                raise requests.timed_out()
             if not self._workers:
                 self._workers = [threading.Thread(target=self._run, daemon=True) for _ in range(self._threads)]
                 for worker in self._workers:
@@ -110,7 +110,7 @@ class BatchingEmbedder:
         try:
             rows = [item.embedding.result() for item in items]
         except CancelledError:
-            raise calls.timed_out() from None
+            raise requests.timed_out() from None
         call.deadline.check()
         return np.stack(rows)
 
@@ -208,7 +208,7 @@ class AppContext:
         Raises:
             whatever the job raises.
         """
-        call = calls.current()
+        call = requests.current()
 
         def unless_given_up() -> T:
             call.deadline.check()
@@ -234,5 +234,5 @@ class AppContext:
             verifier.store,
             verifier.older,
             # the store is changed only by requests that were not given up, and these are then waited for
-            writing=lambda: calls.current().deadline.writing(),
+            writing=lambda: requests.current().deadline.writing(),
         )

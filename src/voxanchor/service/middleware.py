@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from voxanchor.service import calls
-from voxanchor.service.failures import Refusal, StoreError, answer, is_disk, no_room
-from voxanchor.service.metrics import Metrics
+from voxanchor.service import requests
+from voxanchor.service.requests import Metrics, Refusal, StoreError, answer, is_disk, no_room
 from voxanchor.service.settings import Settings
 
 LOGGER = logging.getLogger("voxanchor.service")
@@ -125,7 +124,7 @@ class AccessLimits:
         headers = Headers(scope=scope)
         try:
             self._refuse_foreign(headers)
-            calls.current().by = self._name(headers)
+            requests.current().by = self._name(headers)
             self._refuse_large(headers)
         except Refusal as refusal:
             await answer(refusal)(scope, receive, send)
@@ -212,16 +211,16 @@ class AccessLimits:
         task = asyncio.ensure_future(self.app(scope, receive, noted))
         try:
             await asyncio.wait({task}, timeout=self.settings.timeout_s)
-            if task.done() or begun or not calls.current().deadline.give_up():
+            if task.done() or begun or not requests.current().deadline.give_up():
                 await task
                 return
         except asyncio.CancelledError:  # the server stops at once
-            calls.current().deadline.give_up()
+            requests.current().deadline.give_up()
             task.cancel()
             raise
         task.cancel()
         await asyncio.wait({task})
-        await answer(calls.timed_out())(scope, receive, send)
+        await answer(requests.timed_out())(scope, receive, send)
 
 
 def _hostname(host: str) -> str | None:
@@ -270,8 +269,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        call, began, status = calls.Call(), time.perf_counter(), 0
-        calls.enter(call)
+        call, began, status = requests.Call(), time.perf_counter(), 0
+        requests.enter(call)
         head = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if head else scope
 
@@ -298,7 +297,7 @@ class RequestLog:
             route = getattr(inner.get("route"), "path", "other")
             self._record(scope["method"], route, call, status, time.perf_counter() - began)
 
-    def _record(self, asked: str, route: str, call: calls.Call, status: int, seconds: float) -> None:
+    def _record(self, asked: str, route: str, call: requests.Call, status: int, seconds: float) -> None:
         # a method may be any text: only known ones become labels, which stay in memory
         method = asked if asked in {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"} else "other"
         self.metrics.requests.labels(method, route, str(status)).inc()

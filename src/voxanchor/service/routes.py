@@ -26,9 +26,9 @@ from voxanchor.errors import (
 )
 from voxanchor.rng import generator
 from voxanchor.scoring.backend import UNCALIBRATED, EmbeddingSet
-from voxanchor.service import calls, schema
+from voxanchor.service import requests, schema
 from voxanchor.service.engine import AppContext
-from voxanchor.service.failures import Refusal, StoreError
+from voxanchor.service.requests import Refusal, StoreError
 from voxanchor.service.settings import Settings
 from voxanchor.types import SAMPLE_RATE, Waveform
 from voxanchor.verification import embedding
@@ -69,7 +69,7 @@ def recordings(files: Sequence[UploadFile], settings: Settings, channel: str = "
     if len(files) > settings.max_recordings:
         raise Refusal(413, "too_large", f"{len(files)} recordings; at most {settings.max_recordings} at once")
     chosen = channels_of(channel, len(files))
-    call = calls.current()
+    call = requests.current()
     found = []
     for number, (file, one) in enumerate(zip(files, chosen, strict=True), start=1):
         call.deadline.check()
@@ -273,7 +273,7 @@ def out_of_order(error: EnrolmentError, name: str = "") -> StoreError:
     """Return the error for a store that cannot be used; the log gets its message, without names of people."""
     text = str(error).replace(name, "(name)") if name else str(error)
     names_others = isinstance(error, UnknownPersonError | OtherModelError)
-    calls.current().problem = type(error).__name__ if names_others else text
+    requests.current().problem = type(error).__name__ if names_others else text
     return StoreError()
 
 
@@ -287,7 +287,7 @@ def rates(context: AppContext, prior: float | None, false_acceptance: float | No
 def decided(context: AppContext, kind: str, decision: str) -> None:
     """Count a decision and note it for the log."""
     context.metrics.decisions.labels(kind, decision).inc()
-    calls.current().decision = decision
+    requests.current().decision = decision
 
 
 def people_routes(context: AppContext) -> APIRouter:
@@ -333,7 +333,7 @@ def people_routes(context: AppContext) -> APIRouter:
 
         def job() -> Verification:
             (test,) = recordings([recording], context.settings, channel)
-            by = calls.current().by
+            by = requests.current().by
             try:
                 found = context.verifier.verify_as(name, test, *rates(context, prior, false_acceptance), by)
             except EnrolmentError as error:
@@ -352,7 +352,7 @@ def people_routes(context: AppContext) -> APIRouter:
 
 
 def _enrol(context: AppContext, name: str, files: list[UploadFile], channel: str) -> Enrolled:
-    audio, by = recordings(files, context.settings, channel), calls.current().by
+    audio, by = recordings(files, context.settings, channel), requests.current().by
     given = audio if len(audio) > 1 else audio[0]
     try:
         found = context.verifier.enroll(name, given, by, context.settings.keep_audio)
@@ -384,12 +384,12 @@ def _comparable(context: AppContext, name: str) -> bool:
 def _delete(context: AppContext, name: str) -> schema.Deleted:
     count, remark = len(_enrolments(context, name)), ""
     try:
-        with calls.current().deadline.writing():
+        with requests.current().deadline.writing():
             context.store.delete(name)
     except TracesLeftError:
         # the rows are gone, and the store could not clean its files while another process reads them
         remark = "deleted; traces in the store's files go when other processes have ended"
-        calls.current().problem = "deleted, but the store's files could not be cleaned"
+        requests.current().problem = "deleted, but the store's files could not be cleaned"
     except EnrolmentError as error:  # somebody else may have deleted the person since
         raise refused(name, error) from None
     if context.beside is not None:
@@ -488,7 +488,7 @@ def _identify(
     certainty: float,
 ) -> Identification:
     (test,) = recordings([upload], context.settings, channel)
-    by = calls.current().by
+    by = requests.current().by
     try:
         found = _unless_deleted(
             lambda: context.verifier.identify(
@@ -545,7 +545,7 @@ def noise_routes(context: AppContext) -> APIRouter:
         def job() -> schema.NoiseTrial:
             test, *others = (audio.waveform for audio in recordings(files, context.settings, channel))
             noisy = with_noise(test, kind, snr_db, noise.bank, seed)
-            calls.current().deadline.check()
+            requests.current().deadline.check()
             served = scored(context.verifier, _enrolment(context, context.verifier, name, others), noisy.audio, *asked)
             beside, remark = None, "no model beside it is served"
             if context.beside is not None:

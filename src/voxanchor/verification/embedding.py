@@ -1,7 +1,7 @@
 """Recordings to embeddings, by whatever model: batched by length, long ones block by block."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,58 @@ from voxanchor.errors import AudioError
 from voxanchor.models.batches import by_length, pad
 from voxanchor.types import SAMPLE_RATE, Embeddings, IntArray
 from voxanchor.verification.recordings import LoadedAudio, Long
+
+if TYPE_CHECKING:
+    import torch
+
+    from voxanchor.models.encoder import SpeakerEncoder
+
+
+class TorchEmbedder:
+    """An encoder in evaluation mode. Several threads may use one at once.
+
+    Args:
+        encoder: what embeds; it is moved to the device.
+        device: where it computes; where it lies by default.
+
+    Attributes:
+        encoder: what embeds; must not be trained meanwhile.
+        fingerprint: its fingerprint when this was made; computing one reads every weight.
+        embedding_dim: D.
+        min_samples: length of the shortest recording that can be embedded.
+        hears_level: whether gain changes an embedding.
+        device: where it computes, in torch's words.
+    """
+
+    def __init__(self, encoder: "SpeakerEncoder", device: "torch.device | None" = None) -> None:
+        self.fingerprint = encoder.fingerprint  # before the weights move: it reads each of them on the host
+        self.encoder = (encoder if device is None else encoder.to(device)).eval()
+        self.device = str(next(self.encoder.parameters()).device)
+        self.embedding_dim = encoder.embedding_dim
+        self.min_samples = encoder.min_samples
+        self.hears_level = encoder.hears_level
+
+    def embed(self, waves: NDArray[np.float32], lengths: IntArray) -> Embeddings:
+        """Return (B, D) float32 unit vectors in the host's memory, computed where the encoder lies.
+
+        Args:
+            waves: (B, T) float32 at 16 kHz; what lies behind a recording's length is not heard.
+            lengths: (B,) int64 samples of each recording.
+
+        Raises:
+            AudioError: a recording shorter than `min_samples`.
+            ModelError: shapes that do not fit.
+        """
+        import torch  # here, so that exported files are embedded where torch is not installed
+
+        device = next(self.encoder.parameters()).device
+        with torch.no_grad():
+            found = self.encoder(torch.from_numpy(waves).to(device), torch.from_numpy(lengths))
+        embeddings: Embeddings = found.float().cpu().numpy()
+        return embeddings
+
+
+# Recordings to embeddings, by whatever model: batched by length, long ones block by block.
 
 # A recording of more than 120 s (`voxanchor.verification.recordings.WHOLE_S`) is cut into equal blocks of at most 30 s;
 # its embedding is the mean of theirs, each weighted by the active speech in it, at unit length again. Blocks without

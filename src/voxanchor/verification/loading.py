@@ -80,8 +80,8 @@ def _by_torch(reference: str | Path, device: str) -> Embedder:
             "torch", f"the model '{reference}'", "pip install torch, or give an exported .onnx file"
         )
     from voxanchor.models import registry
-    from voxanchor.models.torch_embedder import TorchEmbedder
     from voxanchor.runtime import device_named
+    from voxanchor.verification.embedding import TorchEmbedder
 
     place = device_named(device)  # before the weights are read: a mistake is an error at once
     return TorchEmbedder(registry.load(reference), place)

@@ -24,13 +24,7 @@ from voxanchor.evaluation.compare import (
     split_name,
     write_compared_summary,
 )
-from voxanchor.evaluation.compare_report import (
-    Budget,
-    ComparedReport,
-    TuningRow,
-    read_curve,
-    write_compared_report,
-)
+from voxanchor.evaluation.compare_report import Budget, ComparedReport, TuningRow, read_curve, write_compared_report
 from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.plots import EmbeddingMap, TrainingCurve
 from voxanchor.evaluation.results import write_csv

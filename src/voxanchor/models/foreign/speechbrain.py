@@ -16,8 +16,7 @@ from voxanchor.config import build, to_plain
 from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models.ecapa import EcapaConfig
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign.checkpoint import absent, read_checkpoint
-from voxanchor.models.foreign.ecapa_names import renamed
+from voxanchor.models.foreign.checkpoint import absent, read_checkpoint, renamed
 from voxanchor.models.frontend import DecibelFbankConfig
 from voxanchor.types import SAMPLE_RATE
 

@@ -12,8 +12,7 @@ from voxanchor.errors import ModelError, RecipeError
 from voxanchor.models.campplus import CamPlusPlusConfig
 from voxanchor.models.ecapa import EcapaConfig
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.foreign.checkpoint import absent, read_checkpoint
-from voxanchor.models.foreign.ecapa_names import renamed
+from voxanchor.models.foreign.checkpoint import absent, read_checkpoint, renamed
 from voxanchor.models.frontend import FbankConfig
 from voxanchor.models.resnet import Block, ResNetConfig
 
