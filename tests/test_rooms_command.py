@@ -11,8 +11,7 @@ from voxanchor import config
 from voxanchor.cli.main import run
 from voxanchor.errors import RecipeError
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.training.channels import Channels
-from voxanchor.training.stage import Rooms
+from voxanchor.training.stage import Channels, Rooms
 from voxanchor.workflows.robustify import CHANNEL_SHARE, ROOM_SHARE, make_recipe
 
 ECAPA = {"channels": 16, "embedding_dim": 16}

@@ -17,7 +17,7 @@ from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Utterance
 from voxanchor.evaluation.embed import embed_with
 from voxanchor.models import registry
-from voxanchor.models.level import AS_IT_COMES
+from voxanchor.models.backbone import AS_IT_COMES
 from voxanchor.scoring.metrics import eer
 from voxanchor.types import Embeddings, FloatArray, Waveform
 

@@ -25,8 +25,8 @@ from safetensors.numpy import load_file
 
 from voxanchor.cli import main
 from voxanchor.models import registry
+from voxanchor.models.backbone import AS_IT_COMES
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.models.level import AS_IT_COMES
 from voxanchor.training.recipe import packaged_recipe, packaged_recipes
 
 RATE = 16_000

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from voxanchor.audio.snr import active_level_db
 from voxanchor.errors import ModelError
 from voxanchor.models import artefact
+from voxanchor.models.backbone import AS_IT_COMES, InputConfig, normalise, wanted_by
 from voxanchor.models.encoder import ARCHITECTURES, EncoderConfig, SpeakerEncoder
-from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise, wanted_by
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "ecapa": ("ecapa", {"channels": 16, "embedding_dim": 12}),

@@ -12,8 +12,7 @@ from voxanchor.conditions.spec import Channel
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.errors import RecipeError
 from voxanchor.training.batches import Batches
-from voxanchor.training.channels import Channels
-from voxanchor.training.stage import Rooms, Train
+from voxanchor.training.stage import Channels, Rooms, Train
 
 ALL = {"telephone": 1.0, "mulaw": 1.0, "gsm": 1.0, "opus_6k": 1.0, "clipped_3db": 1.0}
 HALF = Channels(0.5, ALL)

@@ -16,12 +16,12 @@ from voxanchor.config import to_plain
 from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.extras import settle
 from voxanchor.models import artefact
+from voxanchor.models.backbone import AS_IT_COMES, InputConfig, normalise
 from voxanchor.models.campplus import CamPlusPlus, CamPlusPlusConfig
 from voxanchor.models.ecapa import Ecapa, EcapaConfig
 from voxanchor.models.eres2net import ERes2Net, ERes2NetConfig
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
 from voxanchor.models.foreign.user import UntrustedCodeError, UserModule, UserModuleConfig
-from voxanchor.models.level import AS_IT_COMES, InputConfig, normalise
 from voxanchor.models.resnet import ResNet, ResNetConfig
 from voxanchor.models.xvector import XVector, XVectorConfig
 from voxanchor.plugins import Registry

@@ -11,9 +11,9 @@ from voxanchor.audio.snr import USUAL_LEVEL_DB
 from voxanchor.config import nearest
 from voxanchor.errors import ModelError
 from voxanchor.extras import missing
+from voxanchor.models.backbone import AS_IT_COMES, InputConfig
 from voxanchor.models.batches import in_equal_lengths
 from voxanchor.models.layers import is_exporting
-from voxanchor.models.level import AS_IT_COMES, InputConfig
 
 MODEL_TYPES = ("wavlm", "wav2vec2", "unispeech-sat", "data2vec-audio")
 """Those with an x-vector head that hear waveforms and whose weights all serve. HuBERT has no such head."""

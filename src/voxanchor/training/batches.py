@@ -14,16 +14,17 @@ from torch import Tensor
 
 from voxanchor import runtime
 from voxanchor.audio import speed
+from voxanchor.audio.channels import apply_channel
 from voxanchor.audio.downmix import Channel
 from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, known_usable, sent
 from voxanchor.audio.rooms import RirSampler, convolve
 from voxanchor.audio.snr import FRAME_SAMPLES, active_frames, high_pass_batch, measure, noise_gains
 from voxanchor.conditions.bank import MixtureComponents, NoiseAugmenter, NoiseBank
+from voxanchor.conditions.spec import Channel as SpeechChannel
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest, Utterance
 from voxanchor.rng import generator
-from voxanchor.training.channels import ChannelSampler
-from voxanchor.training.stage import Train
+from voxanchor.training.stage import Channels, Train
 from voxanchor.types import SAMPLE_RATE
 
 CPU = torch.device("cpu")
@@ -202,6 +203,39 @@ class Composition:
     gains: NDArray[np.float64]
     rooms: Indices
     channels: Indices
+
+
+class ChannelSampler:
+    """The channels of a stage, ready to be drawn for batches."""
+
+    def __init__(self, channels: Channels) -> None:
+        self.channels = [channel for name in channels.kinds if (channel := SpeechChannel.parse(name)) is not None]
+        self._shares = np.cumsum(list(channels.kinds.values()))
+
+    def draw(self, seed: int, step: int, clean: int, count: int, size: int) -> Indices:
+        """Return (size,) the channel of each row of a batch among `channels`; -1 for none.
+
+        Args:
+            seed: of the run.
+            step: of the batch.
+            clean: rows at the beginning of the batch that stay clean.
+            count: rows to choose from the others; all of them at most.
+            size: rows of the batch.
+        """
+        draw = generator(seed, 0, step, "channels")
+        # any of the rows: were they the last ones, as those in rooms are, each of these would have its channel
+        rows = clean + draw.permutation(size - clean)[:count]
+        kinds = np.searchsorted(self._shares, draw.random(size) * self._shares[-1], side="right")
+        chosen = np.full(size, -1)
+        chosen[rows] = np.minimum(kinds, len(self.channels) - 1)[rows]
+        return chosen
+
+    def apply(self, waves: Tensor, chosen: Indices) -> None:
+        """Put every row of `waves` (N, T) float32 through its channel, in place; `chosen` (N,) as `draw` gives it."""
+        for kind in np.unique(chosen[chosen >= 0]):
+            rows = sent(np.flatnonzero(chosen == kind), waves.device)
+            channel = self.channels[kind]
+            waves[rows] = apply_channel(waves[rows], channel.kind, channel.amount)
 
 
 class Batches:

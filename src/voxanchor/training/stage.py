@@ -8,11 +8,11 @@ from typing import Any, Literal
 from voxanchor import config
 from voxanchor.audio.rooms import check_rt60
 from voxanchor.audio.snr import SnrLevels
+from voxanchor.conditions.spec import Channel, names
 from voxanchor.errors import RecipeError
 from voxanchor.objectives.anchored import Distance
 from voxanchor.objectives.losses import LOSSES
 from voxanchor.runtime import Precision
-from voxanchor.training.channels import Channels
 from voxanchor.training.guard import ForgettingGuard
 
 
@@ -94,6 +94,32 @@ class Rooms:
             check_rt60(end)
         if self.rt60_s[0] > self.rt60_s[1]:
             raise RecipeError("rooms.rt60_s is a range, lowest first")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels that training inputs go through, after their room and their noise.
+
+    Attributes:
+        share: of the inputs of a batch; they are among those that do not stay clean.
+        kinds: names of channels, such as ``gsm`` and ``clipped_6db``, with their weights.
+    """
+
+    share: float = 0.0
+    kinds: dict[str, float] = field(default_factory=lambda: {"telephone": 1.0, "mulaw": 1.0, "gsm": 1.0})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise RecipeError("channels.share is a share from 0 to 1")
+        for name in self.kinds:
+            channel = Channel.parse(name)
+            if channel is None:
+                raise RecipeError(f"channels.kinds: '{name}' is not a channel: there is {names()}")
+            if channel.name != name:
+                raise RecipeError(f"channels.kinds: write '{channel.name}', not '{name}'")
+        weights = list(self.kinds.values())
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+            raise RecipeError("channels.kinds: weights are finite, not negative and not all zero")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from voxanchor.errors import AudioError, ModelError, RecipeError
 from voxanchor.models import registry
+from voxanchor.models.backbone import InputConfig
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
 from voxanchor.models.foreign import user
 from voxanchor.models.foreign.user import UntrustedCodeError, UserModule
-from voxanchor.models.level import InputConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "models" / "python.md"
 OWN_MODEL = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from voxanchor.errors import AudioError, ModelError
 from voxanchor.models import registry
+from voxanchor.models.backbone import AS_IT_COMES
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.models.level import AS_IT_COMES
 from voxanchor.models.xvector import MODEL_TYPES, XVector
 
 transformers = pytest.importorskip("transformers")

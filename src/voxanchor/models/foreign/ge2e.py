@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxanchor.errors import MissingExtraError, ModelError
+from voxanchor.models.backbone import InputConfig
 from voxanchor.models.frontend import Analysis, MelSpectrum, slaney_mel
 from voxanchor.models.layers import frame_mask, is_exporting
-from voxanchor.models.level import InputConfig
 from voxanchor.models.references import GE2E_INSTALL, GE2E_PACKAGE, ge2e_weights
 from voxanchor.runtime import multiplies_bfloat16
 from voxanchor.types import SAMPLE_RATE

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 import voxanchor
 from voxanchor.config import nearest
 from voxanchor.errors import ModelError
+from voxanchor.models.backbone import wanted_by
 from voxanchor.models.batches import in_equal_lengths
 from voxanchor.models.layers import frame_mask, is_exporting
-from voxanchor.models.level import wanted_by
 from voxanchor.types import SAMPLE_RATE
 
 EXPECTED = "Expected is a function without arguments that returns a torch module: waveforms (B, T) to embeddings (B, D)"
