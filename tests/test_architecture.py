@@ -1,6 +1,7 @@
 """The house stands as docs/architecture.md says: imports go down, nothing goes round, one idea is one file."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,3 +134,13 @@ def test_package_files_are_empty() -> None:
 def test_importing_the_package_loads_no_torch() -> None:
     code = "import sys, voxanchor, voxanchor.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tests_are_named_after_what_they_test() -> None:
+    tests = Path(__file__).parent
+    for path in tests.glob("*/**/test_*.py"):
+        folder = SOURCE / path.parent.relative_to(tests)
+        if not folder.is_dir() or folder.name == "cli":  # the commands are tested as a whole
+            continue
+        names = [module.stem for module in folder.glob("*.py")]
+        assert any(re.match(rf"test_{name}(_|\.)", path.name) for name in names), path

@@ -38,7 +38,7 @@ def test_a_command_offers_every_setting_with_its_default_and_text(command: Any, 
 
 def test_the_documentation_of_recipes_has_every_setting() -> None:
     text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^  (\w+):", text.partition("\nevaluation:\n")[2].partition("\ncontest:")[0], re.MULTILINE)
+    listed = re.findall(r"^  (\w+):", text.partition("\nevaluation:\n")[2].partition("\ncomparison:")[0], re.MULTILINE)
     assert sorted(listed) == sorted(entry.name for entry in fields(Evaluation))
 
 

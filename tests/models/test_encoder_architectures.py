@@ -21,7 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 ELSEWHERE = {"transformers"}
-"""Swept by tests/models/foreign/test_xvector.py, where its package is installed."""
+"""Swept by tests/models/foreign/test_transformers.py, where its package is installed."""
 
 every = pytest.mark.parametrize("name", SMALL)
 
