@@ -45,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_robustify_takes_paths_and_returns_figures(
     tmp_path: Path, model: Path, voices_folder: Path, noise_path: Path
 ) -> None:

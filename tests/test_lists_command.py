@@ -124,6 +124,7 @@ def test_a_list_is_packed_and_embedded(
     assert json.loads(capsys.readouterr().out)["embeddings"] == 12
 
 
+@pytest.mark.slow
 def test_a_recipe_takes_lists(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = "{start: scratch, steps: 2, batch_size: 4, crop_s: 0.5, validate_every: 0}"
     recipe = write(

@@ -12,7 +12,7 @@ from voxanchor.models import references
 from voxanchor.models.foreign import ge2e
 from voxanchor.models.foreign.ge2e import GE2E, GE2EConfig
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "ge2e.safetensors"
+GOLDEN = Path(__file__).parents[2] / "golden" / "ge2e.safetensors"
 needs_weights = pytest.mark.skipif(ge2e.weights_path() is None, reason=f"needs {ge2e.INSTALL_HINT}")
 
 
