@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from voxanchor.conditions.suites import Suite
 from voxanchor.corpus.layouts import scan
 from voxanchor.corpus.manifest import Manifest
 from voxanchor.corpus.segments import segment
-from voxanchor.corpus.trials import all_pairs
+from voxanchor.corpus.trials import TrialList, all_pairs
 from voxanchor.evaluation.embed import ConditionEmbedder, EmbeddingCache
-from voxanchor.evaluation.protocol import Outcome, Setup, evaluate, together
+from voxanchor.evaluation.protocol import Decider, Outcome, Setup, evaluate, together
 from voxanchor.evaluation.report import ReportData, render
 from voxanchor.models.encoder import EncoderConfig, SpeakerEncoder
-from voxanchor.scoring.backend import ScoringBackend
+from voxanchor.scoring.backend import EmbeddingSet, ScoringBackend
 from voxanchor.scoring.calibration import Calibration, CalibrationRecord, Threshold
 from voxanchor.scoring.metrics import cllr
 from voxanchor.verification.embedding import TorchEmbedder
@@ -117,3 +118,26 @@ def test_a_model_is_worth_what_its_recordings_are_together() -> None:
     assert found[0].tolist() == [6.0, 15.0, -25.0, 8e3, 0.25]
     assert found[1].tolist() == qualities[2].tolist()
     assert together(qualities, ()) is qualities
+
+
+def test_a_model_of_several_recordings_has_their_speech_together() -> None:
+    seen: list[EmbeddingSet] = []
+
+    class Backend:
+        record = None
+
+        def ratios(self, enrol: EmbeddingSet, test: EmbeddingSet, *_: object) -> np.ndarray:
+            seen.extend((enrol, test))
+            return np.array([1.0, -1.0])
+
+    index = np.array([0, 1])
+    target, models = np.array([True, False]), ((0, 1), (2,))
+    trials = TrialList(index, np.array([2, 2]), target, ("a", "b", "c"), ("x", "x", "y"), models=models)
+    quality = np.array([[2.0, 10.0, 0, 0, 0], [3.0, 20.0, 0, 0, 0], [4.0, 30.0, 0, 0, 0]])
+    backend: Any = Backend()
+    decider = Decider({"s": backend}, trials, "clean-enrol", "noise")
+    embeddings = np.eye(2, dtype=np.float32), np.eye(3, dtype=np.float32)
+    decider.decide("s", Condition(), 0, embeddings, (quality, quality))
+    assert seen[0].speech_s.tolist() == [5.0, 4.0]
+    assert seen[0].snr_db.tolist() == [15.0, 30.0]
+    assert seen[1].speech_s.tolist() == [2.0, 3.0, 4.0]

@@ -90,3 +90,13 @@ def test_what_has_no_part_in_a_step_is_measured_once(small: Recipe, measured: li
     one, other = seconds(small, measured, train, longer)
     assert one is not None
     assert other == 2 * one
+
+
+def test_a_stage_without_anchors_is_not_planned_with_the_time_of_one_that_has_them(
+    small: Recipe, measured: list[Train]
+) -> None:
+    train = small.stages["anchored"].train
+    assert train is not None
+    with_anchors = replace(train, classification=Classification())
+    one, other = seconds(small, measured, with_anchors, replace(with_anchors, anchors=""))
+    assert one != other

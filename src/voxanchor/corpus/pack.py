@@ -420,7 +420,7 @@ def write_pack(
     """Write a manifest's recordings as a pack, or what is missing of it, and return it.
 
     Ids, speakers, sessions, recordings, durations and order stay, so what is trained on the pack equals what is trained
-    on the files. The caller holds the folders (`voxanchor.outputs.claim`).
+    on the files. The caller holds the folders (`voxanchor.outputs.lock_run_dir`).
 
     Args:
         manifest: recordings whose durations are those `voxanchor.corpus.layouts.scan` found.
