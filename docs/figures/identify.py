@@ -129,7 +129,7 @@ def looked_for(
 ) -> str:
     """Return a row of the table, over whole lists of so many people."""
     counts, names, stated = Counts(), list(known), set()
-    side = Side(Quality(0.0, 0.0, 0.0, 0.0))  # of no matter here
+    side = Side.with_quality(Quality(0.0, 0.0, 0.0, 0.0))  # of no matter here
     for start in range(0, len(names) - people + 1, people)[:MOST_LISTS]:
         on_list = names[start : start + people]
         with open_store(":memory:") as store:

@@ -8,7 +8,6 @@ Prints clean / noisy EER in percent, the mean of the seeds.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from voxanchor.evaluation.embed import EmbeddingCache
 from voxanchor.evaluation.results import CLEAN, NOISY, summarise
 from voxanchor.training.corpora import gather
 from voxanchor.training.recipe import read_recipe
-from voxanchor.workflows.evaluate import CACHE_FOLDER, comparison, measure
+from voxanchor.workflows.evaluate import CACHE_FOLDER, Comparison, measure
 
 
 def main(recipe_path: str, out: str, *words: str) -> None:
@@ -29,7 +28,7 @@ def main(recipe_path: str, out: str, *words: str) -> None:
     seeds = range(recipe.comparison.seeds)
     models = {f"{name}#{seed}": str(folder / f"seed-{recipe.seed + seed}" / name) for name in systems for seed in seeds}
     base = recipe.stages[recipe.comparison.base].pretrained
-    asked = replace(comparison(recipe.evaluation, models), enrol_model=base)
+    asked = Comparison(models=models, **{**recipe.evaluation.shared, "enrol_model": base})
     held_out = gather(recipe.data, recipe.seed).held_out
     outcome = measure(asked, held_out, EmbeddingCache(folder / CACHE_FOLDER)).outcome
     summaries = summarise(outcome.rows, outcome.replicates)
