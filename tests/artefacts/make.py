@@ -25,9 +25,9 @@ from safetensors.numpy import load_file
 
 from voxanchor.cli import main
 from voxanchor.models import registry
-from voxanchor.models.backbone import AS_IT_COMES
 from voxanchor.models.encoder import EncoderConfig
-from voxanchor.training.recipe import packaged_recipe, packaged_recipes
+from voxanchor.models.level import AS_IT_COMES
+from voxanchor.training.packaged import packaged_recipe, packaged_recipes
 
 RATE = 16_000
 HERE = "@HERE@"

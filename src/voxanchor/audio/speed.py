@@ -1,22 +1,12 @@
 """Many waveforms played faster or slower at once: pitch and tempo together, by band-limited interpolation."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-from voxanchor.extras import lazily
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-    from torch.nn import functional as F
-else:
-    torch = lazily("torch", globals(), "torch")
-    F = lazily("torch.nn.functional", globals(), "F")
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 _ZERO_CROSSINGS = 24
 _KAISER_BETA = 9.0
