@@ -1,15 +1,56 @@
-"""Putting a recording into a condition."""
+"""Putting speech into conditions: rows of a batch, and one recording, which is a batch of one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from voxanchor.audio.rooms import reverberate
-from voxanchor.audio.snr import mix
+from voxanchor.audio.pcm import Indices, sent
+from voxanchor.audio.rooms import convolve
+from voxanchor.audio.snr import Added, SnrLevels, add_noise
 from voxanchor.conditions.bank import NoiseBank
-from voxanchor.conditions.spec import Condition
+from voxanchor.conditions.spec import Channel, Condition
 from voxanchor.errors import AudioError
 from voxanchor.types import Waveform
+
+
+def render_rows(
+    waves: Tensor,
+    *,
+    responses: Tensor | None = None,
+    noise: Tensor | None = None,
+    snr_db: Tensor | None = None,
+    snr: SnrLevels = "active",
+    channels: Sequence[Channel] = (),
+    through: Indices | None = None,
+) -> Added | None:
+    """Put rows of speech into rooms, then into noise, then through channels, in place.
+
+    Args:
+        waves: (N, T) float32 speech.
+        responses: (R, K) float32 of the rooms that the last R rows are heard in.
+        noise: (M, T) noise that is added to the last M rows: float32, or float64 where ratios are to be exact at any
+            level (`voxanchor.audio.snr.add_noise`).
+        snr_db: (M,) signal-to-noise ratios, against the speech as it is heard in its room.
+        snr: what the ratios lie between.
+        channels: those that rows go through.
+        through: (N,) which of `channels` each row goes through; -1 for none.
+
+    Returns:
+        What was added of the noise, None without any.
+    """
+    added = None
+    if responses is not None:
+        waves[len(waves) - len(responses) :] = convolve(waves[len(waves) - len(responses) :], responses)
+    if noise is not None and snr_db is not None:
+        added = add_noise(waves[len(waves) - len(noise) :], noise, snr_db, snr)
+    if through is not None:
+        for number in np.unique(through[through >= 0]):
+            rows = sent(np.flatnonzero(through == number), waves.device)
+            waves[rows] = channels[number].apply_rows(waves[rows])
+    return added
 
 
 @dataclass(frozen=True)
@@ -19,7 +60,7 @@ class Rendered:
     Attributes:
         waveform: (T,) float32, never clipped or normalised; as long as the recording, and not late against it.
         condition: what was asked for.
-        snr_db: what was measured after mixing, between the levels that the condition names: against the speech as heard
+        snr_db: ratio of the levels that the condition names, measured on what was mixed: against the speech as heard
             in the room and before any channel; None without noise.
         peak: largest absolute sample; 1.0 is full scale.
         description: the room, what was added, and the channel, for a listener.
@@ -54,17 +95,28 @@ def render(
     """
     if len(waveform) == 0:
         raise AudioError("an empty recording has no condition")
-    descriptions, snr_db = [], None
+    if condition.is_clean:
+        return Rendered(waveform, condition, None, float(np.abs(waveform).max()), "clean")
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{condition.name} needs a recording whose samples are all finite (no NaN or infinity)")
+    descriptions = []
+    responses = noise = snr_db = None
     if condition.room is not None:
         room = bank.rooms.draw(condition.room.rt60_s, generator)
-        waveform = reverberate(waveform, room.taps)
+        responses = torch.from_numpy(room.taps).unsqueeze(0)
         descriptions.append(room.description)
     if condition.noise is not None and condition.snr_db is not None:
-        noise = bank.draw(condition.noise, len(waveform), generator, exclude)
-        mixture = mix(waveform, noise.waveform, condition.snr_db, condition.snr)
-        waveform, snr_db = mixture.waveform, mixture.snr_db
-        descriptions.append(noise.description)
+        drawn = bank.draw(condition.noise, len(waveform), generator, exclude)
+        noise = torch.from_numpy(drawn.waveform.astype(np.float64)).unsqueeze(0)
+        snr_db = torch.tensor([condition.snr_db], dtype=torch.float64)
+        descriptions.append(drawn.description)
+    channels, through = [], None
     if condition.channel is not None:
-        waveform = condition.channel.apply(waveform)
+        channels, through = [condition.channel], np.zeros(1, dtype=np.int64)
         descriptions.append(condition.channel.description)
-    return Rendered(waveform, condition, snr_db, float(np.abs(waveform).max()), "; ".join(descriptions) or "clean")
+    waves = torch.from_numpy(np.array(waveform, dtype=np.float32)).unsqueeze(0)
+    added = render_rows(
+        waves, responses=responses, noise=noise, snr_db=snr_db, snr=condition.snr, channels=channels, through=through
+    )
+    applied = None if added is None else added.snr_db()
+    return Rendered(waves[0].numpy(), condition, applied, float(waves.abs().max()), "; ".join(descriptions))

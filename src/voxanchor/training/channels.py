@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
-from voxanchor.audio.channels import apply_channel
-from voxanchor.audio.pcm import Indices, sent
+from voxanchor.audio.noise import weighted
+from voxanchor.audio.pcm import Indices
 from voxanchor.conditions.spec import Channel, names
 from voxanchor.errors import RecipeError
 from voxanchor.rng import generator
@@ -44,7 +43,7 @@ class ChannelSampler:
 
     def __init__(self, channels: Channels) -> None:
         self.channels = [channel for name in channels.kinds if (channel := Channel.parse(name)) is not None]
-        self._shares = np.cumsum(list(channels.kinds.values()))
+        self._weights = list(channels.kinds.values())
 
     def draw(self, seed: int, step: int, clean: int, count: int, size: int) -> Indices:
         """Return (size,) the channel of each row of a batch among `channels`; -1 for none.
@@ -59,14 +58,7 @@ class ChannelSampler:
         draw = generator(seed, 0, step, "channels")
         # any of the rows: were they the last ones, as those in rooms are, each of these would have its channel
         rows = clean + draw.permutation(size - clean)[:count]
-        kinds = np.searchsorted(self._shares, draw.random(size) * self._shares[-1], side="right")
+        kinds = weighted(draw.random(size), self._weights)
         chosen = np.full(size, -1)
-        chosen[rows] = np.minimum(kinds, len(self.channels) - 1)[rows]
+        chosen[rows] = kinds[rows]
         return chosen
-
-    def apply(self, waves: Tensor, chosen: Indices) -> None:
-        """Put every row of `waves` (N, T) float32 through its channel, in place; `chosen` (N,) as `draw` gives it."""
-        for kind in np.unique(chosen[chosen >= 0]):
-            rows = sent(np.flatnonzero(chosen == kind), waves.device)
-            channel = self.channels[kind]
-            waves[rows] = apply_channel(waves[rows], channel.kind, channel.amount)
