@@ -9,7 +9,7 @@ its input, and level differences between recordings and between crops of one sta
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -173,7 +173,9 @@ def reverberate(waveform: Waveform, taps: Waveform) -> Waveform:
         waveform: (T,) float32, before which there was silence.
         taps: (K,) float32, the room's response.
     """
-    wave, response = (torch.from_numpy(np.array(one, np.float32)).unsqueeze(0) for one in (waveform, taps))
+    wave, response = (
+        torch.from_numpy(np.require(one, np.float32, ["C", "W"])).unsqueeze(0) for one in (waveform, taps)
+    )
     heard: Waveform = convolve(wave, response)[0].numpy()
     return heard
 
@@ -189,15 +191,16 @@ def convolve(waves: Tensor, responses: Tensor) -> Tensor:
     taps = responses[:, :length]
     size = fast_length(length + taps.shape[1] - 1)
     if len(waves) == 1 and waves.device.type == "cpu":  # for one row torch plans longer than numpy computes
-        product = np.fft.rfft(waves.numpy(), size)
-        product *= np.fft.rfft(taps.numpy(), size)
-        return torch.from_numpy(np.fft.irfft(product, size)[:, :length]).to(waves.dtype)
+        product = np.fft.rfft(waves[0].numpy(), size) * np.fft.rfft(taps[0].numpy(), size)
+        # a copy, so that the memory of the longer transform is free for the next
+        return torch.from_numpy(np.fft.irfft(product, size)[:length].copy()).to(waves.dtype).unsqueeze(0)
     spectrum = torch.fft.rfft(waves, size)
     spectrum *= torch.fft.rfft(taps, size)
     heard: Tensor = torch.fft.irfft(spectrum, size)[:, :length]
     return heard
 
 
+@lru_cache(maxsize=1024)
 def fast_length(length: int) -> int:
     """Return the smallest product of powers of 2, 3 and 5 that is at least `length`: its Fourier transform is fast."""
     best = 1 << max(0, length - 1).bit_length()

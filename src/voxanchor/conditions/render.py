@@ -25,11 +25,11 @@ def render_rows(
     snr: SnrLevels = "active",
     channels: Sequence[Channel] = (),
     through: Indices | None = None,
-) -> Added | None:
-    """Put rows of speech into rooms, then into noise, then through channels, in place.
+) -> tuple[Tensor, Added | None]:
+    """Put rows of speech into rooms, then into noise, then through channels.
 
     Args:
-        waves: (N, T) float32 speech.
+        waves: (N, T) float32 speech; may be changed.
         responses: (R, K) float32 of the rooms that the last R rows are heard in.
         noise: (M, T) noise that is added to the last M rows: float32, or float64 where ratios are to be exact at any
             level (`voxanchor.audio.snr.add_noise`).
@@ -39,18 +39,23 @@ def render_rows(
         through: (N,) which of `channels` each row goes through; -1 for none.
 
     Returns:
-        What was added of the noise, None without any.
+        (N, T) float32 what became of them, and what was added of the noise, None without any.
     """
     added = None
     if responses is not None:
-        waves[len(waves) - len(responses) :] = convolve(waves[len(waves) - len(responses) :], responses)
+        first = len(waves) - len(responses)
+        heard = convolve(waves[first:], responses)
+        if first:
+            waves[first:] = heard
+        else:
+            waves = heard
     if noise is not None and snr_db is not None:
         added = add_noise(waves[len(waves) - len(noise) :], noise, snr_db, snr)
     if through is not None:
         for number in np.unique(through[through >= 0]):
             rows = sent(np.flatnonzero(through == number), waves.device)
             waves[rows] = channels[number].apply_rows(waves[rows])
-    return added
+    return waves, added
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,13 @@ def render(
     if condition.channel is not None:
         channels, through = [condition.channel], np.zeros(1, dtype=np.int64)
         descriptions.append(condition.channel.description)
-    waves = torch.from_numpy(np.array(waveform, dtype=np.float32)).unsqueeze(0)
-    added = render_rows(
+    # noise is added in place, a room makes another waveform; torch wants memory that it may write to
+    own = np.require(waveform, np.float32, ["C", "W"]) if responses is not None else np.array(waveform, np.float32)
+    waves = torch.from_numpy(own).unsqueeze(0)
+    waves, added = render_rows(
         waves, responses=responses, noise=noise, snr_db=snr_db, snr=condition.snr, channels=channels, through=through
     )
     applied = None if added is None else added.snr_db()
-    return Rendered(waves[0].numpy(), condition, applied, float(waves.abs().max()), "; ".join(descriptions))
+    lowest, highest = waves.aminmax()
+    peak = max(-float(lowest), float(highest))
+    return Rendered(waves[0].numpy(), condition, applied, peak, "; ".join(descriptions))

@@ -257,7 +257,7 @@ class Batches:
             noise, layers = self.library.draw(self.pool, kinds[rows], chosen[rows], own[rows, 3:], self.device)
             ratios = sent(snr_db[rows], self.device)
         channels = self._draw_channels(clean, step)
-        added = render_rows(
+        waves, added = render_rows(
             waves,
             responses=responses,
             noise=noise,
