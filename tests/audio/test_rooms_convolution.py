@@ -41,4 +41,7 @@ def test_a_row_does_not_depend_on_its_company() -> None:
     waves, responses = torch.randn(4, 3000), torch.randn(4, 900)
     together = convolve(waves, responses)
     for row in range(4):
-        torch.testing.assert_close(convolve(waves[row : row + 1], responses[row : row + 1])[0], together[row])
+        # one row alone goes through numpy's transform, whose rounding is another
+        scale = float(waves[row].norm() * responses[row].norm())
+        alone = convolve(waves[row : row + 1], responses[row : row + 1])[0]
+        torch.testing.assert_close(alone, together[row], atol=1e-6 * scale, rtol=0.0)

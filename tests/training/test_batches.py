@@ -110,7 +110,7 @@ def alone(batches: Batches, step: int) -> list[np.ndarray]:
             for layer in np.flatnonzero(made.layers.rows == noisy):
                 whole = batches.pool.recording(int(made.layers.items[layer])).waveform()
                 crop = np.resize(np.roll(whole, -int(made.layers.starts[layer])), batches.crop_samples)
-                noise += made.layers.gains[layer] * crop
+                noise += float(made.layers.gains[layer]) * crop
             mixture = mix(wave, noise.astype(np.float32), float(made.snr_db[row]), batches.stage.noise.snr)
             assert mixture.snr_db == pytest.approx(made.snr_db[row], abs=1e-6)
             wave = mixture.waveform

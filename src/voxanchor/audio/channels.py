@@ -184,7 +184,7 @@ def _each(waves: Tensor, code: Callable[[NDArray[np.int16]], bytes]) -> Tensor:
 
 # What a line or a device does to recordings, by name: telephone band, codecs, clipping, gain, offset.
 
-VERSION = 1
+VERSION = 2
 """Raised when the same channel gives another sound."""
 
 CLIPPED_DB = (-20.0, 40.0)

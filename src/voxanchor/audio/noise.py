@@ -1,34 +1,43 @@
-"""Noise: recorded clips, what they are drawn from, and batches of them for training."""
+"""Noise: clips, the one rule by which stretches of them are drawn, and what noise can be drawn from.
+
+A stretch is decided by numbers from 0 to 1, so the same rule serves a recording in evaluation and a batch in training.
+They differ in where samples come from: clips read as they are needed, or a pool that holds them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxanchor.audio.arrays import Array, beside, sent
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.pcm import Indices, LruCache, Pcm, Pool, PoolBuilder, Stored, encode, known_usable, load, sent
-from voxanchor.audio.resampling import rerated
-from voxanchor.audio.snr import ACTIVITY_MARGIN_DB, FRAME_SAMPLES, active_frames, active_level_db, frame_energy
+from voxanchor.audio.pcm import Indices, LruCache, Pcm, Pool, Stored, known_usable, load
+from voxanchor.audio.snr import FRAME_SAMPLES, active_frames
+from voxanchor.audio.speed import gather_played
 from voxanchor.errors import AudioError, CorpusError
-from voxanchor.extras import lazily
-from voxanchor.rng import generator
-from voxanchor.types import SAMPLE_RATE, BoolArray, Waveform
+from voxanchor.types import SAMPLE_RATE, BoolArray, FloatArray, Waveform
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-else:
-    torch = lazily("torch", globals(), "torch")
+
+VERSION = 2
+"""Raised when the same numbers draw another stretch; part of the fingerprint of every source that has clips."""
 
 PIECE_S = 30.0
 """Longer clips are drawn from in pieces of this length, so that an hour of music costs no more than a minute."""
+
+PIECE_SAMPLES = round(PIECE_S * SAMPLE_RATE)
+
+CROSSFADE_S = 0.05
+"""Overlap where a loop is joined, at most half the sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,67 +114,6 @@ def _entry_bytes(entry: tuple[Pcm, BoolArray]) -> int:
     return pcm.memory_bytes + active.nbytes
 
 
-def random_chunk(clip: Clip, generator: np.random.Generator) -> Clip:
-    """Return the clip, or a random piece of 30 s of one whose stated duration is longer."""
-    if clip.duration_s is None or clip.duration_s < 2 * PIECE_S:
-        return clip
-    index = int(generator.integers(int(clip.duration_s // PIECE_S)))
-    return replace(clip, start_s=clip.start_s + index * PIECE_S, duration_s=PIECE_S)
-
-
-def crop_or_loop(
-    sound: Waveform | Pcm,
-    length: int,
-    generator: np.random.Generator,
-    *,
-    crossfade_s: float = 0.05,
-    active: BoolArray | None = None,
-) -> Waveform:
-    """Return (length,) float32: a random crop of a longer sound, or a shorter one looped from a random point.
-
-    Crops are drawn among those that hold at least a quarter of the active sound that the fullest crop of that length
-    holds, so a clip with long silent stretches never gives silence. Loops are joined by an equal-power cross-fade: no
-    click, and no dip in level.
-
-    Args:
-        sound: (T,) float32, or as 16-bit samples, of which no more than is wanted is converted.
-        length: number of samples wanted.
-        generator: decides where the crop or loop starts.
-        crossfade_s: length of the overlap where a loop is joined (at most half the sound).
-        active: (ceil(T / 320),) the sound's active frames, where they are known already.
-
-    Raises:
-        AudioError: the sound is empty, or no sample is wanted.
-    """
-    if len(sound) == 0 or length < 1:
-        raise AudioError(f"{len(sound)} samples cannot be fitted to a length of {length}")
-    if len(sound) == length:
-        return _whole(sound)
-    if len(sound) < length:
-        return _loop(_whole(sound), length, generator, crossfade_s)
-    start = _start(sound, length, generator, active_frames(_whole(sound)) if active is None else active)
-    return sound.waveform(start, length) if isinstance(sound, Pcm) else sound[start : start + length]
-
-
-def at_speed(waveform: Waveform, speed: float, length: int) -> Waveform:
-    """Return (length,) float32: the waveform played `speed` times as fast, pitch and tempo together.
-
-    Args:
-        waveform: (T,) float32 with ``T = source_length(length, speed)``.
-        speed: playback speed; above 1 is faster and higher.
-        length: number of samples wanted.
-    """
-    if speed == 1.0:
-        return waveform
-    played = rerated(waveform, speed, 1.0)
-    return np.resize(played, length) if len(played) < length else played[:length]
-
-
-def source_length(length: int, speed: float) -> int:
-    """Return how many samples `at_speed` needs to give `length` of them."""
-    return length if speed == 1.0 else int(np.ceil(length * speed)) + 1
-
-
 def digest(*parts: object) -> str:
     """Return 16 hex digits that stand for the parts: the same on every machine."""
     return hashlib.sha256("\n".join(repr(part) for part in parts).encode()).hexdigest()[:16]
@@ -195,31 +143,54 @@ def stable_order(clips: Iterable[Clip]) -> tuple[Clip, ...]:
     return tuple(sorted(clips, key=lambda clip: (clip.speaker, clip.name, clip.start_s, clip.path)))
 
 
-def seamless(waveform: Waveform, crossfade_s: float = 0.05) -> Waveform:
-    """Return (T',) float32, a little shorter: played again and again it has no click and no dip in level.
+# The rule: which clip, which part of it, and how a short one repeats.
 
-    Its end is laid over its beginning by an equal-power cross-fade, of at most half the waveform.
+
+def pick(draws: FloatArray, count: int | Indices) -> Indices:
+    """Return which of `count` things numbers from 0 to 1 choose, all equally likely."""
+    chosen: Indices = np.minimum((draws * count).astype(np.int64), np.asarray(count) - 1)
+    return chosen
+
+
+def weighted(draws: FloatArray, weights: Sequence[float] | FloatArray) -> Indices:
+    """Return which of several things numbers from 0 to 1 choose, by their weights."""
+    shares = np.cumsum(np.asarray(weights, dtype=np.float64))
+    chosen = np.searchsorted(shares, draws * shares[-1], side="right")
+    found: Indices = np.minimum(chosen, len(shares) - 1)
+    return found
+
+
+def pieces_of(clip: Clip) -> int:
+    """Return in how many pieces of 30 s a clip is drawn from: 1, the whole, unless its stated duration is longer."""
+    if clip.duration_s is None or clip.duration_s < 2 * PIECE_S:
+        return 1
+    return int(clip.duration_s // PIECE_S)
+
+
+def piece_of(clip: Clip, piece: int) -> Clip:
+    """Return one of the `pieces_of` a clip."""
+    if pieces_of(clip) == 1:
+        return clip
+    return replace(clip, start_s=clip.start_s + piece * PIECE_S, duration_s=PIECE_S)
+
+
+def crop_starts(active: BoolArray, samples: int, length: int) -> Sequence[int] | Indices:
+    """Return the samples at which a stretch of a sound may start; none of silence.
+
+    Crops of a longer sound hold at least a quarter of the active sound that the fullest crop of that length holds, so
+    a clip with long silent stretches never gives silence. They start where a level frame does, or as late as they can.
+    A shorter sound is looped, from anywhere in its loop.
+
+    Args:
+        active: (ceil(samples / 320),) the sound's active frames.
+        samples: length of the sound.
+        length: of the stretch.
     """
-    overlap = min(round(crossfade_s * SAMPLE_RATE), len(waveform) // 2)
-    looped = waveform[: len(waveform) - overlap].copy()
-    if overlap:
-        angle = (np.arange(overlap, dtype=np.float32) + 0.5) * np.float32(np.pi / 2 / overlap)
-        looped[:overlap] = waveform[:overlap] * np.sin(angle) + waveform[-overlap:] * np.cos(angle)
-    return looped
-
-
-def _loop(waveform: Waveform, length: int, generator: np.random.Generator, crossfade_s: float) -> Waveform:
-    looped = seamless(waveform, crossfade_s)
-    phase = int(generator.integers(len(looped)))
-    return np.resize(np.roll(looped, -phase), length)
-
-
-def _whole(sound: Waveform | Pcm) -> Waveform:
-    return sound.waveform() if isinstance(sound, Pcm) else sound
-
-
-def _start(sound: Waveform | Pcm, length: int, generator: np.random.Generator, active: BoolArray) -> int:
-    last = len(sound) - length
+    if not active.any():
+        return ()
+    if samples < length:
+        return range(samples - _overlap(samples))
+    last = samples - length
     starts = np.append(np.arange(0, last, FRAME_SAMPLES), last)
     before = np.concatenate(([0], np.cumsum(active)))
     # Only frames that lie wholly inside the crop are sure to be heard in it.
@@ -227,15 +198,239 @@ def _start(sound: Waveform | Pcm, length: int, generator: np.random.Generator, a
     end_frame = np.where(starts == last, len(active), (starts + length) // FRAME_SAMPLES)
     heard = before[np.maximum(end_frame, first_frame)] - before[first_frame]
     fullest = int(heard.max())
-    if fullest == 0:  # silence, or a crop too short to hold a frame: around the loudest sample
-        return int(np.clip(int(np.abs(_whole(sound)).argmax()) - length // 2, 0, last))
-    return int(generator.choice(starts[heard >= max(1.0, fullest / 4)]))
+    if fullest == 0:  # a crop too short to hold a frame: in the middle of an active one
+        middles = np.flatnonzero(active) * FRAME_SAMPLES + FRAME_SAMPLES // 2
+        starts = np.unique(np.clip(middles - length // 2, 0, last))
+        heard = np.ones(len(starts))
+    found: Indices = starts[heard >= max(1.0, fullest / 4)]
+    return found
+
+
+def stretch(sound: Pcm, start: int, length: int) -> Waveform:
+    """Return (length,) float32 of a sound from one of its `crop_starts` on: a crop, or a loop of a shorter one."""
+    if len(sound) >= length:
+        return sound.waveform(start, length)
+    return np.resize(np.roll(seamless(sound.waveform()), -start), length)
+
+
+def seamless(waveform: Waveform) -> Waveform:
+    """Return (T',) float32, a little shorter: played again and again it has no click and no dip in level.
+
+    Its end is laid over its beginning by an equal-power cross-fade.
+    """
+    overlap = _overlap(len(waveform))
+    looped = waveform[: len(waveform) - overlap].copy()
+    if overlap:
+        angle = (np.arange(overlap, dtype=np.float32) + 0.5) * np.float32(np.pi / 2 / overlap)
+        looped[:overlap] = waveform[:overlap] * np.sin(angle) + waveform[-overlap:] * np.cos(angle)
+    return looped
+
+
+def _overlap(samples: int) -> int:
+    return min(round(CROSSFADE_S * SAMPLE_RATE), samples // 2)
+
+
+_Taken = TypeVar("_Taken", NDArray[Any], "Tensor", covariant=True)
+
+
+class Sounds(Protocol[_Taken]):
+    """C clips by number, of which stretches are taken."""
+
+    def starts(self, clip: int, piece: int, length: int) -> Sequence[int] | Indices:
+        """Return where stretches of one piece of a clip may start, as `crop_starts`."""
+        ...
+
+    def gather(self, clips: Indices, pieces: Indices, starts: Indices, length: int) -> _Taken:
+        """Return (n, length) float32: a stretch of each, from its start on."""
+        ...
+
+
+class ReadClips:
+    """Clips that are read as they are needed, and kept as far as a cache has room."""
+
+    def __init__(self, clips: Sequence[Clip], cache: ClipCache) -> None:
+        self.clips, self.cache = clips, cache
+
+    def starts(self, clip: int, piece: int, length: int) -> Sequence[int] | Indices:
+        """Return where stretches of one piece of a clip may start.
+
+        Raises:
+            AudioError: the clip cannot be read.
+        """
+        part = piece_of(self.clips[clip], piece)
+        return crop_starts(self.cache.active(part), len(self.cache.pcm(part)), length)
+
+    def gather(self, clips: Indices, pieces: Indices, starts: Indices, length: int) -> NDArray[Any]:
+        """Return (n, length) float32: a stretch of each, from its start on."""
+        parts = [piece_of(self.clips[clip], piece) for clip, piece in zip(clips.tolist(), pieces.tolist(), strict=True)]
+        waves = [
+            stretch(self.cache.pcm(part), start, length) for part, start in zip(parts, starts.tolist(), strict=True)
+        ]
+        return np.stack(waves)
+
+
+_KNOWN_BYTES = 256 * 2**20
+
+
+class PooledClips:
+    """Clips in a pool, whose active frames are looked for when a clip is first drawn.
+
+    Args:
+        items: (C,) their places in the pool.
+        pieces: (C,) in how many pieces each is drawn from.
+    """
+
+    def __init__(self, items: Indices, pieces: Indices) -> None:
+        self.items, self.pieces = items, pieces
+        self._known: LruCache[Sequence[int] | Indices] = LruCache(_KNOWN_BYTES, _starts_bytes)
+
+    def of(self, pool: Pool, device: torch.device | None) -> _Pooled:
+        """Return the clips as they lie in a pool; stretches of them come to lie on the device."""
+        return _Pooled(self.items, self.pieces, pool, device, self._known)
+
+
+class _Pooled(NamedTuple):
+    items: Indices
+    pieces: Indices
+    pool: Pool
+    device: torch.device | None
+    known: LruCache[Sequence[int] | Indices]
+
+    def starts(self, clip: int, piece: int, length: int) -> Sequence[int] | Indices:
+        def find() -> Sequence[int] | Indices:
+            part = self._part(clip, piece)
+            if len(part) == 0:  # shorter than its stated duration
+                return ()
+            found = crop_starts(active_frames(part.waveform()), len(part), length)
+            return found if isinstance(found, range) else np.asarray(found, dtype=np.int32)
+
+        return self.known.get((clip, piece, length), find)
+
+    def _part(self, clip: int, piece: int) -> Pcm:
+        whole = self.pool.recording(int(self.items[clip]))
+        return whole if self.pieces[clip] == 1 else whole.crop(piece * PIECE_SAMPLES, PIECE_SAMPLES)
+
+    def gather(self, clips: Indices, pieces: Indices, starts: Indices, length: int) -> Tensor:
+        items, first = self.items[clips], pieces * PIECE_SAMPLES
+        whole = self.pool.lengths[items]
+        short = np.where(self.pieces[clips] == 1, whole, np.minimum(whole - first, PIECE_SAMPLES)) < length
+        waves = self.pool.gather(items, np.where(short, 0, first + starts), length, self.device)
+        if short.any():
+            rows = np.flatnonzero(short)
+            loops = [stretch(self._part(int(clips[row]), int(pieces[row])), int(starts[row]), length) for row in rows]
+            waves[sent(rows, self.device)] = sent(np.stack(loops), self.device)
+        return waves
+
+
+def _starts_bytes(starts: Sequence[int] | Indices) -> int:
+    return starts.nbytes if isinstance(starts, np.ndarray) else 100
+
+
+class Layers(NamedTuple, Generic[Array]):
+    """M stretches of clips that n rows of noise are made of.
+
+    Attributes:
+        rows: (M,) row that each is added to.
+        clips: (M,) number of the clip.
+        pieces: (M,) which of its pieces.
+        starts: (M,) first sample, counted from the beginning of the piece.
+        gains: (M,) float64 factor on it.
+        speeds: (M,) at which it is played.
+        silent: (M,) bool: nothing could be found in it, nor in the clips that may stand in for it.
+    """
+
+    rows: Indices
+    clips: Indices
+    pieces: Indices
+    starts: Indices
+    gains: Array
+    speeds: FloatArray
+    silent: BoolArray
+
+
+def place(
+    sounds: Sounds[Array],
+    pieces: Indices,
+    among: range,
+    draws: tuple[float, float, float],
+    length: int,
+    barred: Set[int] = frozenset(),
+) -> tuple[int, int, int, bool]:
+    """Return the clip, the piece of it and the first sample of a stretch, and whether all of it is silence.
+
+    Each clip is equally likely, each piece of it, and each of its `crop_starts`. For silence, and for a clip that is
+    barred, the piece that follows in order stands in, and then the clip that does.
+
+    Args:
+        sounds: gives the clips.
+        pieces: (C,) in how many pieces each is drawn from.
+        among: numbers of the clips to choose from.
+        draws: numbers from 0 to 1 that decide clip, piece and start.
+        length: samples of the stretch.
+        barred: numbers of clips not to choose; not all of them.
+    """
+    first = min(int(draws[0] * len(among)), len(among) - 1)
+    usable = 0
+    for turn in range(len(among)):
+        clip = among[(first + turn) % len(among)]
+        if clip in barred:
+            continue
+        usable, count = clip, int(pieces[clip])
+        for further in range(count):
+            piece = (int(draws[1] * count) + further) % count
+            starts = sounds.starts(clip, piece, length)
+            if len(starts):
+                return clip, piece, int(starts[int(draws[2] * len(starts))]), False
+    return usable, 0, 0, True
+
+
+def layered(
+    sounds: Sounds[Array],
+    placed: Sequence[tuple[int, int, int, bool]],
+    rows: Indices,
+    speeds: FloatArray,
+    length: int,
+) -> tuple[Array, Layers[Array]]:
+    """Return (M, length) float32, the stretches that `place` gave, at their own level and speed; and what they are."""
+    clips, pieces, starts, silent = (np.array(column) for column in zip(*placed, strict=True))
+
+    def gather(some: Indices, samples: int) -> Array:
+        return sounds.gather(clips[some], pieces[some], starts[some], samples)
+
+    waves = gather_played(gather, speeds, length)
+    gains = beside(np.ones(len(rows)), waves)
+    return waves, Layers(rows, clips, pieces, starts, gains, speeds, silent)
+
+
+CLIP_DRAWS = 3
+
+
+def draw_clips(
+    pieces: Indices, sounds: Sounds[Array], length: int, barred: Sequence[Set[int]], draws: FloatArray
+) -> tuple[Array, Layers[Array]]:
+    """Return (n, length) float32 noise at the clips' own level, a stretch of one clip in every row.
+
+    Args:
+        pieces: (C,) in how many pieces each clip is drawn from.
+        sounds: gives the clips.
+        length: samples wanted.
+        barred: n sets of numbers of clips not to be heard in a row.
+        draws: (n, 3) numbers from 0 to 1.
+
+    Raises:
+        CorpusError: no clip is left for a row.
+    """
+    among = range(len(pieces))
+    if any(len(own) >= len(among) for own in barred):
+        raise CorpusError(f"all {len(among)} noise clips are excluded from this draw: add other clips")
+    placed = [
+        place(sounds, pieces, among, (clip, piece, start), length, own)
+        for (clip, piece, start), own in zip(draws[:, :3].tolist(), barred, strict=True)
+    ]
+    return layered(sounds, placed, np.arange(len(draws)), np.ones(len(draws)), length)
 
 
 # What can be drawn as noise: the interface of every source, recorded clips, and a choice among sources.
-
-_ATTEMPTS = 20
-"""Clips tried in a row before a set of clips counts as silent."""
 
 
 @dataclass(frozen=True)
@@ -270,17 +465,20 @@ class NoiseSource(Protocol):
 
 
 class RecordedNoise:
-    """Crops of recorded clips, each clip equally likely, short ones looped.
+    """Stretches of recorded clips, each clip equally likely, short ones looped.
 
     Raises:
         CorpusError: there is no clip.
     """
 
     def __init__(self, clips: Iterable[Clip], cache: ClipCache) -> None:
-        self.clips = stable_order(clips)
+        self.clips = self.drawn = stable_order(clips)
         self.cache = cache
         if not self.clips:
             raise CorpusError("recorded noise needs at least one clip")
+        self._sounds = ReadClips(self.clips, cache)
+        self.pieces = np.array([pieces_of(clip) for clip in self.clips])
+        self.compose = partial(draw_clips, self.pieces)
 
     def draw(self, length: int, generator: np.random.Generator, exclude: frozenset[str] = frozenset()) -> Noise:
         """Return a stretch of one clip, described by its file name.
@@ -292,24 +490,32 @@ class RecordedNoise:
 
         Raises:
             AudioError: the clip drawn cannot be read.
-            CorpusError: every clip is excluded, or 20 clips in a row were silent.
+            CorpusError: every clip is excluded, or silent.
         """
-        clips = [c for c in self.clips if not {c.path, c.speaker} & exclude] if exclude else self.clips
-        if not clips:
-            raise CorpusError(f"all {len(self.clips)} noise clips are excluded from this draw: add other clips")
-        for _ in range(_ATTEMPTS):
-            clip = random_chunk(clips[int(generator.integers(len(clips)))], generator)
-            sound, active = self.cache.pcm(clip), self.cache.active(clip)
-            if active.any():
-                return Noise(crop_or_loop(sound, length, generator, active=active), clip.name)
-        raise CorpusError(
-            f"{_ATTEMPTS} noise clips in a row were silent (the last: {clips[-1].path}): remove silent files"
-        )
+        barred = self.barred(exclude) if exclude else frozenset()
+        draws = generator.random((1, CLIP_DRAWS))
+        waves, layers = self.compose(self._sounds, length, [barred], draws)
+        clip = self.clips[int(layers.clips[0])]
+        if layers.silent.any():
+            raise CorpusError(f"all noise clips are silent (for example {clip.path}): remove silent files")
+        return Noise(waves[0], clip.name)
+
+    def barred(self, exclude: Set[str]) -> frozenset[int]:
+        """Return the numbers of the clips that come from files, or of speakers, of these names."""
+        return frozenset().union(*(self._numbers.get(name, ()) for name in exclude))
+
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        numbers: dict[str, list[int]] = {}
+        for number, clip in enumerate(self.clips):
+            for name in {clip.path, clip.speaker} - {""}:
+                numbers.setdefault(name, []).append(number)
+        return numbers
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over the names, sizes and stretches of the clips."""
-        return digest("recorded", clips_digest(self.clips))
+        return digest("recorded", VERSION, clips_digest(self.clips))
 
     @property
     def summary(self) -> str:
@@ -338,133 +544,16 @@ class Choice:
 
     def draw(self, length: int, generator: np.random.Generator, exclude: frozenset[str] = frozenset()) -> Noise:
         """Return what the source drawn returns; raises what it raises."""
-        index = int(generator.choice(len(self.sources), p=self.weights))
+        index = int(weighted(generator.random(1), self.weights)[0])
         return self.sources[index].draw(length, generator, exclude)
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over the sources and their weights."""
-        return digest("choice", *(source.fingerprint for source in self.sources), *self.weights)
+        return digest("choice", VERSION, *(source.fingerprint for source in self.sources), *self.weights)
 
     @property
     def summary(self) -> str:
         """The sources with their shares."""
         parts = zip(self.weights, self.sources, strict=True)
         return "; ".join(f"{100 * weight:.0f} % {source.summary}" for weight, source in parts)
-
-
-# Clips of noise in a pool, drawn in batches so that enough of their sound is heard.
-
-PIECES = 128
-"""Stretches that are composed of a source without recordings."""
-
-COMPOSED_S = 6.0
-
-TRIES = 4
-"""Crops of a clip that are tried before the best of them is taken."""
-
-ENOUGH = 0.25
-"""A crop is good enough when its share of active sound reaches this part of the whole clip's share."""
-
-
-class NoiseSampler:
-    """Clips of one source, each equally likely, at their own level.
-
-    Args:
-        items: (C,) their places in the pool.
-    """
-
-    DRAWS = 1 + TRIES
-
-    def __init__(self, items: Indices) -> None:
-        self.items = items
-        # what is known of each clip once it was drawn: power above which a frame is heard, share of such frames, first
-        self._threshold = np.full(len(items), np.nan)
-        self._share = np.zeros(len(items))
-        self._first = np.zeros(len(items), dtype=np.int64)
-
-    def draw(
-        self, pool: Pool, length: int, _voices: Indices, draws: NDArray[np.float64], device: torch.device
-    ) -> tuple[Tensor, tuple[Indices, Indices, Indices, NDArray[np.float64]]]:
-        """Return (n, length) float32 noise, and rows, items, starts and gains of what it is made of: a crop a row."""
-        chosen = np.minimum((draws[:, 0] * len(self.items)).astype(np.int64), len(self.items) - 1)
-        self._listen(pool, np.unique(chosen[np.isnan(self._threshold[chosen])]))
-        items, wanted = self.items[chosen], ENOUGH * self._share[chosen]
-        starts = pool.start(items, length, draws[:, 1])
-        waves = pool.gather(items, starts, length, device)
-        heard = self._heard(waves, chosen)
-        for attempt in range(2, 1 + TRIES):
-            rows = np.flatnonzero(heard < wanted)
-            if len(rows) == 0:
-                break
-            others = pool.start(items[rows], length, draws[rows, attempt])
-            self._take(pool, rows, others, items, starts, waves, heard, chosen)
-        rows = np.flatnonzero((heard == 0.0) & (wanted > 0.0))
-        if len(rows):  # nothing of a sparse clip was met: go to where its sound begins
-            places = np.minimum(self._first[chosen[rows]], pool.start(items[rows], length, np.ones(len(rows))))
-            self._take(pool, rows, places, items, starts, waves, heard, chosen)
-        return waves, (np.arange(len(chosen)), items, starts, np.ones(len(chosen)))
-
-    def _take(
-        self,
-        pool: Pool,
-        rows: Indices,
-        others: Indices,
-        items: Indices,
-        starts: Indices,
-        waves: Tensor,
-        heard: NDArray[np.float64],
-        chosen: Indices,
-    ) -> None:
-        """Put other crops into `rows`, where more is heard in them."""
-        crops = pool.gather(items[rows], others, waves.shape[1], waves.device)
-        found = self._heard(crops, chosen[rows])
-        better = found > heard[rows]
-        starts[rows[better]], heard[rows[better]] = others[better], found[better]
-        waves[sent(rows[better], waves.device)] = crops[sent(np.flatnonzero(better), waves.device)]
-
-    def _heard(self, waves: Tensor, chosen: Indices) -> NDArray[np.float64]:
-        """Return (n,) the share of frames that would count as active in the whole clip."""
-        energy, samples = frame_energy(waves)
-        threshold = sent(self._threshold[chosen], waves.device)
-        share: NDArray[np.float64] = (energy / samples > threshold.unsqueeze(1)).double().mean(dim=1).cpu().numpy()
-        return share
-
-    def _listen(self, pool: Pool, chosen: Indices) -> None:
-        for clip in chosen.tolist():
-            waveform = pool.recording(int(self.items[clip])).waveform()
-            active = active_frames(waveform)
-            self._share[clip] = active.mean()
-            self._first[clip] = int(active.argmax()) * FRAME_SAMPLES
-            level_db = active_level_db(waveform)
-            self._threshold[clip] = 10.0 ** ((level_db - ACTIVITY_MARGIN_DB) / 10.0) if active.any() else np.inf
-
-
-def recorded(source: RecordedNoise, builder: PoolBuilder, crop_samples: int) -> Indices:
-    """Put the clips of a source on the shelf, short ones without a seam where they repeat; return their places."""
-    loads = [(("noise", clip, crop_samples), partial(_load_noise, clip, crop_samples)) for clip in source.clips]
-    return np.array([builder.add(key, load) for key, load in loads])
-
-
-def composed(source: NoiseSource, builder: PoolBuilder, kept: dict[tuple[str, int], Pcm]) -> Indices:
-    """Put stretches of what a source composes on the shelf; return their places. They depend on the source alone.
-
-    Args:
-        source: composes noise of any length.
-        builder: gets the stretches.
-        kept: those composed before; gets the new ones.
-    """
-
-    def load(name: tuple[str, int]) -> Pcm:
-        if name not in kept:
-            draw = generator(0, 0, name[1], f"library/{name[0]}")
-            kept[name] = encode(source.draw(round(COMPOSED_S * SAMPLE_RATE), draw).waveform)
-        return kept[name]
-
-    names = [(source.fingerprint, piece) for piece in range(PIECES)]
-    return np.array([builder.add(name, partial(load, name)) for name in names])
-
-
-def _load_noise(clip: Clip, crop_samples: int) -> Pcm:
-    pcm = clip.pcm()
-    return pcm if len(pcm) >= crop_samples else encode(seamless(pcm.waveform()))

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxanchor import runtime
+from voxanchor.audio.arrays import sent
 from voxanchor.audio.downmix import Channel, channel_of
 from voxanchor.audio.headers import sound_chunk
 from voxanchor.audio.io import crop_bounds, probe, read
@@ -282,18 +283,6 @@ _THREADS = 8
 
 Key = Hashable
 """What a recording is, for example its file and where in it it begins: the same recording is kept once."""
-
-
-def sent(array: NDArray[Any], device: torch.device | None = None) -> Tensor:
-    """Return an array as a tensor on a device, without waiting until it has come there.
-
-    On the processor, where it stays without a device, the two share their memory.
-    """
-    tensor = torch.from_numpy(array)
-    if device is None:
-        return tensor
-    # out of memory that may be swapped the copy would wait for all that the device has to do before it
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 class PoolBuilder:

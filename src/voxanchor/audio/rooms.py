@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio.noise import Clip, clips_digest, digest, stable_order
+from voxanchor.audio.arrays import Array, namespace
+from voxanchor.audio.noise import Clip, clips_digest, digest, pick, stable_order
 from voxanchor.audio.pcm import LruCache, Pcm, encode
 from voxanchor.errors import AudioError, CorpusError, RecipeError
-from voxanchor.extras import lazily
 from voxanchor.rng import generator as named_generator
 from voxanchor.types import SAMPLE_RATE, FloatArray, Waveform
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from voxanchor.audio.pcm import Indices, Pool, PoolBuilder
-else:
-    torch = lazily("torch", globals(), "torch")
 
 
 EARLY_S = 0.05
@@ -41,6 +39,9 @@ MAX_S = 3.0
 
 INAUDIBLE_DB = -60.0
 """A response ends where the energy that is left is this far below all of it."""
+
+CONVOLUTION_VERSION = 2
+"""Raised when the same speech sounds otherwise in the same room, or another is drawn; part of every fingerprint."""
 
 _DIRECT_DB = -6.0
 _FOOT_DB = -20.0
@@ -176,13 +177,28 @@ def reverberate(waveform: Waveform, taps: Waveform) -> Waveform:
         waveform: (T,) float32, before which there was silence.
         taps: (K,) float32, the room's response.
     """
-    taps = taps[: len(waveform)]
-    size = fast_length(len(waveform) + len(taps) - 1)
-    product = np.fft.rfft(waveform, size) * np.fft.rfft(taps, size)
-    heard: Waveform = np.fft.irfft(product, size)[: len(waveform)].astype(np.float32)
+    heard: Waveform = convolve(waveform[None], taps[None])[0]
     return heard
 
 
+def convolve(waves: Array, responses: Array) -> Array:
+    """Return (N, T): the first T samples of each waveform through its response; nothing is late or wraps round.
+
+    Args:
+        waves: (N, T) floating point, before which there was silence; the result has the same dtype.
+        responses: (N, K) of that dtype, one a row; shorter ones end in zeros. Taps beyond T are not heard.
+    """
+    length = waves.shape[1]
+    taps = responses[:, :length]
+    size = fast_length(length + taps.shape[1] - 1)
+    xp = namespace(waves)
+    spectrum = xp.fft.rfft(waves, size)
+    spectrum *= xp.fft.rfft(taps, size)
+    heard: Array = xp.fft.irfft(spectrum, size)[:, :length]
+    return heard
+
+
+@lru_cache(maxsize=1024)
 def fast_length(length: int) -> int:
     """Return the smallest product of powers of 2, 3 and 5 that is at least `length`: its Fourier transform is fast."""
     best = 1 << max(0, length - 1).bit_length()
@@ -201,7 +217,7 @@ def fast_length(length: int) -> int:
 SHORTEST_RT60_S, LONGEST_RT60_S = 0.1, MAX_S
 
 VERSION = 1
-"""Of what is drawn: part of every fingerprint."""
+"""Raised when `synthetic_room` makes another room of the same numbers; part of its fingerprint."""
 
 _SPEED_OF_SOUND = 343.0
 _VOLUME_PER_S = 100.0
@@ -245,10 +261,10 @@ def synthetic_room(rt60_s: float, generator: np.random.Generator) -> Room:
 
 
 def check_rt60(rt60_s: float) -> None:
-    """Do nothing for a reverberation time that `synthetic_room` can make.
+    """Check that `synthetic_room` can make a room of a reverberation time.
 
     Raises:
-        RecipeError: it is another.
+        RecipeError: it cannot.
     """
     if not SHORTEST_RT60_S <= rt60_s <= LONGEST_RT60_S:
         raise RecipeError(
@@ -278,27 +294,6 @@ def _dulled(reflections: FloatArray, cutoff_hz: float) -> FloatArray:
     gain /= np.sqrt(np.mean(np.abs(gain) ** 2))
     filtered: FloatArray = np.fft.irfft(np.fft.rfft(reflections, size) * gain, size)[: len(reflections)]
     return filtered
-
-
-# Convolution of many waveforms at once, each with a response of its own, by Fourier transforms, on any device.
-
-
-def convolve(waves: Tensor, responses: Tensor) -> Tensor:
-    """Return (N, T) float32: the first T samples of each waveform through its response; nothing is late or wraps round.
-
-    What `voxanchor.audio.rooms.reverberate` gives for each row, to float rounding.
-
-    Args:
-        waves: (N, T) float32, before which there was silence.
-        responses: (N, K) float32, one a row; shorter ones end in zeros. Taps beyond T are not heard.
-    """
-    length = waves.shape[1]
-    taps = responses[:, :length]
-    size = fast_length(length + taps.shape[1] - 1)
-    spectrum = torch.fft.rfft(waves, size)
-    spectrum *= torch.fft.rfft(taps, size)
-    heard: Tensor = torch.fft.irfft(spectrum, size)[:, :length]
-    return heard
 
 
 # The rooms an experiment has at hand: recorded responses, and those that are made; singly, and for batches.
@@ -333,11 +328,11 @@ class Rooms:
         if rt60_s is not None:
             return synthetic_room(rt60_s, generator)
         self.refuse_none()
-        clip = self.clips[int(generator.integers(len(self.clips)))]
+        clip = self.clips[int(pick(generator.random(1), len(self.clips))[0])]
         return self._memory.get(clip, lambda: load_room(clip))
 
     def refuse_none(self) -> None:
-        """Do nothing where there are recordings.
+        """Check that there are recordings.
 
         Raises:
             CorpusError: there are none.
@@ -351,11 +346,11 @@ class Rooms:
 
     def fingerprint_of(self, rt60_s: float | None) -> str:
         """Return 16 hex digits that change when the room that `draw` gives would: the same on every machine."""
-        return self._fingerprint if rt60_s is None else digest("synthetic rooms", VERSION, rt60_s)
+        return self._fingerprint if rt60_s is None else digest("synthetic rooms", VERSION, CONVOLUTION_VERSION, rt60_s)
 
     @cached_property
     def _fingerprint(self) -> str:
-        return digest("rooms", clips_digest(self.clips))
+        return digest("rooms", CONVOLUTION_VERSION, clips_digest(self.clips))
 
     @property
     def summary(self) -> str:
@@ -403,7 +398,7 @@ class RirSampler:
         built_in = draws[:, 0] < self._built_in_share
         for chosen, places in ((built_in, self._built_in), (~built_in, self._recorded)):
             if chosen.any():
-                items[chosen] = places[(draws[chosen, 1] * len(places)).astype(np.int64)]
+                items[chosen] = places[pick(draws[chosen, 1], len(places))]
         return pool.gather(items, np.zeros(len(items), dtype=np.int64), length, device), items
 
 

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxanchor.audio.noise import Noise, at_speed, crop_or_loop, digest, source_length
+from voxanchor.audio.noise import VERSION, Noise, crop_starts, digest, pick, stretch
+from voxanchor.audio.pcm import Pcm, encode
 from voxanchor.audio.snr import active_frames, active_level_db, level_db
+from voxanchor.audio.speed import play as played
+from voxanchor.audio.speed import source_samples
 from voxanchor.errors import CorpusError
 from voxanchor.rng import generator as named_generator
 from voxanchor.types import SAMPLE_RATE, BoolArray, FloatArray, Waveform
@@ -447,7 +450,7 @@ class SyntheticMusic:
         if pieces < 1 or piece_s < 1.0:
             raise CorpusError(f"synthetic music needs at least one piece of at least 1 s, not {pieces} of {piece_s} s")
         self.seed, self.pieces, self.piece_s = seed, pieces, piece_s
-        self._rendered: dict[int, tuple[Waveform, BoolArray]] = {}
+        self._rendered: dict[int, tuple[Pcm, BoolArray]] = {}
 
     def draw(
         self,
@@ -459,16 +462,19 @@ class SyntheticMusic:
         index = int(generator.integers(self.pieces))
         if index not in self._rendered:
             piece = compose(self.piece_s, named_generator(self.seed, 0, index, f"music/{_MUSIC_VERSION}"))
-            self._rendered[index] = (piece, active_frames(piece))
-        piece, active = self._rendered[index]
-        speed = float(generator.uniform(0.85, 1.18))
-        crop = crop_or_loop(piece, source_length(length, speed), generator, active=active)
-        return Noise(at_speed(crop, speed, length), f"synthetic music, piece {index}")
+            self._rendered[index] = (encode(piece), active_frames(piece))
+        kept, active = self._rendered[index]
+        speed = int(generator.integers(85, 119)) / 100  # few enough that every filter is made once
+        samples = source_samples(length, speed)
+        starts = crop_starts(active, len(kept), samples)
+        start = int(starts[int(pick(generator.random(1), len(starts))[0])])
+        wave = stretch(kept, start, samples)[None]
+        return Noise(played(wave, speed, length)[0], f"synthetic music, piece {index}")
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the seed, the number and length of pieces, and the version of the composer."""
-        return digest("synthetic music", _MUSIC_VERSION, self.seed, self.pieces, self.piece_s)
+        return digest("synthetic music", _MUSIC_VERSION, VERSION, self.seed, self.pieces, self.piece_s)
 
     @property
     def summary(self) -> str:

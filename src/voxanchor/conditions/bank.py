@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from voxanchor.audio.babble import Babble, BabbleSampler
+from voxanchor.audio.arrays import beside, namespace
+from voxanchor.audio.babble import TALKER_DRAWS, Babble
+from voxanchor.audio.downmix import Channel
 from voxanchor.audio.noise import (
+    CLIP_DRAWS,
+    PIECE_SAMPLES,
     Choice,
     Clip,
     ClipCache,
+    Layers,
     Noise,
-    NoiseSampler,
     NoiseSource,
+    PooledClips,
     RecordedNoise,
-    composed,
+    Sounds,
     digest,
-    recorded,
+    draw_clips,
+    weighted,
 )
-from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, sent
+from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, encode
 from voxanchor.audio.rooms import Rooms
+from voxanchor.audio.speed import source_samples
 from voxanchor.audio.synthetic import SyntheticMusic, SyntheticNoise
 from voxanchor.conditions.suites import class_kind
 from voxanchor.corpus.layouts import NoiseFolder, noise_folder
 from voxanchor.corpus.manifest import Manifest, Utterance, log_left_out
 from voxanchor.corpus.noise_folders import noise_class, room_clips
 from voxanchor.errors import CorpusError
-from voxanchor.extras import lazily
+from voxanchor.rng import generator
 from voxanchor.runtime import log_line
+from voxanchor.types import SAMPLE_RATE, FloatArray
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-else:
-    torch = lazily("torch", globals(), "torch")
 
 
 class NoiseBank:
@@ -107,12 +112,15 @@ class NoiseBank:
         return [f"{kind}: {source.summary}" for kind, source in self._sources.items()]
 
 
-# The noise of a bank laid out for training: batches of it are drawn and summed without a loop over their rows.
+# The noise of a bank laid out for training: batches of it are drawn and summed without a loop over their samples.
 #
-# A bank makes one stretch of noise at a time, from whatever it is asked for. A library holds every clip decoded, and
-# built-in noise and music composed beforehand. What they draw is alike, by the same rules, but not the same.
+# A source says what is drawn, in evaluation as here. Here every clip lies decoded in a pool, and noise and music
+# without recordings are composed beforehand.
 
-Uniform = NDArray[np.float64]
+PIECES = 128
+"""Stretches that are composed of a source without recordings."""
+
+COMPOSED_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,22 @@ class MixtureComponents:
     rows: Indices
     items: Indices
     starts: Indices
-    gains: Uniform
+    gains: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A source laid out.
+
+    Attributes:
+        compose: draws of it, as `Babble.compose`.
+        clips: its own, in the pool.
+        barred: per utterance what must not be heard behind it, as the source numbers it.
+    """
+
+    compose: Callable[[Sounds[Tensor], int, Sequence[Set[int]], FloatArray], tuple[Tensor, Layers[Tensor]]]
+    clips: PooledClips
+    barred: Sequence[Set[int]]
 
 
 class NoiseAugmenter:
@@ -139,57 +162,87 @@ class NoiseAugmenter:
         bank: what is laid out.
         builder: gets the clips; noise can be drawn once a pool is made of it.
         crop_samples: T, the length of the noise that is drawn.
+        exclude: for each of U utterances what must not be heard behind it: its speaker, and paths of files.
+
+    Attributes:
+        source_samples: longest stretch of a clip that is gathered.
+
+    Raises:
+        CorpusError: babble of more talkers at once than `MOST_TALKERS`.
     """
 
-    DRAWS = 1 + max(NoiseSampler.DRAWS, BabbleSampler.DRAWS)
+    MOST_TALKERS = 12
+    DRAWS = 1 + max(CLIP_DRAWS, 1 + TALKER_DRAWS * MOST_TALKERS)
     """Numbers from 0 to 1 that decide one row."""
 
-    def __init__(self, bank: NoiseBank, builder: PoolBuilder, crop_samples: int) -> None:
+    def __init__(
+        self, bank: NoiseBank, builder: PoolBuilder, crop_samples: int, exclude: Sequence[Set[str]] = ()
+    ) -> None:
         self.kinds = bank.kinds
-        self.crop_samples = crop_samples
-        self._parts: list[NoiseSampler | BabbleSampler] = []
-        # per kind: cumulative shares of its parts, and their numbers
-        self._shares: list[Uniform] = []
-        self._members: list[Indices] = []
+        self.crop_samples = self.source_samples = crop_samples
+        # per kind: its parts, with their weights
+        self._parts: list[list[tuple[float, _Part]]] = []
         for kind in self.kinds:
-            weighted = list(_leaves(bank.source(kind), 1.0))
-            first = len(self._parts)
-            self._parts += [_part(source, builder, crop_samples, bank) for _, source in weighted]
-            self._shares.append(np.cumsum([weight for weight, _ in weighted]))
-            self._members.append(np.arange(first, len(self._parts)))
+            leaves = list(_leaves(bank.source(kind), 1.0))
+            self._parts.append([(weight, self._part(source, builder, bank, exclude)) for weight, source in leaves])
 
-    def voice(self, speaker: str, paths: tuple[str, ...]) -> int:
-        """Return the number under which a speaker, or whose files these are, talks in babble; -1 for nobody."""
-        samplers = [part for part in self._parts if isinstance(part, BabbleSampler)]
-        return max((sampler.voice(speaker, paths) for sampler in samplers), default=-1)
+    def _part(self, source: NoiseSource, builder: PoolBuilder, bank: NoiseBank, exclude: Sequence[Set[str]]) -> _Part:
+        if isinstance(source, Babble):
+            if source.talkers[1] > self.MOST_TALKERS:
+                raise CorpusError(
+                    f"babble of {source.talkers[1]} talkers: at most {self.MOST_TALKERS} can talk in training"
+                )
+            longest = max(source_samples(self.crop_samples, speed) for speed in source.speeds)
+            self.source_samples = max(self.source_samples, longest)
+        if isinstance(source, Babble | RecordedNoise):
+            items = np.array([builder.add(clip_key(clip), clip.pcm) for clip in source.drawn])
+            return _Part(source.compose, PooledClips(items, source.pieces), [source.barred(names) for names in exclude])
+        pieces = np.ones(PIECES, dtype=np.int64)
+        clips = PooledClips(_composed(source, builder, bank.composed), pieces)
+        return _Part(partial(draw_clips, pieces), clips, [frozenset()] * len(exclude))
 
     def draw(
-        self, pool: Pool, kinds: Indices, voices: Indices, draws: Uniform, device: torch.device | None = None
+        self, pool: Pool, kinds: Indices, utterances: Indices, draws: FloatArray, device: torch.device | None = None
     ) -> tuple[Tensor, MixtureComponents]:
         """Return noise, (n, T) float32 at its sources' own levels, and what it is made of.
 
-        A row may come out silent where clips are; it is all zeros then.
+        A row comes out silent where all clips that could be heard in it are.
 
         Args:
-            pool: filled from the library's shelf.
+            pool: filled from the builder.
             kinds: (n,) positions among `kinds`.
-            voices: (n,) who must not be heard in the babble of each row; -1 for nobody.
-            draws: (n, `DRAWS`) uniform numbers from 0 to 1.
+            utterances: (n,) behind which of the U utterances it will be heard; -1 for none of them.
+            draws: (n, `DRAWS`) numbers from 0 to 1.
             device: where the noise is wanted.
+
+        Raises:
+            CorpusError: nothing is left to be heard behind an utterance.
         """
-        noise = torch.zeros(len(kinds), self.crop_samples, device=device)
-        parts = np.zeros(len(kinds), dtype=np.int64)
-        for kind, (shares, members) in enumerate(zip(self._shares, self._members, strict=True)):
-            rows = np.flatnonzero(kinds == kind)
-            chosen = np.searchsorted(shares, draws[rows, 0] * shares[-1], side="right")
-            parts[rows] = members[np.minimum(chosen, len(members) - 1)]
-        found = []
-        for part in np.unique(parts):
-            rows = np.flatnonzero(parts == part)
-            waves, layers = self._parts[part].draw(pool, self.crop_samples, voices[rows], draws[rows, 1:], device)
-            noise[sent(rows, device)] = waves
-            found.append((rows[layers[0]], *layers[1:]))
-        return noise, MixtureComponents(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        made = []
+        for kind in np.unique(kinds):
+            parts = self._parts[kind]
+            own = np.flatnonzero(kinds == kind)
+            chosen = weighted(draws[own, 0], [weight for weight, _ in parts])
+            for number in np.unique(chosen):
+                rows, part = own[chosen == number], parts[number][1]
+                barred = [part.barred[place] if place >= 0 else frozenset() for place in utterances[rows].tolist()]
+                sounds = part.clips.of(pool, device)
+                waves, layers = part.compose(sounds, self.crop_samples, barred, draws[rows, 1:])
+                made.append((rows, waves, part.clips.items[layers.clips], layers))
+        noise = made[0][1].new_empty(len(kinds), self.crop_samples)
+        for rows, waves, *_ in made:
+            noise[beside(rows, noise)] = waves
+        return noise, MixtureComponents(
+            rows=np.concatenate([rows[layers.rows] for rows, _, _, layers in made]),
+            items=np.concatenate([items for _, _, items, _ in made]),
+            starts=np.concatenate([layers.starts + layers.pieces * PIECE_SAMPLES for *_, layers in made]),
+            gains=namespace(noise).concatenate([layers.gains for *_, layers in made]),
+        )
+
+
+def clip_key(clip: Clip) -> tuple[tuple[str, float, float | None, Channel], ...]:
+    """Return what a clip is kept under in a pool: training speech that also serves as babble is kept once."""
+    return ((clip.path, clip.start_s, clip.duration_s, clip.channel),)
 
 
 def _leaves(source: NoiseSource, weight: float) -> Iterator[tuple[float, NoiseSource]]:
@@ -200,14 +253,23 @@ def _leaves(source: NoiseSource, weight: float) -> Iterator[tuple[float, NoiseSo
         yield weight, source
 
 
-def _part(
-    source: NoiseSource, builder: PoolBuilder, crop_samples: int, bank: NoiseBank
-) -> NoiseSampler | BabbleSampler:
-    if isinstance(source, Babble):
-        return BabbleSampler(source, builder)
-    if isinstance(source, RecordedNoise):
-        return NoiseSampler(recorded(source, builder, crop_samples))
-    return NoiseSampler(composed(source, builder, bank.composed))
+def _composed(source: NoiseSource, builder: PoolBuilder, kept: dict[tuple[str, int], Pcm]) -> Indices:
+    """Add stretches of what a source composes to the pool; return their places. They depend on the source alone.
+
+    Args:
+        source: composes noise of any length.
+        builder: gets the stretches.
+        kept: those composed before; gets the new ones.
+    """
+
+    def load(name: tuple[str, int]) -> Pcm:
+        if name not in kept:
+            draw = generator(0, 0, name[1], f"library/{name[0]}")
+            kept[name] = encode(source.draw(round(COMPOSED_S * SAMPLE_RATE), draw).waveform)
+        return kept[name]
+
+    names = [(source.fingerprint, piece) for piece in range(PIECES)]
+    return np.array([builder.add(name, partial(load, name)) for name in names])
 
 
 # Where noise and rooms come from in a run: recorded folders, built-in generators, talkers for babble, as one bank.

@@ -7,11 +7,13 @@ from typing import get_args
 
 import numpy as np
 
+from voxanchor.audio.arrays import Array, sent
 from voxanchor.audio.channels import AMOUNTS, PLAIN, apply_channel
+from voxanchor.audio.noise import weighted
 from voxanchor.audio.rooms import check_rt60
 from voxanchor.audio.snr import SnrLevels
 from voxanchor.errors import AudioError, RecipeError
-from voxanchor.types import Waveform
+from voxanchor.types import FloatArray, IntArray, Waveform
 
 KINDS = (*PLAIN, *AMOUNTS)
 """First words of the names of channels; no kind of noise is called so."""
@@ -77,11 +79,21 @@ class Channel:
         """
         if len(waveform) == 0 or not np.isfinite(waveform).all():
             raise AudioError(f"{self.name} needs a recording with samples, all of them finite")
-        import torch
-
-        wave = torch.from_numpy(np.array(waveform, dtype=np.float32))
-        heard: Waveform = apply_channel(wave.unsqueeze(0), self.kind, self.amount)[0].numpy()
+        heard: Waveform = self.apply_rows(np.asarray(waveform, dtype=np.float32)[None])[0]
         return heard
+
+    def apply_rows(self, waves: Array) -> Array:
+        """Return (N, T) float32: many recordings after the channel.
+
+        Channels compute in torch, for a recording as for a batch.
+
+        Args:
+            waves: (N, T) float32 at 16 kHz, finite.
+        """
+        if isinstance(waves, np.ndarray):
+            own = np.require(waves, requirements=["C", "W"])  # torch wants memory that it may write to
+            return apply_channel(sent(own), self.kind, self.amount).numpy()
+        return apply_channel(waves, self.kind, self.amount)
 
     @staticmethod
     def parse(name: str) -> "Channel | None":
@@ -271,8 +283,12 @@ class NoiseMix:
         if not weights or not all(math.isfinite(w) and w >= 0.0 for w in weights) or sum(weights) <= 0.0:
             raise RecipeError(f"weights of noise kinds must be finite, not negative and not all zero, got {weights}")
 
-    def draw(self, generator: np.random.Generator) -> Condition:
-        """Return a noisy condition: a kind by the weights, and a ratio uniform over the range."""
-        weights = np.array([weight for _, weight in self.kinds], dtype=np.float64)
-        kind = self.kinds[int(generator.choice(len(weights), p=weights / weights.sum()))][0]
-        return Condition(kind, float(generator.uniform(*self.snr_db)))
+    def choose(self, kind: FloatArray, ratio: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the positions among `kinds`, by their weights, and the ratios, uniform over the range, of n draws.
+
+        Args:
+            kind: (n,) numbers from 0 to 1.
+            ratio: (n,) numbers from 0 to 1.
+        """
+        low, high = self.snr_db
+        return weighted(kind, [weight for _, weight in self.kinds]), low + ratio * (high - low)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voxanchor import runtime
-from voxanchor.audio import speed
-from voxanchor.audio.channels import apply_channel
+from voxanchor.audio.arrays import sent
 from voxanchor.audio.downmix import Channel
-from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, known_usable, sent
-from voxanchor.audio.rooms import RirSampler, convolve
-from voxanchor.audio.snr import FRAME_SAMPLES, active_frames, high_pass_batch, measure, noise_gains
-from voxanchor.conditions.bank import MixtureComponents, NoiseAugmenter, NoiseBank
+from voxanchor.audio.noise import weighted
+from voxanchor.audio.pcm import Indices, Pcm, Pool, PoolBuilder, known_usable
+from voxanchor.audio.rooms import RirSampler
+from voxanchor.audio.snr import FRAME_SAMPLES, active_frames, measure
+from voxanchor.audio.speed import gather_played, source_samples
+from voxanchor.conditions.bank import MixtureComponents, NoiseAugmenter, NoiseBank, voices
+from voxanchor.conditions.render import render_rows
 from voxanchor.conditions.spec import Channel as SpeechChannel
 from voxanchor.conditions.spec import NoiseMix
 from voxanchor.corpus.manifest import Manifest, Utterance
@@ -52,7 +54,7 @@ class Crops:
         self.crop_samples = crop_samples
         self._items = np.array([builder.add(_key(utterance), partial(_load, utterance)) for utterance in utterances])
         self._speeds = np.array([utterance.speed for utterance in utterances])
-        self.source_samples = max(map(self._source, np.unique(self._speeds).tolist()))
+        self.source_samples = max(source_samples(crop_samples, speed) for speed in np.unique(self._speeds).tolist())
 
     def recording(self, utterance: int) -> tuple[int, float]:
         """Return the place in the pool of an utterance's recording, and the speed at which it is played."""
@@ -93,28 +95,18 @@ class Crops:
         starts = np.empty(len(chosen), dtype=np.int64)
         for value in np.unique(self._speeds[chosen]).tolist():
             rows = np.flatnonzero(self._speeds[chosen] == value)
-            starts[rows] = pool.start(self._items[chosen[rows]], self._source(value), draws[rows])
+            starts[rows] = pool.start(self._items[chosen[rows]], source_samples(self.crop_samples, value), draws[rows])
         return self._at(pool, chosen, starts, device), starts
 
     def _at(self, pool: Pool, chosen: Indices, starts: Indices, device: torch.device) -> Tensor:
-        speeds = self._speeds[chosen]
-        values = np.unique(speeds).tolist()
-        if values == [1.0]:
-            return pool.gather(self._items[chosen], starts, self.crop_samples, device)
-        waves = torch.empty(len(chosen), self.crop_samples, device=device)
-        for value in values:
-            rows = np.flatnonzero(speeds == value)
-            crops = pool.gather(self._items[chosen[rows]], starts[rows], self._source(value), device)
-            played = crops if value == 1.0 else speed.play(crops, value, self.crop_samples)
-            waves[sent(rows, device)] = played
-        return waves
+        def gather(rows: Indices, length: int) -> Tensor:
+            return pool.gather(self._items[chosen[rows]], starts[rows], length, device)
 
-    def _source(self, value: float) -> int:
-        return self.crop_samples if value == 1.0 else speed.source_samples(self.crop_samples, value)
+        return gather_played(gather, self._speeds[chosen], self.crop_samples)
 
     def _aim(self, pool: Pool, utterance: int, draw: float) -> int:
         """Return where a crop starts that has some active frame of the recording in its middle."""
-        item, length = int(self._items[utterance]), self._source(float(self._speeds[utterance]))
+        item, length = int(self._items[utterance]), source_samples(self.crop_samples, float(self._speeds[utterance]))
         active = np.flatnonzero(active_frames(pool.recording(item).waveform()))
         if len(active) == 0:
             return 0
@@ -210,7 +202,7 @@ class ChannelSampler:
 
     def __init__(self, channels: Channels) -> None:
         self.channels = [channel for name in channels.kinds if (channel := SpeechChannel.parse(name)) is not None]
-        self._shares = np.cumsum(list(channels.kinds.values()))
+        self._weights = list(channels.kinds.values())
 
     def draw(self, seed: int, step: int, clean: int, count: int, size: int) -> Indices:
         """Return (size,) the channel of each row of a batch among `channels`; -1 for none.
@@ -225,17 +217,10 @@ class ChannelSampler:
         draw = generator(seed, 0, step, "channels")
         # any of the rows: were they the last ones, as those in rooms are, each of these would have its channel
         rows = clean + draw.permutation(size - clean)[:count]
-        kinds = np.searchsorted(self._shares, draw.random(size) * self._shares[-1], side="right")
+        kinds = weighted(draw.random(size), self._weights)
         chosen = np.full(size, -1)
-        chosen[rows] = np.minimum(kinds, len(self.channels) - 1)[rows]
+        chosen[rows] = kinds[rows]
         return chosen
-
-    def apply(self, waves: Tensor, chosen: Indices) -> None:
-        """Put every row of `waves` (N, T) float32 through its channel, in place; `chosen` (N,) as `draw` gives it."""
-        for kind in np.unique(chosen[chosen >= 0]):
-            rows = sent(np.flatnonzero(chosen == kind), waves.device)
-            channel = self.channels[kind]
-            waves[rows] = apply_channel(waves[rows], channel.kind, channel.amount)
 
 
 class Batches:
@@ -264,17 +249,15 @@ class Batches:
         builder = PoolBuilder()
         self.crops = Crops(manifest.utterances, builder, self.crop_samples)
         self.library: NoiseAugmenter | None = None
-        self._voices = np.full(len(manifest), -1)
+        longest = self.crops.source_samples
         if stage.clean_share < 1:
-            self.library = NoiseAugmenter(bank, builder, self.crop_samples)
-            for row, utterance in enumerate(manifest.utterances):
-                paths = tuple(part.path for part in utterance.parts)
-                self._voices[row] = self.library.voice(utterance.speaker, paths)
+            self.library = NoiseAugmenter(bank, builder, self.crop_samples, [voices(u) for u in manifest.utterances])
+            longest = max(longest, self.library.source_samples)
         self.rooms: RirSampler | None = None
         if stage.rooms.share > 0:
             self.rooms = RirSampler(bank.rooms, stage.rooms.rt60_s, builder, self.crops.source_samples)
         self.channels = ChannelSampler(stage.channels) if stage.channels.share > 0 else None
-        self.pool = Pool(builder, self.crops.source_samples, "reading speech and noise")
+        self.pool = Pool(builder, longest, "reading speech and noise")
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def render(self, step: int) -> Batch:
@@ -293,18 +276,29 @@ class Batches:
         size = len(chosen)
         waves, starts = self.crops.gather(self.pool, chosen, draws[:, : Crops.DRAWS], self.device)
         untouched = waves.clone() if self.stage.needs_clean_pair else None
-        rooms = self._add_rooms(self.rooms, waves, noisy, step) if self.rooms is not None else np.full(size, -1)
+        responses, rooms = self._draw_rooms(noisy, waves.shape[1], step)
         own = draws[:, Crops.DRAWS :]
         kinds, snr_db = np.full(size, -1), np.full(size, np.nan)
-        layers = None
-        if self.library is not None and noisy.any():
-            kinds[noisy], snr_db[noisy] = self._conditions(self.library, own[noisy, 0], own[noisy, 1])
-            layers = self._add_noise(self.library, waves, chosen, noisy, kinds, snr_db, own[:, 3:])
-        channels = np.full(size, -1)
-        if self.channels is not None:
-            count = self._count(step, self.stage.channels.share)
-            channels = self.channels.draw(self.seed, step, clean, count, self.stage.batch_size)[self.share]
-            self.channels.apply(waves, channels)
+        noise = layers = ratios = None
+        # clean rows come first: those with noise, and among them those in rooms, are the last ones
+        rows = np.flatnonzero(noisy)
+        if self.library is not None and len(rows):
+            kinds[rows], snr_db[rows] = self._conditions(self.library, own[rows, 0], own[rows, 1])
+            noise, layers = self.library.draw(self.pool, kinds[rows], chosen[rows], own[rows, 3:], self.device)
+            ratios = sent(snr_db[rows], self.device)
+        channels = self._draw_channels(clean, step)
+        waves, added = render_rows(
+            waves,
+            responses=responses,
+            noise=noise,
+            snr_db=ratios,
+            snr=self.stage.noise.snr,
+            channels=self.channels.channels if self.channels is not None else (),
+            through=channels,
+        )
+        if added is not None:  # where speech or noise is silent there is none
+            silent = rows[(added.gains == 0.0).cpu().numpy()]
+            noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan
         gains = 10.0 ** ((self.stage.gain_db[0] + own[:, 2] * np.ptp(self.stage.gain_db)) / 20.0)
         if self.stage.gain_db != (0.0, 0.0):
             for heard in (waves,) if untouched is None else (waves, untouched):
@@ -319,50 +313,31 @@ class Batches:
         )
         return batch, Composition(starts, kinds, snr_db, layers, gains, rooms, channels)
 
-    def _add_rooms(self, stock: RirSampler, waves: Tensor, noisy: NDArray[np.bool_], step: int) -> Indices:
-        """Let the last rows of the batch, of those that are `noisy`, be heard in rooms; return which, -1 for none."""
+    def _draw_rooms(self, noisy: NDArray[np.bool_], length: int, step: int) -> tuple[Tensor | None, Indices]:
+        """Return the responses of the last rows of the batch, of those that are `noisy`, and where they lie."""
         size = self.stage.batch_size
-        heard = (np.arange(size) >= size - self._count(step, self.stage.rooms.share))[self.share] & noisy
-        rooms = np.full(len(waves), -1)
-        rows = np.flatnonzero(heard)
-        if len(rows):
-            draws = generator(self.seed, 0, step, "rooms").random((size, RirSampler.DRAWS))[self.share][rows]
-            responses, rooms[rows] = stock.draw(self.pool, waves.shape[1], draws, self.device)
-            waves[rows[0] :] = convolve(waves[rows[0] :], responses)
-        return rooms
+        rooms = np.full(len(noisy), -1)
+        if self.rooms is None:
+            return None, rooms
+        rows = np.flatnonzero((np.arange(size) >= size - self._count(step, self.stage.rooms.share))[self.share] & noisy)
+        if not len(rows):
+            return None, rooms
+        draws = generator(self.seed, 0, step, "rooms").random((size, RirSampler.DRAWS))[self.share][rows]
+        responses, rooms[rows] = self.rooms.draw(self.pool, length, draws, self.device)
+        return responses, rooms
 
-    def _add_noise(
-        self,
-        library: NoiseAugmenter,
-        waves: Tensor,
-        chosen: Indices,
-        noisy: NDArray[np.bool_],
-        kinds: Indices,
-        snr_db: NDArray[np.float64],
-        draws: NDArray[np.float64],
-    ) -> MixtureComponents:
-        """Mix noise into the rows that are `noisy`; a row whose speech or noise is silent is marked clean."""
-        rows = np.flatnonzero(noisy)
-        noise, layers = library.draw(self.pool, kinds[rows], self._voices[chosen[rows]], draws[rows], self.device)
-        # clean rows come first, so the noisy ones are a view
-        speech = waves[rows[0] :]
-        noise = high_pass_batch(noise)
-        levels = self.stage.noise.snr
-        ratios = sent(snr_db[rows], self.device)
-        gains = noise_gains(measure(speech, snr=levels), measure(noise, filtered=True, snr=levels), ratios)
-        speech.addcmul_(noise, gains.float().unsqueeze(1))
-        silent = rows[(gains == 0.0).cpu().numpy()]
-        noisy[silent], kinds[silent], snr_db[silent] = False, -1, np.nan
-        return layers
+    def _draw_channels(self, clean: int, step: int) -> Indices:
+        if self.channels is None:
+            return np.full(self.stage.batch_size, -1)[self.share]
+        count = self._count(step, self.stage.channels.share)
+        return self.channels.draw(self.seed, step, clean, count, self.stage.batch_size)[self.share]
 
     def _conditions(
         self, library: NoiseAugmenter, kind: NDArray[np.float64], ratio: NDArray[np.float64]
     ) -> tuple[Indices, NDArray[np.float64]]:
-        shares = np.cumsum([weight for _, weight in self.mix.kinds])
         places = np.array([library.kinds.index(name) for name, _ in self.mix.kinds])
-        chosen = np.minimum(np.searchsorted(shares, kind * shares[-1], side="right"), len(places) - 1)
-        low, high = self.mix.snr_db
-        return places[chosen], low + ratio * (high - low)
+        chosen, snr_db = self.mix.choose(kind, ratio)
+        return places[chosen], snr_db
 
     def _count(self, step: int, share: float) -> int:
         """Return how many rows of the batch of a step make a share."""
